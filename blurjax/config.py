@@ -1,0 +1,414 @@
+"""Settings: frozen, validated, loaded from YAML, overridden field by field.
+
+This is the one place where defaults live. Fields whose default is None are fitted to the data by `fit_to_data`, so
+that a data set brought without a preset trains sensibly; `config.yaml` in a run directory holds the fitted values.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from blurjax.errors import UserError
+
+TrainView = Literal["original", "reconstruction", "mixed"]
+TestView = Literal["original", "reconstruction"]
+ImageSize = Annotated[int, Field(ge=8, le=256)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _none_from_text(value: object) -> object:
+    """Lets the command line say `none` where a field may be unset."""
+    return None if isinstance(value, str) and value.lower() in ("none", "null") else value
+
+
+def _check_list(name: str, values: tuple, *, may_be_empty: bool) -> None:
+    if not values and not may_be_empty:
+        raise ValueError(f"{name} must name at least one")
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name} names a value twice")
+
+
+Unset = BeforeValidator(_none_from_text)
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class DataConfig(Section):
+    """Which images, at which size, split how."""
+
+    source: str = Field(
+        default="digits", description="digits | npz:FILE | folder:PATH | tfds:NAME[/CONFIG]"
+    )
+    data_dir: Annotated[Path | None, Unset] = Field(
+        default=None, description="where prepared TFDS data sets lie (default: TFDS's own)"
+    )
+    train_split: str = Field(default="train", description="TFDS name of the train split")
+    validation_split: Annotated[str | None, Unset] = Field(
+        default=None, description="TFDS name of the validation split; none: a part of train"
+    )
+    test_split: Annotated[str | None, Unset] = Field(
+        default="test", description="TFDS name of the test split; none: a part of train"
+    )
+    image_size: Annotated[ImageSize | None, Unset] = Field(
+        default=None, description="height and width in pixels; none: fitted to the data"
+    )
+    channels: Annotated[Literal[1, 3] | None, Unset] = Field(
+        default=None, description="1 grey, 3 RGB; none: as the data are"
+    )
+    train_examples: Annotated[PositiveInt | None, Unset] = Field(
+        default=None, description="train on a stratified subset of this many images; none: all"
+    )
+    validation_fraction: Fraction = Field(
+        default=0.1, description="part of train, where none ships"
+    )
+    test_fraction: Fraction = Field(default=0.2, description="part of all images, where none ships")
+    split_seed: Seed = Field(
+        default=0, description="draws splits, subsets and folds; one for all trials"
+    )
+    seed: Seed = Field(default=0, description="the order of streamed images, one for all trials")
+    on_bad_image: Literal["error", "skip"] = Field(
+        default="error", description="an unreadable image ends the run, or is skipped and counted"
+    )
+    resident_limit: NonNegativeFloat = Field(
+        default=2.0,
+        description="GiB of decoded images kept on each device; larger data are streamed",
+    )
+    cache_dir: Annotated[Path | None, Unset] = Field(
+        default=None, description="where decoded images are cached (default: the user's cache)"
+    )
+
+
+class TrainingConfig(Section):
+    """What the two kinds of model have in common: how long and how they are trained."""
+
+    epochs: Annotated[PositiveInt | None, Unset] = Field(
+        default=None, description="passes over the train split; none: fitted to its size"
+    )
+    batch_size: PositiveInt = Field(default=64, description="images a step")
+    width: PositiveInt = Field(default=32, description="channels of the first convolution")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of activations; parameters stay float32"
+    )
+    optimizer: Literal["adamw", "sgd"] = Field(
+        default="adamw", description="sgd has Nesterov momentum 0.9"
+    )
+    learning_rate: PositiveFloat = Field(default=1e-3, description="peak of the schedule")
+    weight_decay: NonNegativeFloat = Field(default=0.0, description="decoupled")
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.05,
+        description="part of the steps over which the rate rises; then a cosine falls to 0",
+    )
+    gradient_clip: PositiveFloat = Field(
+        default=1.0, description="largest global norm of a gradient"
+    )
+
+
+class AutoencoderConfig(TrainingConfig):
+    """The autoencoder that paints reconstructions."""
+
+    bottleneck: Annotated[PositiveInt | None, Unset] = Field(
+        default=None, description="floats of the code in use; none: fitted to the image size"
+    )
+    max_bottleneck: Annotated[PositiveInt | None, Unset] = Field(
+        default=None, description="floats of the code as built; none: the largest bottleneck"
+    )
+    folds: Annotated[int, Field(ge=2, le=20)] = Field(
+        default=2, description="cross-fitting folds, where a view needs them"
+    )
+
+
+class ClassifierConfig(TrainingConfig):
+    """The classifier trained on each view, and its augmentation."""
+
+    dense: PositiveInt = Field(default=128, description="units of the hidden dense layer")
+    flip: bool = Field(
+        default=False, description="mirror half of the training images left to right"
+    )
+    shift: NonNegativeInt = Field(
+        default=0, description="shift training images by up to this many pixels"
+    )
+
+
+class ViewsConfig(Section):
+    """Which views of the images classifiers are trained and tested on."""
+
+    train: tuple[TrainView, ...] = Field(
+        default=get_args(TrainView), description="a classifier of each trial is trained on each"
+    )
+    test: tuple[TestView, ...] = Field(
+        default=get_args(TestView), description="and tested on each of these"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("train", "test"):
+            _check_list(f"views.{name}", getattr(self, name), may_be_empty=False)
+        return self
+
+
+class SweepConfig(Section):
+    """Trials: seeds crossed with lists of values; an empty list means the single value of its section."""
+
+    num_seeds: PositiveInt = Field(default=8, description="independent trials of each point")
+    first_seed: Seed = Field(default=0, description="seeds are first_seed, first_seed + 1, ...")
+    bottleneck: tuple[PositiveInt, ...] = Field(
+        default=(), description="autoencoder.bottleneck of each point"
+    )
+    learning_rate: tuple[PositiveFloat, ...] = Field(
+        default=(), description="classifier.learning_rate of each point"
+    )
+    weight_decay: tuple[NonNegativeFloat, ...] = Field(
+        default=(), description="classifier.weight_decay of each point"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("bottleneck", "learning_rate", "weight_decay"):
+            _check_list(f"sweep.{name}", getattr(self, name), may_be_empty=True)
+        return self
+
+
+class ComputeConfig(Section):
+    """How, not what: free to change between runs on one directory (bits may differ)."""
+
+    trials_per_vmap: Annotated[int | Literal["auto"], Field()] = Field(
+        default="auto",
+        description="trials trained side by side on a device: 1 on CPU, more on accelerators",
+    )
+    devices: Annotated[PositiveInt | None, Unset] = Field(
+        default=None, description="how many devices to spread trials over; none: all"
+    )
+    convolution: Literal["auto", "lax", "hybrid", "patches"] = Field(
+        default="auto", description="how convolutions are lowered"
+    )
+    chunk_steps: PositiveInt = Field(
+        default=512, description="most steps between two looks at the running program"
+    )
+    checkpoint_seconds: NonNegativeFloat = Field(
+        default=30.0, description="least time between checkpoints"
+    )
+    cache_programs: bool = Field(
+        default=True, description="keep compiled programs in the user's cache"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.trials_per_vmap != "auto" and self.trials_per_vmap < 1:
+            raise ValueError("compute.trials_per_vmap must be `auto` or at least 1")
+        return self
+
+
+class ReportConfig(Section):
+    """How results are judged and shown: free to change."""
+
+    margin: Annotated[float, Field(gt=0, lt=100)] = Field(
+        default=1.0,
+        description="accuracy difference, in points, below which two views are equivalent",
+    )
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(
+        default=0.95, description="level of the intervals"
+    )
+    gallery: Annotated[int, Field(ge=2, le=32)] = Field(
+        default=10, description="images in the gallery"
+    )
+
+
+class Config(Section):
+    """Everything that defines an experiment."""
+
+    data: DataConfig = DataConfig()
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
+    views: ViewsConfig = ViewsConfig()
+    sweep: SweepConfig = SweepConfig()
+    compute: ComputeConfig = ComputeConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        widest, built = max(self.bottlenecks, default=0), self.autoencoder.max_bottleneck
+        if built is not None and built < widest:
+            raise ValueError(
+                f"autoencoder.max_bottleneck is {built}, less than the bottleneck {widest} asked for"
+            )
+        if self.sweep.first_seed + self.sweep.num_seeds > 2**31:
+            raise ValueError("sweep.first_seed + sweep.num_seeds must be at most 2147483648")
+        return self
+
+    @property
+    def bottlenecks(self) -> tuple[int, ...]:
+        """The swept bottlenecks, or the single one; empty while it is not fitted to the data."""
+        single = self.autoencoder.bottleneck
+        return self.sweep.bottleneck or (() if single is None else (single,))
+
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """The classifier's swept learning rates, or the single one."""
+        return self.sweep.learning_rate or (self.classifier.learning_rate,)
+
+    @property
+    def weight_decays(self) -> tuple[float, ...]:
+        """The classifier's swept weight decays, or the single one."""
+        return self.sweep.weight_decay or (self.classifier.weight_decay,)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One seed a trial."""
+        return tuple(range(self.sweep.first_seed, self.sweep.first_seed + self.sweep.num_seeds))
+
+
+def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields (dotted key, pydantic FieldInfo) of every setting, in order."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from fields(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def preset_directory() -> Path:
+    """Where the presets lie: inside the installed package, or beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    return here / "configs" if (here / "configs").is_dir() else here.parent / "configs"
+
+
+def presets() -> dict[str, Path]:
+    """Name -> file of every preset."""
+    return {path.stem: path for path in sorted(preset_directory().glob("*.yaml"))}
+
+
+def load(preset: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Loads settings.
+
+    Args:
+      preset: name of a preset, a YAML file, or None for the defaults.
+      overrides: dotted key -> value (text or typed), winning over the file.
+
+    Raises:
+      UserError: unknown preset or key (naming the nearest), wrong type, impossible combination.
+    """
+    settings = {} if preset is None else _read_yaml(_find(str(preset)))
+    known = [key for key, _ in fields()]
+    for key, value in (overrides or {}).items():
+        if key not in known:
+            raise UserError(unknown_key(key, known))
+        section, name = key.split(".")
+        settings.setdefault(section, {})[name] = value
+    return validate(settings)
+
+
+def validate(settings: Mapping[str, Any]) -> Config:
+    """Settings -> Config, or a UserError of one sentence."""
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise UserError(_sentence(error)) from None
+
+
+def override(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """A copy of config with the dotted keys set, validated again."""
+    settings = config.model_dump()
+    for key, value in overrides.items():
+        section, name = key.split(".")
+        settings[section][name] = value
+    return validate(settings)
+
+
+def to_yaml(config: Config) -> str:
+    """The settings as YAML text that `load` reads back to an equal Config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def fit_to_data(config: Config, *, shape: tuple[int, int, int], train_examples: int) -> Config:
+    """Fills what the settings leave to the data.
+
+    The code gets about as many floats as the square root of the number of pixel values, a power of two (8 for 8x8
+    grey, 64 for 32x32 RGB, 128 for 64x64 RGB); training lasts about 2,500 steps for autoencoders and 1,500 for
+    classifiers, at least 5 and at most 60 epochs.
+    """
+
+    def epochs(steps: int, batch_size: int) -> int:
+        return min(60, max(5, round(steps / math.ceil(train_examples / batch_size))))
+
+    fitted: dict[str, Any] = {"data.image_size": shape[0], "data.channels": shape[2]}
+    if config.autoencoder.bottleneck is None and not config.sweep.bottleneck:
+        fitted["autoencoder.bottleneck"] = 2 ** round(math.log2(math.prod(shape)) / 2)
+    if config.autoencoder.epochs is None:
+        fitted["autoencoder.epochs"] = epochs(2500, config.autoencoder.batch_size)
+    if config.classifier.epochs is None:
+        fitted["classifier.epochs"] = epochs(1500, config.classifier.batch_size)
+    config = override(config, fitted)
+    if config.autoencoder.max_bottleneck is None:
+        config = override(config, {"autoencoder.max_bottleneck": max(config.bottlenecks)})
+    return config
+
+
+def unknown_key(key: str, known: list[str]) -> str:
+    """The sentence for a key that is not a setting, naming the nearest."""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else "`blurjax run --help` lists them all."
+    return f"There is no setting {key}; {hint}"
+
+
+def _find(preset: str) -> Path:
+    if preset in presets():
+        return presets()[preset]
+    path = Path(preset)
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml"):
+        raise UserError(f"The settings file {preset} does not exist.")
+    raise UserError(
+        f"There is no preset {preset}; choose one of {', '.join(presets())}, or name a YAML file."
+    )
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(
+            f"The settings file {path} cannot be read: {' '.join(str(error).split())}"
+        ) from None
+    if not isinstance(settings, dict) or not all(isinstance(v, dict) for v in settings.values()):
+        raise UserError(
+            f"The settings file {path} must hold sections (data:, classifier:, ...) with settings in them."
+        )
+    return settings
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first thing that is wrong, in one sentence."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    known = [name for name, _ in fields()]
+    if first["type"] == "extra_forbidden":
+        return unknown_key(key, known + sorted({name.split(".")[0] for name in known}))
+    if first["type"] == "value_error":
+        return f"{first['msg'].removeprefix('Value error, ')}."
+    key = next((name for name in known if key.startswith(name)), key)
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{key} cannot be {first['input']!r}: {message}."

@@ -1,0 +1,188 @@
+"""Directories of derived files: built once, whole or not at all, and checked when opened."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blurjax.data.dataset import shown
+from blurjax.errors import UserError
+from blurjax.run_directory import read_json, write_json
+
+CHECKSUMS = "checksums.json"
+_BLOCK_BYTES = 4 * 2**20
+_log = logging.getLogger("blurjax")
+
+
+def default_directory() -> Path:
+    """Where entries lie unless data.cache_dir says otherwise."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "blurjax"
+
+
+def key(**settings: Any) -> str:
+    """A name for an entry that changes with anything that its content depends on."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:40]
+
+
+def entry(root: Path, name: str, build: Callable[[Path], None]) -> Path:
+    """Opens an entry, or builds it.
+
+    Args:
+      root: directory of all entries.
+      name: of this entry, from `key`.
+      build: writes the files of the entry into the empty directory that it is given.
+
+    Returns:
+      The directory of the entry, whose files have the checksums that they were written with.
+
+    Raises:
+      UserError: root cannot be written, or the disk is full.
+    """
+    path = root / name
+    if _is_intact(path):
+        return path
+    with _readable_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        with _lock(root / f".{name}.lock"):
+            if not _is_intact(path):  # another process may have built it while this one waited
+                _build(path, build)
+    return path
+
+
+def _build(path: Path, build: Callable[[Path], None]) -> None:
+    if path.exists():
+        _log.warning("%s is damaged and is made again.", path)
+        shutil.rmtree(path)
+    for abandoned in path.parent.glob(f".{path.name}.*.tmp"):  # by a process that was killed
+        shutil.rmtree(abandoned, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        build(temporary)
+        files = sorted(temporary.iterdir())
+        for file in files:
+            _synchronize(file)
+        write_json(temporary / CHECKSUMS, {file.name: _checksum(file) for file in files})
+        temporary.rename(path)
+        _synchronize(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_intact(path: Path) -> bool:
+    if not path.is_dir():
+        return False
+    try:
+        checksums = read_json(path / CHECKSUMS)
+        return bool(checksums) and all(
+            _checksum(path / name) == checksum for name, checksum in checksums.items()
+        )
+    except (OSError, UserError, AttributeError):
+        return False
+
+
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
+
+
+def _synchronize(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Lets one process at a time build an entry; the kernel lets go when a process dies."""
+    with path.open("w") as file:
+        with contextlib.suppress(OSError):  # some network file systems cannot lock
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    # The empty file stays: were it removed, processes that opened it before and after would
+    # both hold a lock.
+
+
+@contextlib.contextmanager
+def _readable_errors(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"Decoded images cannot be cached in {shown(root)} ({error.strerror or error}); "
+            "make room there, or name another directory with data.cache_dir."
+        ) from None
+
+
+class ImageWriter:
+    """Writes a .npy file of images batch by batch; how many is known only at the end.
+
+    A plain file rather than a writable memory map, which on a full disk would kill the process.
+    """
+
+    def __init__(self, path: Path, image_shape: tuple[int, int, int]):
+        self._file = path.open("wb")
+        self._image_shape = image_shape
+        self._count = 0
+        self._write_header()
+
+    def append(self, images: np.ndarray) -> None:
+        """Adds images u8[n,H,W,C]."""
+        self._file.write(np.ascontiguousarray(images, np.uint8).data)
+        self._count += len(images)
+
+    def __enter__(self) -> ImageWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with self._file:
+            self._file.seek(0)
+            # NumPy leaves room in the header for the first axis to grow.
+            self._write_header()
+
+    def _write_header(self) -> None:
+        shape = (self._count, *self._image_shape)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def gather(root: Path, images: np.ndarray, pixels_sha256: str, rows: np.ndarray) -> np.ndarray:
+    """Some rows of memory-mapped images, copied into an entry of their own.
+
+    Args:
+      root: directory of all entries.
+      images: u8[N,H,W,C].
+      pixels_sha256: of images.
+      rows: i64[n].
+
+    Returns:
+      u8[n,H,W,C], a read-only memory map.
+    """
+
+    def build(directory: Path) -> None:
+        block = max(1, _BLOCK_BYTES // images[0].nbytes)
+        with ImageWriter(directory / "images.npy", images.shape[1:]) as writer:
+            for start in range(0, len(rows), block):
+                writer.append(images[rows[start : start + block]])
+
+    name = key(
+        gathered=pixels_sha256, rows=hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+    )
+    return np.load(entry(root, name, build) / "images.npy", mmap_mode="r")

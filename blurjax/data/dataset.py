@@ -1,0 +1,149 @@
+"""What every source of images becomes: decoded pixels and labels, in three splits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from blurjax.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+_BLOCK_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split."""
+
+    images: np.ndarray
+    """u8[N,H,W,C]; may be a read-only memory map."""
+    labels: np.ndarray
+    """i32[N], positions in the data set's class_names."""
+    names: tuple[str, ...]
+    """Path of each image within the data set, or its position there."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Decoded images in three splits."""
+
+    name: str
+    class_names: tuple[str, ...]
+    splits: Mapping[str, Split]
+    """Exactly "train", "validation" and "test"."""
+    fingerprint: str
+    """SHA-256 of pixels, labels, class names and split membership, not of where they lie."""
+    notes: tuple[str, ...] = ()
+    """Sentences that a reader of results should know, such as that images were skipped."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of every image."""
+        height, width, channels = self.splits["train"].images.shape[1:]
+        return height, width, channels
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def class_counts(self) -> dict[str, np.ndarray]:
+        """Images of each class, i64[num_classes], by split."""
+        return {
+            name: np.bincount(split.labels, minlength=self.num_classes)
+            for name, split in self.splits.items()
+        }
+
+
+@dataclass(frozen=True)
+class Examples:
+    """All images of a source, before those splits that it does not ship are taken off train."""
+
+    images: np.ndarray
+    """u8[N,H,W,C]; may be a read-only memory map."""
+    labels: np.ndarray
+    """i32[N]."""
+    names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    shipped: Mapping[str, np.ndarray]
+    """Split -> positions i64, ascending, of its images; always has "train"."""
+    pixels_sha256: str
+    notes: tuple[str, ...] = ()
+
+
+def pixels_sha256(images: np.ndarray) -> str:
+    """SHA-256 of the shape and the values of images u8[N,H,W,C], read block by block."""
+    digest = hashlib.sha256(repr(images.shape).encode())
+    block = max(1, _BLOCK_BYTES // max(1, images[:1].nbytes))
+    for start in range(0, len(images), block):
+        digest.update(np.ascontiguousarray(images[start : start + block]).data)
+    return digest.hexdigest()
+
+
+def fingerprint(examples: Examples, membership: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of pixels, labels, class names and which positions i64[n] lie in which split."""
+    digest = hashlib.sha256(examples.pixels_sha256.encode())
+    digest.update(json.dumps(examples.class_names).encode())
+    digest.update(examples.labels.astype("<i4").tobytes())
+    for split in SPLITS:
+        digest.update(f"{split} {len(membership[split])}".encode())
+        digest.update(membership[split].astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def without_unused_classes(examples: Examples) -> Examples:
+    """Drops classes that are declared but have no image at all, with a note."""
+    used, labels = np.unique(examples.labels, return_inverse=True)
+    unused = [
+        shown(name) for label, name in enumerate(examples.class_names) if label not in set(used)
+    ]
+    if not unused:
+        return examples
+    left_out = "1 class" if len(unused) == 1 else f"{len(unused)} classes"
+    return replace(
+        examples,
+        labels=labels.astype(np.int32),
+        class_names=tuple(examples.class_names[label] for label in used),
+        notes=(*examples.notes, f"{left_out} without any image left out: {listed(unused)}."),
+    )
+
+
+def check_classes(name: str, examples: Examples) -> None:
+    """Raises UserError unless there are two classes or more, each in every split that ships."""
+    class_names = [shown(class_name) for class_name in examples.class_names]
+    if len(class_names) < 2:
+        only = f"a single class, {class_names[0]}" if class_names else "no classes"
+        raise UserError(f"{name} has {only}; a classifier needs at least two classes.")
+    counts = {
+        split: np.bincount(examples.labels[rows], minlength=len(class_names))
+        for split, rows in examples.shipped.items()
+    }
+    for split, count in counts.items():
+        missing = [class_names[label] for label in np.flatnonzero(count == 0)]
+        if missing:
+            subject = (
+                f"class {missing[0]} has"
+                if len(missing) == 1
+                else f"classes {listed(missing)} have"
+            )
+            raise UserError(
+                f"In {name}, {subject} no image in the {split} split; every class needs images in "
+                "every split: add some, or remove the class everywhere."
+            )
+
+
+def shown(name: object) -> str:
+    """A name or path as a sentence can show it: escaped where it holds control characters."""
+    text = str(name)
+    return text if text.isprintable() else repr(text)
+
+
+def listed(names: list[str], most: int = 10) -> str:
+    """The first names, joined by commas, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

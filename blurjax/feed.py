@@ -1,0 +1,199 @@
+"""From decoded images to the device: the order in which a trial sees them, resident or streamed.
+
+Batch t of a trial is a pure function of (seed, t): a trial's examples are one endless stream, a fresh permutation of
+its train split after another, and batch t is what lies from t * batch_size on. No example is dropped at the end of an
+epoch, and a step number is the whole position in the data.
+
+Positions number the images of all splits, train first, then validation, then test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Sharding
+
+from blurjax.data import pipeline
+from blurjax.data.sources import Dataset
+from blurjax.rng import key
+from blurjax.types import ALL_DATA, Array, Scalar
+
+SPLITS = ("train", "validation", "test")
+STREAM_BYTES = 64 * 2**20
+"""Decoded images in one streamed chunk; three are in flight."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some steps' worth of batches: rows start .. start + length of positions, into data."""
+
+    data: dict[str, Array]
+    positions: Array
+    start: int
+    length: int
+
+
+def members_by_fold(
+    num_examples: int, fold_of: np.ndarray | None, folds: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which positions the trials of each fold are trained on.
+
+    Args:
+      num_examples: N of the train split.
+      fold_of: i32[N] or None where no fold autoencoders are trained.
+      folds: how many.
+
+    Returns:
+      i32[F+1, N] padded with -1, and its lengths i32[F+1]; row fold + 1 leaves `fold` out, row 0 nothing.
+    """
+    rows = [np.arange(num_examples)]
+    if fold_of is not None:
+        rows += [np.flatnonzero(fold_of != fold) for fold in range(folds)]
+    table = np.full((len(rows), num_examples), -1, np.int32)
+    for row, members in zip(table, rows, strict=True):
+        row[: len(members)] = members
+    return table, np.array([len(members) for members in rows], np.int32)
+
+
+def epoch_order(
+    seed: Scalar,
+    fold: Scalar,
+    epoch: Scalar,
+    table: Array,
+    lengths: Array,
+    *,
+    steps: int,
+    batch_size: int,
+    stream: str,
+) -> Array:
+    """Positions i32[steps, batch_size] of an epoch of one trial.
+
+    Args:
+      seed: u32 scalar.
+      fold: i32 scalar, the fold left out, or -1.
+      epoch: i32 scalar, from 0.
+      table: i32[F+1, N] from `members_by_fold`.
+      lengths: i32[F+1].
+      steps: steps an epoch.
+      batch_size: images a step.
+      stream: name of the random stream.
+    """
+    members, length = table[fold - ALL_DATA], lengths[fold - ALL_DATA]
+    first = epoch * (steps * batch_size)
+    first_pass = first // length
+    shortest = table.shape[1] // 2 if len(table) > 1 else table.shape[1]  # of two folds or more
+    passes = math.ceil(steps * batch_size / shortest) + 1
+
+    def permutation(number: Scalar) -> Array:
+        bits = jax.random.bits(key(seed, stream, number), (table.shape[1],), jnp.uint32) >> 1
+        padding_last = jnp.where(jnp.arange(table.shape[1]) < length, bits, jnp.uint32(2**32 - 1))
+        return jnp.argsort(padding_last)
+
+    permutations = jax.lax.map(permutation, first_pass + jnp.arange(passes))
+    ahead = first - first_pass * length + jnp.arange(steps * batch_size)
+    return members[permutations[ahead // length, ahead % length]].reshape(steps, batch_size)
+
+
+def batches_in_order(positions: np.ndarray, batch_size: int) -> np.ndarray:
+    """Cuts positions [N] into batches i32[ceil(N / B), B], the last one padded with -1."""
+    padded = np.full(-(-len(positions) // batch_size) * batch_size, -1, np.int32)
+    padded[: len(positions)] = positions
+    return padded.reshape(-1, batch_size)
+
+
+class ResidentFeed:
+    """All decoded images on every device; chunks are gathered there."""
+
+    streamed = False
+
+    def __init__(self, dataset: Dataset, capacity: int, sharding: Sharding):
+        splits = [dataset.splits[name] for name in SPLITS]
+        self.capacity = capacity
+        self._sharding = sharding
+        images = np.concatenate([split.images for split in splits])
+        labels = np.concatenate([split.labels for split in splits])
+        index = np.arange(len(images), dtype=np.int32)
+        self._data = jax.device_put({"image": images, "label": labels, "index": index}, sharding)
+
+    def chunks(self, order: Array | np.ndarray, first: int = 0) -> Iterator[Chunk]:
+        """Chunks of an order, from step `first` on.
+
+        Args:
+          order: i32[T,S,B] on the device, one order per trial; or i32[S,B] on the host, one for all, cut into
+            [capacity,B] so that one program serves orders of any length.
+          first: step to begin with.
+        """
+        steps = order.shape[-2]
+        for start in range(first, steps, self.capacity):
+            length = min(self.capacity, steps - start)
+            if isinstance(order, np.ndarray):
+                rows = np.full((self.capacity, order.shape[1]), -1, np.int32)
+                rows[:length] = order[start : start + length]
+                yield Chunk(self._data, jax.device_put(rows, self._sharding), 0, length)
+            else:
+                yield Chunk(self._data, order, start, length)
+
+
+class StreamedFeed:
+    """Chunks of batches read from decoded images on disk while the device computes; one order for all trials."""
+
+    streamed = True
+
+    def __init__(self, dataset: Dataset, capacity: int, batch_size: int, sharding: Sharding):
+        self._splits = [dataset.splits[name] for name in SPLITS]
+        self._offsets = np.cumsum([0] + [len(split.labels) for split in self._splits])
+        self._labels = np.concatenate([split.labels for split in self._splits])
+        batch_bytes = batch_size * math.prod(dataset.image_shape)
+        self.capacity = max(1, min(capacity, STREAM_BYTES // batch_bytes))
+        self._sharding = sharding
+
+    def chunks(self, order: np.ndarray, first: int = 0) -> Iterator[Chunk]:
+        """Chunks of an order i32[S,B] on the host, whose positions lie in one split, from step `first` on."""
+        rows = order[first:]
+        split = int(np.searchsorted(self._offsets, rows[0, 0], side="right")) - 1
+        local = np.maximum(rows - self._offsets[split], 0)
+        start = 0
+        for images in pipeline.stream(self._splits[split].images, local, self.capacity):
+            length = len(images)
+            yield self._chunk(images, rows[start : start + length])
+            start += length
+
+    def _chunk(self, images: np.ndarray, rows: np.ndarray) -> Chunk:
+        length, batch_size = rows.shape
+        size = self.capacity * batch_size
+        flat = images.reshape(-1, *images.shape[2:])
+        if (
+            length < self.capacity
+        ):  # the last chunk of an epoch, padded so that one program serves all
+            flat = np.concatenate([flat, np.zeros((size - len(flat), *flat.shape[1:]), flat.dtype)])
+        index = np.zeros(size, np.int32)
+        index[: rows.size] = np.maximum(rows.reshape(-1), 0)
+        positions = np.arange(size, dtype=np.int32)
+        positions[: rows.size][rows.reshape(-1) < 0] = -1
+        data = {"image": flat, "label": self._labels[index], "index": index}
+        placed = jax.device_put(
+            (data, positions.reshape(self.capacity, batch_size)), self._sharding
+        )
+        return Chunk(*placed, start=0, length=length)
+
+
+Feed = ResidentFeed | StreamedFeed
+
+
+def fits(dataset: Dataset, resident_limit: float) -> bool:
+    """Whether the decoded images of all splits fit into resident_limit GiB."""
+    return sum(split.images.nbytes for split in dataset.splits.values()) <= resident_limit * 2**30
+
+
+def make_feed(
+    dataset: Dataset, *, resident_limit: float, capacity: int, batch_size: int, sharding: Sharding
+) -> Feed:
+    """A resident feed where the decoded images fit, else a streamed one."""
+    if fits(dataset, resident_limit):
+        return ResidentFeed(dataset, capacity, sharding)
+    return StreamedFeed(dataset, capacity, batch_size, sharding)

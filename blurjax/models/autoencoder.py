@@ -1,0 +1,85 @@
+"""A convolutional autoencoder whose code can be narrowed without building another model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from blurjax.models.conv import Conv, average_pool_2x2, upsample_2x
+from blurjax.types import Array, Scalar
+
+SMALLEST_MAP = 4
+
+
+def map_sizes(image_size: int) -> list[int]:
+    """Heights of the feature maps, from the image down: halved, rounding up, until at most 4."""
+    sizes = [image_size]
+    while sizes[-1] > SMALLEST_MAP:
+        sizes.append(math.ceil(sizes[-1] / 2))
+    return sizes
+
+
+class Autoencoder(nn.Module):
+    """Image -> code -> image.
+
+    Each level of the encoder is a 3x3 convolution, ReLU and 2x2 average pooling; each level of the decoder doubles the
+    map by repetition before its 3x3 convolution, so that no kernel overlaps itself unevenly (Odena et al. 2016,
+    "Deconvolution and checkerboard artifacts").
+
+    Attributes:
+      image_shape: (H, W, C) with H = W.
+      max_bottleneck: floats of the code as built.
+      width: channels of the first level; they double per level up to 4 * width.
+      dtype: of activations; parameters are float32.
+      lowering: of the convolutions.
+    """
+
+    image_shape: tuple[int, int, int]
+    max_bottleneck: int
+    width: int = 32
+    dtype: Any = jnp.float32
+    lowering: str = "auto"
+
+    def setup(self) -> None:
+        """Makes the layers."""
+        levels = len(map_sizes(self.image_shape[0])) - 1
+        channels = [self.width * min(2**level, 4) for level in range(levels)]
+        self.encoder = [self._conv(features) for features in channels]
+        self.to_code = nn.Dense(self.max_bottleneck, dtype=self.dtype)
+        self.from_code = nn.Dense(SMALLEST_MAP**2 * channels[-1], dtype=self.dtype)
+        self.decoder = [self._conv(features) for features in reversed(channels[:-1])]
+        self.to_image = self._conv(self.image_shape[-1])
+
+    def _conv(self, features: int) -> Conv:
+        return Conv(
+            features,
+            dtype=self.dtype,
+            lowering=self.lowering,
+            kernel_init=nn.initializers.he_normal(),
+        )
+
+    def encode(self, images: Array, bottleneck: Scalar | int) -> Array:
+        """Images f32[B,H,W,C] in [0,1] -> code f32[B,D], zero from `bottleneck` on."""
+        x = images - 0.5
+        for conv in self.encoder:
+            x = average_pool_2x2(nn.relu(conv(x)))
+        code = self.to_code(x.reshape(x.shape[0], -1))
+        in_use = jnp.arange(self.max_bottleneck) < bottleneck
+        return jnp.where(in_use[None, :], code.astype(jnp.float32), 0.0)
+
+    def decode(self, code: Array) -> Array:
+        """Code f32[B,D] -> images f32[B,H,W,C], not clipped."""
+        sizes = map_sizes(self.image_shape[0])[:-1]
+        x = nn.relu(self.from_code(code))
+        x = x.reshape(code.shape[0], SMALLEST_MAP, SMALLEST_MAP, -1)
+        for conv, size in zip(self.decoder, sizes[:0:-1], strict=True):
+            x = nn.relu(conv(upsample_2x(x)[:, :size, :size]))
+        image = self.to_image(upsample_2x(x)[:, : sizes[0], : sizes[0]])
+        return image.astype(jnp.float32) + 0.5
+
+    def __call__(self, images: Array, bottleneck: Scalar | int) -> Array:
+        """Images f32[B,H,W,C] in [0,1] -> their reconstructions, not clipped."""
+        return self.decode(self.encode(images, bottleneck))

@@ -1,0 +1,178 @@
+"""What an experiment will do, before it does it: models, steps, memory, time."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from blurjax.config import Config, TrainingConfig
+from blurjax.data.sources import Dataset
+from blurjax.feed import fits
+from blurjax.programs import Programs
+from blurjax.run_directory import RunDirectory
+from blurjax.train import find_jobs
+from blurjax.trials import autoencoder_trials, classifier_trials
+from blurjax.types import Trial
+from blurjax.views import NEEDS_CODE
+
+MATMUL_SHARE = 0.3
+"""Of the machine's matmul rate that training reaches: a rule of thumb, to estimate the time with."""
+COMPILE_SECONDS = 20.0
+"""For all stages together, likewise."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The models of one stage."""
+
+    name: str
+    models: int
+    begun: int
+    """How many of them the run directory holds, trained or partly trained."""
+    steps: int
+    """Of each model."""
+    flops: float
+    """Of each step."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An estimate of an experiment; printed, it is what the user reads before the start."""
+
+    dataset: str
+    devices: str
+    stages: tuple[Stage, ...]
+    data_bytes: int
+    resident: bool
+    model_bytes: int
+    """Parameters and optimizer state of the largest stage."""
+    seconds: float
+    """For what is not begun yet."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.dataset}; {self.devices}"]
+        for stage in self.stages:
+            begun = f" ({stage.begun} begun already)" if stage.begun else ""
+            lines.append(
+                f"  {stage.name + ':':<30}{stage.models:>4} models x {stage.steps:,} steps{begun}"
+            )
+        where = "on each device" if self.resident else "streamed from disk"
+        lines.append(
+            f"  memory: {_megabytes(self.data_bytes)} of images {where}, {_megabytes(self.model_bytes)} of "
+            "parameters and optimizer state"
+        )
+        lines.append(f"  estimated time: about {duration(self.seconds)}")
+        return "\n".join(lines)
+
+
+def make_plan(config: Config, dataset: Dataset, out: str | Path) -> Plan:
+    """Estimates an experiment.
+
+    The time is the number of floating-point operations of all steps, over a share of the matmul rate that the devices
+    reach in a short measurement.
+
+    Args:
+      config: settings fitted to the data.
+      dataset: decoded images.
+      out: the run directory, which need not exist.
+    """
+    programs = Programs(config, dataset)
+    stages = _stages(config, programs, RunDirectory(out))
+    left = sum((stage.models - stage.begun) * stage.steps * stage.flops for stage in stages)
+    sizes = {name: len(split.labels) for name, split in dataset.splits.items()}
+    height, width, channels = dataset.image_shape
+    return Plan(
+        dataset=f"{dataset.name}: {', '.join(f'{count:,} {name}' for name, count in sizes.items())} images of "
+        f"{height}x{width}x{channels}, {len(dataset.class_names)} classes",
+        devices=f"{programs.mesh.size} {jax.default_backend()} device(s), {programs.trials_per_vmap} trial(s) each "
+        "side by side",
+        stages=stages,
+        data_bytes=sum(split.images.nbytes for split in dataset.splits.values()),
+        resident=fits(dataset, config.data.resident_limit),
+        model_bytes=_model_bytes(config, programs),
+        seconds=left / (MATMUL_SHARE * programs.mesh.size * _matmul_rate())
+        + (COMPILE_SECONDS if left else 0),
+    )
+
+
+def _stages(config: Config, programs: Programs, run: RunDirectory) -> tuple[Stage, ...]:
+    def stage(
+        name: str, job: str, trials: list[Trial], training: TrainingConfig, flops: float
+    ) -> Stage:
+        begun = {trial for found in find_jobs(run, job) for trial in found.trials}
+        return Stage(
+            name, len(trials), len(begun & set(trials)), programs.num_steps(training), flops
+        )
+
+    # A training step costs a forward pass and about twice as much for the gradients.
+    painting = _forward_flops(programs.autoencoder, (programs.example_image(), jnp.int32(1)))
+    deciding = _forward_flops(programs.classifier, (programs.example_image(),))
+    autoencoders = autoencoder_trials(config)
+    flops = 3 * painting * config.autoencoder.batch_size
+    stages = [stage("autoencoders", "autoencoder", autoencoders, config.autoencoder, flops)]
+    for view in config.views.train:
+        needs_code = view in NEEDS_CODE
+        trials = classifier_trials(config, needs_code=needs_code)
+        flops = (3 * deciding + needs_code * painting) * config.classifier.batch_size
+        stages.append(
+            stage(f"classifiers on {view}", f"classifier/{view}", trials, config.classifier, flops)
+        )
+    return tuple(stages)
+
+
+def _forward_flops(model: nn.Module, inputs: tuple[Any, ...]) -> float:
+    """Floating-point operations of one image's way through a model."""
+    params = jax.eval_shape(partial(model.init, jax.random.key(0)), *inputs)
+    cost = jax.jit(model.apply).lower(params, *inputs).cost_analysis()
+    assert cost is not None
+    return float(cost["flops"])
+
+
+def _model_bytes(config: Config, programs: Programs) -> int:
+    """Parameters and the optimizer's two moments of the largest stage, in float32."""
+
+    def floats(model: nn.Module, inputs: tuple[Any, ...], count: int) -> int:
+        params = jax.eval_shape(partial(model.init, jax.random.key(0)), *inputs)
+        return count * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+    image = programs.example_image()
+    largest = max(
+        floats(programs.autoencoder, (image, jnp.int32(1)), len(autoencoder_trials(config))),
+        floats(programs.classifier, (image,), len(classifier_trials(config, needs_code=True))),
+    )
+    return 3 * 4 * largest
+
+
+def _matmul_rate() -> float:
+    """Floating-point operations a second of one device in a matrix product, the best of five."""
+    size = 1024 if jax.default_backend() == "cpu" else 8192
+    matrix = jnp.ones((size, size), jnp.float32)
+    product = jax.jit(jnp.matmul)
+    product(matrix, matrix).block_until_ready()
+    seconds = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        product(matrix, matrix).block_until_ready()
+        seconds.append(time.perf_counter() - begun)
+    return 2 * size**3 / min(seconds)
+
+
+def duration(seconds: float) -> str:
+    """Such as "40 s", "12 min" or "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB" if size < 1e10 else f"{size / 1e9:,.0f} GB"

@@ -1,0 +1,248 @@
+"""The compiled programs of an experiment: models and steps, closed over the settings and swept over trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from blurjax import steps
+from blurjax.config import Config, TrainingConfig
+from blurjax.data.sources import Dataset
+from blurjax.feed import Feed, epoch_order, make_feed, members_by_fold
+from blurjax.models.autoencoder import Autoencoder
+from blurjax.models.classifier import Classifier
+from blurjax.sweep import (
+    loop_evaluation,
+    loop_steps,
+    make_mesh,
+    padded_length,
+    per_trial,
+    shared,
+    sweep,
+)
+from blurjax.train_state import TrainState, init, make_optimizer
+from blurjax.types import Params, Trial
+from blurjax.views import AXES, ViewParameters, view_index
+
+MOST_TRIALS_PER_VMAP = 8
+SHARED_ORDER = (None, None, None)
+"""in_axes of positions, start and length where all trials see the same batches."""
+OWN_ORDER = (0, None, None)
+
+
+class Programs:
+    """Models, mesh, feed and jitted functions; each is compiled when it is first called.
+
+    Args:
+      config: settings fitted to the data.
+      dataset: decoded images.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset):
+        self.config, self.dataset = config, dataset
+        compute = config.compute
+        available = jax.devices()[: compute.devices]
+        self.mesh = make_mesh(config.sweep.num_seeds, available)
+        self.trials_per_vmap = _trials_per_vmap(config, self.mesh.size)
+        shape, lowering = dataset.image_shape, compute.convolution
+        self.autoencoder = Autoencoder(
+            image_shape=shape,
+            max_bottleneck=_fitted(config.autoencoder.max_bottleneck),
+            width=config.autoencoder.width,
+            dtype=jnp.dtype(config.autoencoder.dtype),
+            lowering=lowering,
+        )
+        self.classifier = Classifier(
+            num_classes=len(dataset.class_names),
+            width=config.classifier.width,
+            dense=config.classifier.dense,
+            dtype=jnp.dtype(config.classifier.dtype),
+            lowering=lowering,
+        )
+
+    def example_image(self) -> jax.Array:
+        """f32[1,H,W,C], to find the shapes of parameters with."""
+        return jnp.zeros((1, *self.dataset.image_shape), jnp.float32)
+
+    def steps_per_epoch(self, training: TrainingConfig) -> int:
+        """Steps in which as many images are seen as the train split has."""
+        return math.ceil(len(self.dataset.splits["train"].labels) / training.batch_size)
+
+    def num_steps(self, training: TrainingConfig) -> int:
+        """Steps from the first to the last epoch."""
+        return _fitted(training.epochs) * self.steps_per_epoch(training)
+
+    @cached_property
+    def feed(self) -> Feed:
+        """The decoded images, resident or streamed."""
+        return make_feed(
+            self.dataset,
+            resident_limit=self.config.data.resident_limit,
+            capacity=self.config.compute.chunk_steps,
+            batch_size=max(self.config.autoencoder.batch_size, self.config.classifier.batch_size),
+            sharding=shared(self.mesh),
+        )
+
+    # What trials are made of
+
+    def place(self, trials: Sequence[Trial]) -> Trial:
+        """Trials as arrays [T] on the devices, padded with copies of the last."""
+        length = padded_length(len(trials), self.mesh, self.trials_per_vmap)
+        padded = [*trials, *[trials[-1]] * (length - len(trials))]
+        dtypes = Trial(np.uint32, np.float32, np.float32, np.int32, np.int32)
+        columns = Trial(*zip(*padded, strict=True))
+        return jax.tree.map(
+            lambda column, dtype: jax.device_put(np.array(column, dtype), per_trial(self.mesh)),
+            columns,
+            dtypes,
+            is_leaf=lambda node: isinstance(node, tuple) and not isinstance(node, Trial),
+        )
+
+    def place_rows(self, rows: Sequence[Params]) -> Params:
+        """Parameters of one model each, stacked and padded as `place` pads their trials."""
+        length = padded_length(len(rows), self.mesh, self.trials_per_vmap)
+        padded = [*rows, *[rows[-1]] * (length - len(rows))]
+        return jax.tree.map(
+            lambda *leaves: jax.device_put(np.stack(leaves), per_trial(self.mesh)), *padded
+        )
+
+    def view_parameters(self, view: str, trials: Trial, autoencoders: Params) -> ViewParameters:
+        """What a view is made with, for trials placed on the devices and their stacked autoencoders."""
+        return ViewParameters(
+            view=jax.device_put(np.int32(view_index(view)), shared(self.mesh)),
+            seed=trials.seed,
+            bottleneck=trials.bottleneck,
+            autoencoder=autoencoders,
+        )
+
+    # Autoencoders
+
+    @cached_property
+    def init_autoencoder(self) -> Callable[[Trial], TrainState]:
+        """Trials [T] -> states [T]."""
+        example = (self.example_image(), jnp.int32(1))
+        optimizer = make_optimizer(self.config.autoencoder, self.num_steps(self.config.autoencoder))
+        function = partial(
+            init, model=self.autoencoder, example=example, stream="autoencoder", optimizer=optimizer
+        )
+        return self._jit(function, (0,))
+
+    @cached_property
+    def autoencoder_step(self) -> Callable[..., Any]:
+        """The step of one autoencoder."""
+        optimizer = make_optimizer(self.config.autoencoder, self.num_steps(self.config.autoencoder))
+        return partial(steps.autoencoder_train_step, model=self.autoencoder, optimizer=optimizer)
+
+    @cached_property
+    def train_autoencoder(self) -> Callable[..., Any]:
+        """(states, None, data, positions, start, length) -> (states, metrics)."""
+        return self._jit_loop(self.autoencoder_step, None)
+
+    @cached_property
+    def evaluate_autoencoder(self) -> Callable[..., Any]:
+        """(params, bottlenecks, data, positions, start, length) -> per-example results."""
+        step = partial(steps.autoencoder_eval_step, model=self.autoencoder)
+        return self._jit(loop_evaluation(step, self.feed.capacity), (0, 0, None, *SHARED_ORDER))
+
+    # Classifiers
+
+    @cached_property
+    def init_classifier(self) -> Callable[[Trial], TrainState]:
+        """Trials [T] -> states [T]."""
+        example = (self.example_image(),)
+        optimizer = make_optimizer(self.config.classifier, self.num_steps(self.config.classifier))
+        function = partial(
+            init, model=self.classifier, example=example, stream="classifier", optimizer=optimizer
+        )
+        return self._jit(function, (0,))
+
+    @cached_property
+    def classifier_step(self) -> Callable[..., Any]:
+        """The step of one classifier."""
+        return partial(
+            steps.classifier_train_step,
+            model=self.classifier,
+            autoencoder=self.autoencoder,
+            optimizer=make_optimizer(
+                self.config.classifier, self.num_steps(self.config.classifier)
+            ),
+            flip=self.config.classifier.flip,
+            shift=self.config.classifier.shift,
+        )
+
+    @cached_property
+    def train_classifier(self) -> Callable[..., Any]:
+        """(states, view parameters, data, positions, start, length) -> (states, metrics)."""
+        return self._jit_loop(self.classifier_step, AXES)
+
+    def evaluate_classifier(self, *, keep_logits: bool) -> Callable[..., Any]:
+        """(params, view parameters, data, positions, start, length) -> per-example results."""
+        return self._evaluate_with_logits if keep_logits else self._evaluate
+
+    @cached_property
+    def _evaluate(self) -> Callable[..., Any]:
+        return self._jit_evaluation(keep_logits=False)
+
+    @cached_property
+    def _evaluate_with_logits(self) -> Callable[..., Any]:
+        return self._jit_evaluation(keep_logits=True)
+
+    def _jit_evaluation(self, *, keep_logits: bool) -> Callable[..., Any]:
+        step = partial(
+            steps.classifier_eval_step,
+            model=self.classifier,
+            autoencoder=self.autoencoder,
+            keep_logits=keep_logits,
+        )
+        return self._jit(loop_evaluation(step, self.feed.capacity), (0, AXES, None, *SHARED_ORDER))
+
+    # Orders
+
+    def order(self, training: TrainingConfig, stream: str) -> Callable[[TrainState, int], Any]:
+        """(states [T], epoch) -> the order of that epoch: per trial on the device, or one for all on the host."""
+        table, lengths = members_by_fold(len(self.dataset.splits["train"].labels), None, 0)
+        function = partial(
+            epoch_order,
+            steps=self.steps_per_epoch(training),
+            batch_size=training.batch_size,
+            stream=stream,
+        )
+        if self.feed.streamed:
+            shared_order = jax.jit(function)
+            seed = np.uint32(self.config.data.seed)
+            return lambda states, epoch: np.asarray(
+                shared_order(seed, states.trial.fold[0], epoch, table, lengths)
+            )
+        own_order = self._jit(function, (0, 0, None, None, None))
+        return lambda states, epoch: own_order(
+            states.trial.seed, states.trial.fold, epoch, table, lengths
+        )
+
+    def _jit_loop(self, step: Callable[..., Any], view_axes: Any) -> Callable[..., Any]:
+        order_axes = SHARED_ORDER if self.feed.streamed else OWN_ORDER
+        loop = loop_steps(step, self.feed.capacity)
+        return self._jit(loop, (0, view_axes, None, *order_axes), donate_argnums=0)
+
+    def _jit(
+        self, function: Callable[..., Any], in_axes: tuple[Any, ...], **options: Any
+    ) -> Callable[..., Any]:
+        return jax.jit(sweep(function, self.mesh, self.trials_per_vmap, in_axes), **options)
+
+
+def _trials_per_vmap(config: Config, num_devices: int) -> int:
+    if config.compute.trials_per_vmap != "auto":
+        return config.compute.trials_per_vmap
+    if jax.default_backend() == "cpu":
+        return 1
+    return min(MOST_TRIALS_PER_VMAP, math.ceil(config.sweep.num_seeds / num_devices))
+
+
+def _fitted(value: int | None) -> int:
+    assert value is not None, "the settings have not been fitted to the data"
+    return value

@@ -1,0 +1,146 @@
+"""A run directory -> figures/*.png and one self-contained page, report.html."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import yaml
+
+from blurjax import answer, config, figures, results
+from blurjax.config import Config
+from blurjax.figures import Drawn
+from blurjax.run_directory import (
+    RunDirectory,
+    read_json,
+    readable_os_errors,
+    write_bytes,
+    write_json,
+)
+
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+
+
+class Section(NamedTuple):
+    """What the page shows of one point."""
+
+    name: str
+    point: Mapping[str, Any]
+    summary: str
+    figures: list[Drawn]
+
+
+def make_report(directory: Path) -> Path:
+    """Makes results.json, the figures and the page of a finished run again.
+
+    Returns:
+      The page.
+
+    Raises:
+      UserError: it is no run directory, is not finished, or is being written.
+    """
+    run = RunDirectory(directory)
+    run.check_format()
+    with readable_os_errors(run.path), run.lock():
+        settings = config.load(run / "config.yaml")
+        write_json(run / "results.json", results.collect(run, settings))
+        return write_report(run, settings)
+
+
+def write_report(run: RunDirectory, settings: Config) -> Path:
+    """Writes figures/*.png and report.html from results.json and the gallery.
+
+    Equal runs give equal bytes.
+
+    Args:
+      run: a run with results.json.
+      settings: its settings, fitted to the data.
+
+    Returns:
+      The page.
+    """
+    collected = read_json(run / "results.json")
+    drawn = figures.draw(run, collected, settings.report.confidence)
+    _write_figures(run, [figure for group in drawn.values() for figure in group])
+    page = run / "report.html"
+    write_bytes(page, render(collected, settings, _environment_facts(run), drawn).encode())
+    return page
+
+
+def render(
+    collected: Mapping[str, Any],
+    settings: Config,
+    environment: Mapping[str, Any],
+    drawn: Mapping[int | None, list[Drawn]],
+) -> str:
+    """The page as HTML.
+
+    Args:
+      collected: content of results.json.
+      settings: those of the run.
+      environment: content of environment.json.
+      drawn: figures by number of the point they belong to, None: to the whole run.
+    """
+    confidence, points = settings.report.confidence, collected["points"]
+    sections = [
+        Section(
+            name=answer.name_of(point, points),
+            point=point,
+            summary=answer.of_point(point, confidence) if point["trials"] else "",
+            figures=drawn[number],
+        )
+        for number, point in enumerate(points)
+    ]
+    return _template().render(
+        results=collected,
+        dataset=collected["dataset"],
+        paragraphs=answer.answer(collected, confidence),
+        sections=sections,
+        overview=drawn[None],
+        settings=config.to_yaml(settings),
+        environment=yaml.safe_dump(dict(environment), sort_keys=False, allow_unicode=True),
+        margin=settings.report.margin,
+        level=f"{100 * confidence:g}%",
+    )
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "percent": answer.percent,
+        "signed": answer.signed,
+        "span": answer.span,
+        "signed_span": lambda interval: answer.span(interval, answer.signed),
+        "average": lambda values: sum(values) / len(values),
+        "decimals": lambda value, digits: "–" if value is None else f"{value:.{digits}f}",
+        "data_uri": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}",
+        "p_value": lambda p: "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
+    }
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+
+
+def _environment_facts(run: RunDirectory) -> dict[str, Any]:
+    path = run / "environment.json"
+    return read_json(path) if path.exists() else {}
+
+
+def _write_figures(run: RunDirectory, drawn: list[Drawn]) -> None:
+    for figure in drawn:
+        write_bytes(run / "figures" / f"{figure.name}.png", figure.png)
+    current = {f"{figure.name}.png" for figure in drawn}
+    for path in _ours(run / "figures"):
+        if path.name not in current:  # of an earlier report, with other points or views
+            path.unlink()
+
+
+def _ours(directory: Path) -> Iterator[Path]:
+    names = "|".join(figures.NAMES)
+    for path in sorted(directory.glob("*.png")):
+        if re.fullmatch(rf"(point-\d+-)?({names})\.png", path.name):
+            yield path

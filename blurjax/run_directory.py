@@ -1,0 +1,276 @@
+"""The run directory: atomic writes, one writer, fingerprints, metrics. Its layout is in docs/run_directory.md."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import os
+import socket
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from blurjax.errors import UserError
+
+FORMAT = 1
+
+
+class RunDirectory:
+    """Paths and files of one run. Files are replaced whole or not at all; arrays are .npz, never pickles."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def create(self) -> None:
+        """Makes the directory and checks that it is one of ours and of this format.
+
+        Raises:
+          UserError: it cannot be made or written, holds other files, or was written in another format.
+        """
+        with readable_os_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            marker = self / "format.json"
+            if not marker.exists():
+                strangers = sorted(
+                    p.name for p in self.path.iterdir() if p.name not in (".lock", "run.log")
+                )
+                if strangers:
+                    raise UserError(
+                        f"{self.path} is not empty and not a run of blurjax (it holds {strangers[0]}); "
+                        "name another directory with --out."
+                    )
+                write_json(marker, {"format": FORMAT})
+        self.check_format()
+
+    def check_format(self) -> None:
+        """Raises UserError where this is no run directory, or one of another format."""
+        marker = self / "format.json"
+        if not marker.is_file():
+            raise UserError(f"{self.path} is not a run of blurjax: it has no format.json.")
+        found = read_json(marker).get("format")
+        if found != FORMAT:
+            raise UserError(
+                f"{self.path} was written in format {found}, this version of blurjax reads format {FORMAT}; "
+                "name another directory with --out."
+            )
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the directory for one writer.
+
+        Raises:
+          UserError: another process holds it.
+        """
+        lock = self / ".lock"
+        while True:
+            try:
+                with lock.open("x", encoding="utf-8") as file:
+                    json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
+                break
+            except FileExistsError:
+                owner = _read_owner(lock)
+                if _is_alive(owner):
+                    raise UserError(
+                        f"{self.path} is being written by process {owner.get('pid')} on {owner.get('host')}; "
+                        f"wait for it, or remove {lock} if that process is gone."
+                    ) from None
+                lock.unlink(missing_ok=True)
+            except OSError as error:
+                raise UserError(os_error_sentence(error, self.path)) from None
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+    def check_fingerprint(self, stage: str, settings: Mapping[str, Any]) -> None:
+        """Refuses to continue a stage that was run with other settings; remembers those of a new stage.
+
+        Args:
+          stage: name of the stage.
+          settings: dotted key -> value of everything that the stage's results depend on.
+
+        Raises:
+          UserError: the stage was run with other settings; names the first that differs.
+        """
+        path = self / "fingerprints.json"
+        known = read_json(path) if path.exists() else {}
+        settings = json.loads(json.dumps(settings))
+        if stage in known:
+            differing = [
+                key
+                for key in sorted(settings.keys() | known[stage].keys())
+                if settings.get(key) != known[stage].get(key)
+            ]
+            if differing:
+                key, more = differing[0], len(differing) - 1
+                raise UserError(
+                    f"{self.path} was made with {key} = {known[stage].get(key)!r}, not {settings.get(key)!r}"
+                    + (
+                        f" ({more} more {'settings differ' if more > 1 else 'setting differs'})"
+                        if more
+                        else ""
+                    )
+                    + "; name another directory with --out, or use the old setting."
+                )
+        else:
+            write_json(path, known | {stage: settings})
+
+    # metrics.jsonl
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Adds one line to metrics.jsonl and waits until it is on the disk."""
+        with (self / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(jsonable(line), allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All whole lines of metrics.jsonl."""
+        path = self / "metrics.jsonl"
+        if not path.exists():
+            return []
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [
+            json.loads(line) for line in lines[:-1]
+        ]  # what follows the last newline was cut off by a crash
+
+    def keep_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
+        """Drops the lines of metrics.jsonl for which keep is False, and a line cut off by a crash."""
+        kept = [json.dumps(line) + "\n" for line in self.metrics() if keep(line)]
+        write_bytes(self / "metrics.jsonl", "".join(kept).encode())
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Replaces a file by what `write` writes: whole and on the disk, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replaces a file atomically."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(content)
+
+    write_atomically(path, write)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replaces a file by JSON; numbers that are not finite become null."""
+    write_bytes(path, (json.dumps(jsonable(value), indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged: {error}.") from None
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """Replaces a file by compressed arrays; equal arrays give equal bytes."""
+
+    def write(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, array in arrays.items():
+                buffer = io.BytesIO()
+                np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
+                # ZipInfo's own date, not today's.
+                archive.writestr(
+                    zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue(), zipfile.ZIP_DEFLATED
+                )
+
+    write_atomically(path, write)
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a file.
+
+    Raises:
+      UserError: it is damaged, or holds pickled objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged: {error}.") from None
+
+
+def jsonable(value: Any) -> Any:
+    """Arrays and NumPy scalars to lists and numbers; what is not finite to None."""
+    if isinstance(value, Mapping):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(v) for v in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return jsonable(value.tolist())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+@contextlib.contextmanager
+def readable_os_errors(path: Path) -> Iterator[None]:
+    """Turns an OSError into the sentence that a user can act on."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(os_error_sentence(error, path)) from None
+
+
+def os_error_sentence(error: OSError, path: Path) -> str:
+    """What is wrong with the disk or the directory, in one sentence."""
+    where = error.filename or path
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full: {where} could not be written; free some space and run the same command again."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{where} cannot be written ({error.strerror}); name another directory with --out."
+    if error.errno == errno.ENOENT:
+        return f"{where} has disappeared; was the run directory deleted?"
+    return f"{where}: {error.strerror or error}."
+
+
+def _read_owner(lock: Path) -> dict[str, Any]:
+    try:
+        return json.loads(lock.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _is_alive(owner: Mapping[str, Any]) -> bool:
+    """False only where the owner is certainly gone: it ran on this host and its process has ended."""
+    if owner.get("host") != socket.gethostname():
+        return True
+    try:
+        os.kill(int(owner["pid"]), 0)
+    except (ProcessLookupError, KeyError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,416 @@
+"""What the numbers are worth: intervals, verdicts and the causes of a loss of accuracy.
+
+Trials and test images are crossed: every trial meets the same images. So an uncertainty has two
+parts, new trials and new test images, estimated as two-way variance components and joined as the
+root of their sum of squares. docs/statistics.md says in plain English what each number means.
+Axes: T trials, N test images, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, stats
+from sklearn import metrics
+
+FEWEST_TRIALS = 3
+"""With fewer, the spread between trials is not estimated: intervals cover test images only."""
+FEWEST_TRIALS_TO_FORECAST = 5
+"""With fewer, their spread is known too poorly to say how many trials would be needed."""
+MOST_TRIALS_FORECAST = 1000
+
+Floats = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean over trials and test images, and how far it can be trusted."""
+
+    mean: float
+    interval: tuple[float, float]
+    """Covers new trials and new test images; with fewer than 3 trials new test images only."""
+    interval_trials: tuple[float, float] | None
+    """Covers new trials on this test set; None with fewer than 3 trials."""
+    per_trial: tuple[float, ...]
+    """The mean of each trial, in the order given."""
+    num_images: int
+    standard_error_trials: float | None
+    """sd(r) / sqrt(T), r the means of the trials; None with fewer than 3 trials."""
+    standard_error_images: float
+    """Of the part that comes from the choice of test images."""
+    half_trials: float | None
+    """Half of `interval_trials`, before Wilson's form; None with fewer than 3 trials."""
+    half_images: float
+    """What the choice of test images contributes to half of `interval`, before Wilson's form."""
+
+    @property
+    def num_trials(self) -> int:
+        """T."""
+        return len(self.per_trial)
+
+    def half_width(self, alpha: float, num_trials: ArrayLike | None = None) -> Any:
+        """Half the width of the interval of level 1 - alpha, before Wilson's form.
+
+        Args:
+          alpha: share of intervals allowed to miss.
+          num_trials: forecasts the width for other numbers of trials (scalar or array; inf: what
+            the test images alone leave), if they spread as these do; None: the number there is.
+
+        Returns:
+          A float, or an array shaped as num_trials.
+        """
+        images = stats.norm.isf(alpha / 2) * self.standard_error_images
+        if self.standard_error_trials is None:
+            return images
+        trials = np.asarray(self.num_trials if num_trials is None else num_trials, np.float64)
+        standard_error = self.standard_error_trials * np.sqrt(self.num_trials / trials)
+        return np.hypot(stats.t.isf(alpha / 2, trials - 1) * standard_error, images)
+
+    def as_json(self) -> dict[str, Any]:
+        """The ESTIMATE of docs/run_directory.md."""
+        trials = self.interval_trials
+        return {
+            "mean": self.mean,
+            "interval": list(self.interval),
+            "interval_trials": None if trials is None else list(trials),
+            "per_trial": list(self.per_trial),
+        }
+
+
+def estimate(values: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """The mean of values[T,N] with a two-part interval.
+
+    With row means r, column means c, mean m and noise = sum (D - r - c + m)^2 / ((T-1)(N-1)),
+
+        half_trials = t(T-1) * sd(r) / sqrt(T)        interval_trials = m +- half_trials
+        half_images = z * sqrt(max(T*var(c) - noise, 0) / (T*N))
+        interval = m +- hypot(half_trials, half_images)
+
+    With T < 3 it is the interval of these very models on new images: m +- z * sd(c) / sqrt(N).
+
+    Args:
+      values: real[T,N] or bool[T,N]: losses, correctness, or a paired difference of either.
+      confidence: the level, in (0, 1).
+
+    Raises:
+      ValueError: values is not two-dimensional, has no trial, or has fewer than two images.
+    """
+    values = _trials_by_images(values)
+    num_trials, num_images = values.shape
+    mean, tail = float(values.mean()), (1 - confidence) / 2
+    error_trials, error_images = _standard_errors(values)
+    half_images = float(stats.norm.isf(tail)) * error_images
+    half_trials = interval_trials = None
+    if error_trials is not None:
+        half_trials = float(stats.t.isf(tail, num_trials - 1)) * error_trials
+        interval_trials = (mean - half_trials, mean + half_trials)
+    half = math.hypot(half_trials or 0.0, half_images)
+    return Estimate(
+        mean=mean,
+        interval=(mean - half, mean + half),
+        interval_trials=interval_trials,
+        per_trial=tuple(values.mean(axis=1).tolist()),
+        num_images=num_images,
+        standard_error_trials=error_trials,
+        standard_error_images=error_images,
+        half_trials=half_trials,
+        half_images=half_images,
+    )
+
+
+def accuracy(correct: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """The mean of correct[T,N], a share, with Wilson's form of the two-part interval.
+
+    Wilson's bounds are the two shares p with (p - m)^2 = z^2 / n * p(1 - p). Here n is n_eff, the
+    number of independent images that would be as uncertain: z^2 m(1 - m) / n_eff = half_width^2.
+    It is at most T*N; where m is 0 or 1, and the half-width therefore 0, it is N: all trials may
+    err on the same images. Both intervals stay in [0, 1], and `interval_trials` (its n_eff from
+    half_trials alone, without limit) lies inside `interval`.
+
+    Arguments and errors are those of `estimate`; correct is bool[T,N], or 0 and 1.
+    """
+    plain = estimate(correct, confidence)
+    mean, variance = plain.mean, plain.mean * (1 - plain.mean)
+    z_squared = float(stats.norm.isf((1 - confidence) / 2)) ** 2
+    half_trials = plain.half_trials or 0.0
+    if variance == 0:
+        spread, spread_trials = z_squared / plain.num_images, 0.0
+    else:
+        least = z_squared / (plain.num_trials * plain.num_images)
+        spread = max((half_trials**2 + plain.half_images**2) / variance, least)
+        spread_trials = half_trials**2 / variance
+    trials = None if plain.half_trials is None else _wilson(mean, spread_trials)
+    return dataclasses.replace(plain, interval=_wilson(mean, spread), interval_trials=trials)
+
+
+def difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """The mean of a[T,N] - b[T,N], paired by trial and image, with a two-part interval.
+
+    Raises:
+      ValueError: as `estimate`, or a and b differ in shape.
+    """
+    return estimate(_paired(a, b), confidence)
+
+
+def two_sided_p(estimate: Estimate) -> float | None:
+    """The alpha at which the interval of level 1 - alpha touches 0; None with fewer than 3 trials.
+
+    Found by root search, since the quantiles of t and z do not shrink together. 0.0 stands for
+    less than 1e-100, beyond which scipy's quantiles of t fail.
+    """
+    if estimate.interval_trials is None:
+        return None
+    if estimate.mean == 0:
+        return 1.0
+
+    def beyond_zero(log_alpha: float) -> float:
+        return float(estimate.half_width(math.exp(log_alpha))) - abs(estimate.mean)
+
+    least = math.log(1e-100)
+    if beyond_zero(least) < 0:
+        return 0.0
+    found = optimize.root_scalar(beyond_zero, bracket=(least, 0.0), method="brentq")
+    return math.exp(found.root)
+
+
+def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Adjusts the p of a family of comparisons (Holm 1979, step-down).
+
+    A missing p stays missing and is not counted.
+    """
+    present = {name: p for name, p in p_values.items() if p is not None}
+    adjusted: dict[str, float | None] = dict.fromkeys(p_values)
+    largest = 0.0
+    for rank, (name, p) in enumerate(sorted(present.items(), key=lambda item: item[1])):
+        largest = max(largest, min(1.0, (len(present) - rank) * p))
+        adjusted[name] = largest
+    return adjusted
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What a run says about a difference in accuracy, of which positive means a cost."""
+
+    value: Literal["equivalent", "worse", "better", "undecided"] | None
+    """None: fewer than 3 trials, no verdict."""
+    p: float | None
+    """The p it was judged by: adjusted, where an adjusted one was given."""
+    margin: float
+    """Smaller differences count as none; in the unit of the estimate (0.01 is one point)."""
+    smallest_margin: float | None
+    """The smallest margin within which this run shows equivalence."""
+    trials_needed: int | None
+    """If undecided: about how many trials would decide it; None where that cannot be said."""
+    sentence: str
+
+    def as_json(self) -> dict[str, Any]:
+        """What a comparison in results.json holds beside its ESTIMATE."""
+        fields = dataclasses.asdict(self)
+        return {"verdict": fields.pop("value"), **fields}
+
+
+def verdict(
+    estimate: Estimate, margin: float, alpha: float = 0.05, *, p: float | None = None
+) -> Verdict:
+    """Judges a difference in accuracy against a margin.
+
+    `equivalent` if the interval of level 1 - 2 alpha lies within +-margin (two one-sided tests,
+    Schuirmann 1987); else `worse` (positive) or `better` if p < alpha; else `undecided`, with what
+    limits the run. No verdict with fewer than 3 trials.
+
+    Args:
+      estimate: of a paired difference of correctness, positive = cost.
+      margin: in the unit of the estimate: 0.01 for one point.
+      alpha: accepted share of false alarms.
+      p: the adjusted p, where the comparison belongs to a family (`holm`); None: its own.
+    """
+    own_p = two_sided_p(estimate)
+    if own_p is None:
+        sentence = f"No verdict: fewer than {FEWEST_TRIALS} trials do not show how trials differ."
+        return Verdict(None, None, margin, None, None, sentence)
+    p = own_p if p is None else p
+    mean, half = estimate.mean, float(estimate.half_width(2 * alpha))
+    smallest = abs(mean) + half
+    if smallest <= margin:
+        bounds = f"{100 * (mean - half):+.2f} to {100 * (mean + half):+.2f} points"
+        sentence = (
+            f"Equivalent: its {_level(alpha)} interval, {bounds}, is within ±{100 * margin:g}."
+        )
+        return Verdict("equivalent", p, margin, smallest, None, sentence)
+    if p < alpha:
+        value = "worse" if mean > 0 else "better"
+        shown = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+        sentence = f"{value.capitalize()} by {100 * abs(mean):.2f} points ({shown})."
+        return Verdict(value, p, margin, smallest, None, sentence)
+    # An adjusted p falls below alpha when the own one falls below this.
+    needed, limit = _what_limits(estimate, margin, alpha, alpha * own_p / p)
+    decidable = f"the smallest margin this run can decide is ±{100 * smallest:.2f} points"
+    return Verdict("undecided", p, margin, smallest, needed, f"Undecided: {decidable}. {limit}")
+
+
+def smallest_equivalent(verdicts: Mapping[int, Verdict]) -> int | None:
+    """The smallest bottleneck equivalent to the original; None if the widest is not.
+
+    Tested from the widest down, stopping at the first failure: a fixed sequence of tests needs no
+    correction.
+    """
+    smallest = None
+    for bottleneck in sorted(verdicts, reverse=True):
+        if verdicts[bottleneck].value != "equivalent":
+            break
+        smallest = bottleneck
+    return smallest
+
+
+def decomposition(correct: Mapping[tuple[str, str], ArrayLike]) -> dict[str, Floats]:
+    """Splits the loss of accuracy into its causes; positive = cost, every term may be negative.
+
+        on_reconstructions = information + leakage
+        on_originals       = information + leakage + test_view
+
+    hold exactly for every trial and image.
+
+    Args:
+      correct: (train view, test view) -> bool[T,N], the same trials and test images in every cell.
+
+    Returns:
+      Term -> f64[T,N], paired differences of correctness, for the terms whose cells are there.
+
+    Raises:
+      ValueError: cells differ in shape.
+    """
+
+    def lost(better: tuple[str, str], worse: tuple[str, str]) -> Floats | None:
+        there = better in correct and worse in correct
+        return _paired(correct[better], correct[worse]) if there else None
+
+    original = ("original", "original")
+    restored = ("reconstruction", "reconstruction")
+    transferred = ("reconstruction", "original")
+    total = lost(original, restored)
+    leakage = lost(("crossfit", "crossfit"), ("infold", "crossfit"))
+    information = None if total is None or leakage is None else _paired(total, leakage)
+    terms = {
+        "on_reconstructions": total,
+        "on_originals": lost(original, transferred),
+        "information": information,
+        "leakage": leakage,
+        "test_view": lost(restored, transferred),
+    }
+    return {name: term for name, term in terms.items() if term is not None}
+
+
+def complete_cases(failed: Mapping[str, ArrayLike]) -> NDArray[np.bool_]:
+    """The trials, bool[T], that failed in no view; the others leave all views, so pairs stay whole.
+
+    Args:
+      failed: view -> bool[T], at least one view.
+    """
+    return ~np.any([np.asarray(trials, bool) for trials in failed.values()], axis=0)
+
+
+def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:
+    """How far confidence is from accuracy: |accuracy - confidence| of each bin, weighted by size.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2: bins of equal width,
+    each open below and closed above.
+
+    Args:
+      confidence: f32[N] in [0, 1], the probability of the predicted class.
+      correct: bool[N].
+      bins: how many.
+    """
+    confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    inner_edges = np.arange(1, bins) / bins
+    which = np.digitize(confidence, inner_edges, right=True)
+    gaps = np.bincount(which, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / confidence.size)
+
+
+def per_class(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> dict[str, Floats]:
+    """Precision, recall and F1 of every class, each f64[K]; 0 where undefined.
+
+    Args:
+      labels: i32[N], true classes in 0..K-1.
+      predictions: i32[N].
+      num_classes: K.
+    """
+    options: dict[str, Any] = {"labels": np.arange(num_classes), "zero_division": 0}
+    scores = metrics.precision_recall_fscore_support(labels, predictions, **options)
+    return dict(zip(("precision", "recall", "f1"), map(np.asarray, scores[:3]), strict=True))
+
+
+def confusion(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> NDArray[np.int64]:
+    """Counts, i64[K,K], of labels i32[N] and predictions i32[N]: rows true, columns predicted."""
+    return metrics.confusion_matrix(labels, predictions, labels=np.arange(num_classes))
+
+
+def _trials_by_images(values: ArrayLike) -> Floats:
+    array = np.asarray(values, np.float64)
+    if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
+        raise ValueError(f"values must be [T,N] with T >= 1 and N >= 2, not {array.shape}")
+    return array
+
+
+def _paired(a: ArrayLike, b: ArrayLike) -> Floats:
+    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if first.shape != second.shape:
+        raise ValueError(f"pairs must have one shape, not {first.shape} and {second.shape}")
+    return first - second
+
+
+def _standard_errors(values: Floats) -> tuple[float | None, float]:
+    """(Of trials, or None with too few; of images), from the two-way variance components."""
+    num_trials, num_images = values.shape
+    per_image, per_trial = values.mean(axis=0), values.mean(axis=1)
+    if num_trials < FEWEST_TRIALS:
+        return None, float(per_image.std(ddof=1)) / math.sqrt(num_images)
+    residuals = values - per_trial[:, None] - per_image + values.mean()
+    noise = np.square(residuals).sum() / ((num_trials - 1) * (num_images - 1))
+    of_images = max(num_trials * per_image.var(ddof=1) - noise, 0.0)
+    return (
+        float(per_trial.std(ddof=1)) / math.sqrt(num_trials),
+        math.sqrt(of_images / (num_trials * num_images)),
+    )
+
+
+def _wilson(mean: float, spread: float) -> tuple[float, float]:
+    """The two p with (p - mean)^2 = spread * p(1 - p), where spread is z^2 / n."""
+    centre = mean + spread / 2
+    half = math.sqrt(spread * mean * (1 - mean) + spread**2 / 4)
+    low, high = (centre - half) / (1 + spread), (centre + half) / (1 + spread)
+    # Rounding alone could leave [0, 1] or exclude a mean of 0 or 1.
+    return min(max(low, 0.0), mean), max(min(high, 1.0), mean)
+
+
+def _what_limits(
+    estimate: Estimate, margin: float, alpha: float, alpha_difference: float
+) -> tuple[int | None, str]:
+    """(Trials that would decide it, a sentence), if the mean and the spread stay as they are."""
+    distance, now = abs(estimate.mean), estimate.num_trials
+    numbers = np.append(np.arange(now + 1.0, MOST_TRIALS_FORECAST + 1), np.inf)
+    equivalent = estimate.half_width(2 * alpha, numbers) <= margin - distance
+    different = estimate.half_width(alpha_difference, numbers) < distance
+    decided = equivalent | different
+    images = float(estimate.half_width(2 * alpha, np.inf))
+    part = f"points to its {_level(alpha)} interval"
+    if not decided[-1]:
+        share = f"Test images alone contribute ±{100 * images:.2f} {part}"
+        return None, f"{share}: at this difference more trials cannot help."
+    if now < FEWEST_TRIALS_TO_FORECAST:
+        trials = math.sqrt(float(estimate.half_width(2 * alpha)) ** 2 - images**2)
+        share = f"The spread between trials contributes ±{100 * trials:.2f} {part}"
+        return None, f"{share}: more trials help; how many, {now} trials cannot tell."
+    if not decided[:-1].any():
+        return None, f"More than {MOST_TRIALS_FORECAST} trials would be needed."
+    needed = int(numbers[np.argmax(decided)])
+    return needed, f"About {needed} trials would decide it at this difference."
+
+
+def _level(alpha: float) -> str:
+    return f"{100 * (1 - 2 * alpha):g}%"

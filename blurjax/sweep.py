@@ -1,0 +1,169 @@
+"""Training many trials in one program: `vmap`'s contract, spread over devices and cut into pieces that fit.
+
+`sweep(function, mesh, trials_per_vmap, in_axes)` maps a function of one trial over a leading axis T of its arguments,
+as `jax.vmap` does, but (1) each device of the mesh gets a share of the trials, with no communication between them, and
+(2) a device runs `trials_per_vmap` trials side by side and its groups one after another. Side by side suits
+accelerators, which a small network cannot fill; one after another suits CPUs, whose caches it already overflows.
+
+`loop_steps(step)` makes such a function of one trial: many steps over batches gathered on the device, their metrics in
+a buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from blurjax.types import Array, Batch, Metrics, Scalar
+
+TRIAL_AXIS = "trial"
+
+
+def make_mesh(num_trials: int, devices: Sequence[Any]) -> Mesh:
+    """A mesh of as many of the devices as there are trials to keep busy."""
+    used = np.asarray(devices[: max(1, min(num_trials, len(devices)))])
+    return Mesh(used, (TRIAL_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def padded_length(num_trials: int, mesh: Mesh, trials_per_vmap: int) -> int:
+    """The least number of trials, at least num_trials, that divides evenly: a remainder would be compiled again."""
+    group = mesh.size * trials_per_vmap
+    return -(-num_trials // group) * group
+
+
+def per_trial(mesh: Mesh) -> NamedSharding:
+    """Where arrays with a leading axis of trials lie."""
+    return NamedSharding(mesh, P(TRIAL_AXIS))
+
+
+def shared(mesh: Mesh) -> NamedSharding:
+    """Where arrays lie that all trials share: whole, on every device."""
+    return NamedSharding(mesh, P())
+
+
+def sweep(
+    function: Callable[..., Any], mesh: Mesh, trials_per_vmap: int, in_axes: tuple[Any, ...]
+) -> Callable[..., Any]:
+    """Maps a function of one trial over the leading axis of its arguments.
+
+    Args:
+      function: pure, of arguments without the trial axis; returns a pytree of arrays.
+      mesh: devices along one axis `trial`.
+      trials_per_vmap: how many trials a device runs side by side.
+      in_axes: one entry per argument, 0 (trial axis first) or None (shared by all trials), or a pytree prefix of
+        these, as for `jax.vmap`.
+
+    Returns:
+      A function of the arguments with T trials, a multiple of mesh.size * trials_per_vmap, to be jitted by the caller;
+      its results have a leading axis T.
+    """
+
+    def swept(*args: Any) -> Any:
+        leaves, treedef = jax.tree.flatten(args)
+        axes = _broadcast_axes(in_axes, args)
+        specs = [P() if axis is None else P(TRIAL_AXIS) for axis in axes]
+
+        def on_device(*leaves: Array) -> Any:
+            mapped = [leaf for leaf, axis in zip(leaves, axes, strict=True) if axis is not None]
+
+            def one_trial(mapped: list[Array]) -> Any:
+                own = iter(mapped)
+                merged = [
+                    leaf if axis is None else next(own)
+                    for leaf, axis in zip(leaves, axes, strict=True)
+                ]
+                return function(*jax.tree.unflatten(treedef, merged))
+
+            if trials_per_vmap == 1:  # without vmap, what a trial decides for itself stays a branch
+                return jax.lax.map(one_trial, mapped)
+            return jax.lax.map(one_trial, mapped, batch_size=trials_per_vmap)
+
+        return jax.shard_map(
+            on_device,
+            mesh=mesh,
+            in_specs=tuple(specs),
+            out_specs=P(TRIAL_AXIS),
+            axis_names={TRIAL_AXIS},
+            check_vma=False,
+        )(*leaves)
+
+    return swept
+
+
+def _broadcast_axes(in_axes: tuple[Any, ...], args: tuple[Any, ...]) -> list[int | None]:
+    """One axis per leaf of args."""
+
+    def is_axis(node: Any) -> bool:
+        return node is None or isinstance(node, int)
+
+    axes = jax.tree.map(
+        lambda axis, subtree: [axis] * len(jax.tree.leaves(subtree)), in_axes, args, is_leaf=is_axis
+    )
+    return jax.tree.leaves(axes, is_leaf=lambda node: node is None)
+
+
+def gather_batch(data: dict[str, Array], positions: Array) -> Batch:
+    """The batch at positions i32[B] of data on the device; -1 pads.
+
+    Args:
+      data: "image" u8[M,H,W,C], "label" i32[M], "index" i32[M].
+      positions: rows of data.
+    """
+    rows = jnp.maximum(positions, 0)
+    return {
+        "image": data["image"][rows].astype(jnp.float32) / 255.0,
+        "label": data["label"][rows],
+        "index": data["index"][rows],
+        "mask": positions >= 0,
+    }
+
+
+def loop_steps(
+    step: Callable[[Any, Any, Batch], tuple[Any, Metrics]], capacity: int
+) -> Callable[..., tuple[Any, Metrics]]:
+    """Steps of one trial in a loop on the device.
+
+    Args:
+      step: (state, view_parameters, batch) -> (state, metrics).
+      capacity: most steps a call; any number up to it runs in the same program.
+
+    Returns:
+      (state, view_parameters, data, positions i32[S,B], start, length) -> (state, metrics[capacity]) which takes
+      `length` steps from row `start` of positions on; metrics beyond `length` are zero.
+    """
+
+    def run(
+        state: Any,
+        view_parameters: Any,
+        data: dict[str, Array],
+        positions: Array,
+        start: Scalar,
+        length: Scalar,
+    ) -> tuple[Any, Metrics]:
+        def body(i: Scalar, carry: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
+            state, buffer = carry
+            rows = jax.lax.dynamic_index_in_dim(positions, start + i, keepdims=False)
+            state, metrics = step(state, view_parameters, gather_batch(data, rows))
+            return state, jax.tree.map(lambda all_, new: all_.at[i].set(new), buffer, metrics)
+
+        _, abstract = jax.eval_shape(step, state, view_parameters, gather_batch(data, positions[0]))
+        buffer = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), abstract)
+        return jax.lax.fori_loop(0, length, body, (state, buffer))
+
+    return run
+
+
+def loop_evaluation(
+    eval_step: Callable[[Any, Any, Batch], Metrics], capacity: int
+) -> Callable[..., Metrics]:
+    """Like `loop_steps`, for a step (params, view_parameters, batch) -> metrics that leaves its parameters alone."""
+    run = loop_steps(
+        lambda params, views, batch: (params, eval_step(params, views, batch)), capacity
+    )
+    return lambda *args: run(*args)[1]

@@ -1,0 +1,110 @@
+"""What a person at a terminal sees and does: progress, warnings, Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+import numpy as np
+
+from blurjax.config import ComputeConfig
+from blurjax.plan import duration
+from blurjax.train import Progress
+
+INTERRUPTED, TERMINATED = 130, 75
+"""Exit codes after Ctrl-C and after SIGTERM."""
+
+
+class StopRequest:
+    """False until SIGINT or SIGTERM arrives, then True; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.exit_code = 0
+        signal.signal(signal.SIGINT, self._handle)
+        signal.signal(signal.SIGTERM, self._handle)
+
+    def __call__(self) -> bool:
+        """Whether the run was asked to stop."""
+        return self.exit_code != 0
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.exit_code == INTERRUPTED and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.exit_code = INTERRUPTED if number == signal.SIGINT else TERMINATED
+        print("\nStopping at the end of the running steps; Ctrl-C again stops at once.", flush=True)
+
+
+class ProgressLine:
+    """Prints one line an epoch; on a terminal, each epoch of a job overwrites the one before."""
+
+    def __init__(self) -> None:
+        self._overwrite = sys.stdout.isatty()
+
+    def __call__(self, progress: Progress) -> None:
+        """Prints a line of progress."""
+        text = describe_progress(progress)
+        if not self._overwrite:
+            print(text, flush=True)
+            return
+        end = "\n" if progress.epoch == progress.epochs else ""
+        columns = os.get_terminal_size().columns
+        print(f"\r\x1b[K{text[: columns - 1]}", end=end, flush=True)
+
+
+def describe_progress(progress: Progress) -> str:
+    """Stage, epoch, what validation says (mean ± spread over trials), speed, time left of the job."""
+    line, job = progress.line, progress.job
+    stage = "autoencoders" if job.view is None else f"classifiers on {job.view}"
+    parts = [
+        f"{stage}  epoch {progress.epoch}/{progress.epochs}",
+        f"loss {_spread(line['loss'], '.4f')}",
+    ]
+    validation = line["validation"]
+    if "accuracy" in validation:
+        parts.append(
+            f"validation accuracy {_spread(100 * np.asarray(validation['accuracy']), '.1f')} %"
+        )
+    else:
+        parts.append(f"validation loss {_spread(validation['loss'], '.4f')}")
+    parts.append(
+        f"{progress.images_per_second:,.0f} images/s, {duration(progress.seconds_left)} left"
+    )
+    if progress.failed:
+        parts.append(f"{progress.failed} trial(s) frozen: not finite")
+    return "  ".join(parts)
+
+
+def _spread(values: Any, form: str) -> str:
+    values = np.asarray(values, np.float64)
+    return f"{np.nanmean(values):{form}} ± {np.nanstd(values):{form}}"
+
+
+def log_to_terminal() -> None:
+    """Warnings of blurjax on standard error, one line each."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logging.getLogger("blurjax").addHandler(handler)
+
+
+def prepare_jax(compute: ComputeConfig) -> None:
+    """One CPU device per core, and compiled programs kept between runs; both belong to the command line alone."""
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    if compute.cache_programs:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(cache / "blurjax" / "programs"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def slug(source: str) -> str:
+    """A directory name for a data source: "tfds:mnist" -> "mnist", "folder:a/My Photos/" -> "My-Photos"."""
+    name = source.split(":", 1)[-1].rstrip("/").split("/")[-1].removesuffix(".npz")
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"

@@ -1,0 +1,13 @@
+# Sourced by the scripts beside it: a virtual environment in .venv with blurjax and its test tools, made once and
+# brought up to date whenever pyproject.toml or constraints.txt changed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+made_from=$(cat pyproject.toml constraints.txt | cksum)
+if [ "$(cat .venv/made_from 2>/dev/null)" != "$made_from" ]; then
+    echo "Installing blurjax and its dependencies into .venv (about 2.5 GB, a few minutes) ..."
+    "${PYTHON:-python3}" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+        --constraint constraints.txt --editable '.[test]'
+    echo "$made_from" > .venv/made_from
+fi

@@ -1,0 +1,21 @@
+"""Strict for all tests: two CPU devices, no silent broadcasting of ranks; and small experiments to try things on."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def photographs() -> Path:
+    """The folder of real photographs that BLURJAX_TEST_DATA names."""
+    folder = os.environ.get("BLURJAX_TEST_DATA")
+    if not folder:
+        pytest.skip("BLURJAX_TEST_DATA is not set")
+    return Path(folder)

@@ -1,0 +1,108 @@
+"""The cache of decoded images: whole or absent, checked when opened, built once."""
+
+import errno
+import logging
+import os
+
+import numpy as np
+import pytest
+
+from blurjax.data import cache
+from blurjax.errors import UserError
+
+
+def build(directory):
+    (directory / "content").write_bytes(b"value")
+
+
+def refuse(directory):
+    raise AssertionError("built again")
+
+
+def test_an_entry_is_built_once(tmp_path):
+    first = cache.entry(tmp_path, "name", build)
+    assert cache.entry(tmp_path, "name", refuse) == first
+    assert (first / "content").read_bytes() == b"value"
+
+
+@pytest.mark.parametrize("file", ["content", cache.CHECKSUMS])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_a_damaged_entry_is_built_again_with_a_warning(tmp_path, caplog, file, damage):
+    path = cache.entry(tmp_path, "name", build) / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    {
+        "flip": lambda: path.write_bytes(content),
+        "cut": lambda: path.write_bytes(content[:-3]),
+        "remove": path.unlink,
+    }[damage]()
+    with caplog.at_level(logging.WARNING, "blurjax"):
+        again = cache.entry(tmp_path, "name", build)
+    assert "is damaged and is made again" in caplog.text
+    assert (again / "content").read_bytes() == b"value"
+    assert cache.entry(tmp_path, "name", refuse) == again
+
+
+def test_a_build_that_fails_leaves_nothing_behind(tmp_path):
+    def fail(directory):
+        build(directory)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.entry(tmp_path, "name", fail)
+    assert [path.name for path in tmp_path.iterdir()] == [".name.lock"]
+
+
+def test_what_a_killed_build_left_is_removed(tmp_path):
+    abandoned = tmp_path / ".name.abc.tmp"
+    abandoned.mkdir()
+    build(abandoned)
+    cache.entry(tmp_path, "name", build)
+    assert not abandoned.exists()
+
+
+def test_a_full_disk_is_said_in_one_sentence(tmp_path):
+    def fill(directory):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(UserError, match=r"cannot be cached in .* \(No space left.*data.cache_dir"):
+        cache.entry(tmp_path, "name", fill)
+
+
+def test_a_cache_that_is_no_directory_is_said_in_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot be cached in .*/file"):
+        cache.entry(tmp_path / "file", "name", build)
+
+
+def test_keys_differ_with_every_setting():
+    assert cache.key(a=1, b=2) == cache.key(b=2, a=1)
+    assert len({cache.key(a=1), cache.key(a=2), cache.key(b=1), cache.key(a=[1])}) == 4
+
+
+def test_the_default_directory_follows_the_user(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache.default_directory() == tmp_path / "blurjax"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache.default_directory() == tmp_path / ".cache" / "blurjax"
+
+
+@pytest.mark.parametrize("counts", [[], [3], [3, 0, 1200]])
+def test_images_are_written_batch_by_batch(tmp_path, counts):
+    batches = [np.full((count, 2, 2, 1), count % 256, np.uint8) for count in counts]
+    with cache.ImageWriter(tmp_path / "images.npy", (2, 2, 1)) as writer:
+        for batch in batches:
+            writer.append(batch)
+    expected = np.concatenate([np.zeros((0, 2, 2, 1), np.uint8), *batches])
+    np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), expected)
+
+
+def test_gathered_rows_are_mapped_from_disk(tmp_path):
+    images = np.arange(40 * 4, dtype=np.uint8).reshape(40, 2, 2, 1)
+    rows = np.array([1, 5, 39])
+    gathered = cache.gather(tmp_path, images, "sha", rows)
+    assert isinstance(gathered, np.memmap)
+    np.testing.assert_array_equal(gathered, images[rows])
+    other = cache.gather(tmp_path, images, "sha", rows - 1)
+    np.testing.assert_array_equal(other, images[[0, 4, 38]])

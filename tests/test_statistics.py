@@ -1,0 +1,502 @@
+"""What the intervals, verdicts and causes are, by hand-computed numbers, oracles and simulation."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import sklearn.metrics
+from scipy import stats
+
+from blurjax import statistics
+
+# Row means 2, 4, 9, column means 3, 7, mean 5; residuals +-2, 0, +-2: noise 16 / (2 * 1) = 8.
+SMALL = np.array([[2.0, 2.0], [2.0, 6.0], [5.0, 13.0]])
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def assert_close(actual, expected):
+    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-12)
+
+
+# Estimates
+
+
+def test_the_two_parts_of_an_interval_by_hand():
+    estimate = statistics.estimate(SMALL, confidence=0.95)
+    # var(r) = (9 + 1 + 16) / 2 = 13; var(c) = 8, T*var(c) - noise = 24 - 8 = 16.
+    half_trials = 4.302652729749462 * math.sqrt(13 / 3)
+    half_images = 1.959963984540054 * math.sqrt(16 / 6)
+    assert estimate.mean == 5
+    assert estimate.per_trial == (2, 4, 9)
+    assert (estimate.num_trials, estimate.num_images) == (3, 2)
+    assert_close(estimate.half_trials, half_trials)
+    assert_close(estimate.half_images, half_images)
+    assert_close(estimate.interval_trials, (5 - half_trials, 5 + half_trials))
+    half = math.sqrt(half_trials**2 + half_images**2)
+    assert_close(estimate.interval, (5 - half, 5 + half))
+
+
+def test_images_that_differ_by_noise_alone_contribute_nothing():
+    # A Latin square: column means equal, residuals not.
+    estimate = statistics.estimate([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    assert estimate.half_images == 0
+    assert estimate.half_trials == pytest.approx(0)
+
+
+def test_equal_trials_leave_the_interval_to_the_images(rng):
+    image = rng.normal(size=50)
+    estimate = statistics.estimate(np.tile(image, (4, 1)))
+    assert estimate.half_trials == pytest.approx(0, abs=1e-12)
+    # T*var(c) - 0, over T*N: the interval of one mean.
+    assert_close(estimate.half_images, 1.959963984540054 * stats.sem(image))
+
+
+def test_one_value_a_trial_leaves_the_interval_to_the_trials(rng):
+    trial = rng.normal(size=6)
+    estimate = statistics.estimate(np.tile(trial[:, None], (1, 40)))
+    expected = stats.ttest_1samp(trial, 0).confidence_interval(0.9)
+    estimate = statistics.estimate(np.tile(trial[:, None], (1, 40)), confidence=0.9)
+    assert estimate.half_images == pytest.approx(0, abs=1e-12)
+    assert_close(estimate.interval, (expected.low, expected.high))
+    p = stats.ttest_1samp(trial, 0).pvalue
+    assert statistics.two_sided_p(estimate) == pytest.approx(p, rel=1e-6)
+
+
+@pytest.mark.parametrize("num_trials", [1, 2])
+def test_fewer_than_three_trials_cover_test_images_only(rng, num_trials):
+    values = rng.normal(size=(num_trials, 30))
+    estimate = statistics.estimate(values)
+    half = 1.959963984540054 * stats.sem(values.mean(axis=0))
+    assert_close(estimate.interval, (values.mean() - half, values.mean() + half))
+    assert estimate.interval_trials is None
+    assert estimate.half_trials is None
+    assert estimate.as_json()["interval_trials"] is None
+    assert statistics.two_sided_p(estimate) is None
+    judged = statistics.verdict(estimate, margin=10)
+    assert judged.value is None
+    assert judged.sentence.startswith("No verdict: fewer than 3 trials")
+
+
+def test_the_order_of_trials_and_images_changes_nothing(rng):
+    values = rng.normal(size=(5, 40))
+    shuffled = values[rng.permutation(5)][:, rng.permutation(40)]
+    a, b = statistics.estimate(values), statistics.estimate(shuffled)
+    assert_close(a.interval, b.interval)
+    assert_close(a.interval_trials, b.interval_trials)
+    assert_close(sorted(a.per_trial), sorted(b.per_trial))
+
+
+def test_an_interval_moves_and_scales_with_the_values(rng):
+    values = rng.normal(size=(5, 40))
+    a, b = statistics.estimate(values), statistics.estimate(3 - 2 * values)
+    assert_close(b.interval, (3 - 2 * a.interval[1], 3 - 2 * a.interval[0]))
+    assert_close((b.half_trials, b.half_images), (2 * a.half_trials, 2 * a.half_images))
+
+
+def test_a_difference_is_paired(rng):
+    easy, trial = rng.normal(size=(1, 40)), rng.normal(size=(4, 1))
+    a, b = easy + trial + 1, easy + trial
+    assert_close(statistics.difference(a, b).interval, (1, 1))
+    assert statistics.difference([[True] * 3] * 3, [[False] * 3] * 3).mean == 1
+
+
+def test_the_width_forecast_for_other_numbers_of_trials():
+    estimate = statistics.estimate(SMALL)
+    assert_close(estimate.half_width(0.05), estimate.interval[1] - estimate.mean)
+    # A quarter of the variance with 12 trials, and 11 degrees of freedom.
+    half_trials = 2.200985160082949 * math.sqrt(13 / 12)
+    forecast = estimate.half_width(0.05, [3, 12, math.inf])
+    assert_close(forecast[0], estimate.half_width(0.05))
+    assert_close(forecast[1], math.hypot(half_trials, estimate.half_images))
+    assert_close(forecast[2], estimate.half_images)
+
+
+def test_an_estimate_as_json():
+    estimate = statistics.estimate(SMALL)
+    assert estimate.as_json() == {
+        "mean": 5.0,
+        "interval": list(estimate.interval),
+        "interval_trials": list(estimate.interval_trials),
+        "per_trial": [2.0, 4.0, 9.0],
+    }
+
+
+@pytest.mark.parametrize("shape", [(4,), (0, 4), (3, 1), (2, 3, 4)])
+def test_values_must_be_trials_by_images(shape):
+    with pytest.raises(ValueError, match=r"values must be \[T,N\]"):
+        statistics.estimate(np.zeros(shape))
+
+
+def test_pairs_must_have_one_shape():
+    with pytest.raises(ValueError, match=r"one shape, not \(3, 4\) and \(1, 4\)"):
+        statistics.difference(np.zeros((3, 4)), np.zeros((1, 4)))
+
+
+# Accuracies
+
+
+def test_accuracy_has_the_wilson_interval_of_its_effective_number_of_images(rng):
+    correct = rng.random((5, 200)) < np.linspace(0.6, 1, 200)
+    plain, accuracy = statistics.estimate(correct), statistics.accuracy(correct)
+    half, m = plain.interval[1] - plain.mean, plain.mean
+    z = 1.959963984540054
+    n = z**2 * m * (1 - m) / half**2
+    centre = (m + z**2 / (2 * n)) / (1 + z**2 / n)
+    spread = z / (1 + z**2 / n) * math.sqrt(m * (1 - m) / n + z**2 / (4 * n**2))
+    assert_close(accuracy.interval, (centre - spread, centre + spread))
+    assert accuracy.mean == plain.mean
+
+
+def test_where_all_are_right_accuracy_is_as_certain_as_one_trial():
+    accuracy = statistics.accuracy(np.ones((4, 50), bool))
+    oracle = stats.binomtest(50, 50).proportion_ci(method="wilson")
+    assert_close(accuracy.interval, (oracle.low, 1))
+    assert accuracy.interval_trials == (1, 1)
+    none_right = statistics.accuracy(np.zeros((4, 50), bool))
+    assert_close(none_right.interval, (0, 1 - oracle.low))
+
+
+def test_an_accuracy_is_never_more_certain_than_all_its_answers_were_independent():
+    # Every trial and every image is right once in three: neither part of the half-width is left.
+    accuracy = statistics.accuracy(np.eye(3, dtype=bool))
+    oracle = stats.binomtest(3, 9).proportion_ci(method="wilson")
+    assert_close(accuracy.interval, (oracle.low, oracle.high))
+
+
+def test_accuracy_intervals_stay_in_range_and_nested(rng):
+    for share in (0.002, 0.01, 0.5, 0.99, 0.998):
+        for num_trials in (1, 2, 3, 5):
+            estimate = statistics.accuracy(rng.random((num_trials, 100)) < share)
+            low, high = estimate.interval
+            assert 0 <= low <= estimate.mean <= high <= 1
+            if num_trials >= 3:
+                inner_low, inner_high = estimate.interval_trials
+                assert low <= inner_low <= estimate.mean <= inner_high <= high
+
+
+def test_wrong_answers_mirror_right_ones(rng):
+    correct = rng.random((4, 80)) < 0.9
+    low, high = statistics.accuracy(correct).interval
+    assert_close(statistics.accuracy(~correct).interval, (1 - high, 1 - low))
+
+
+# p and Holm
+
+
+def test_p_is_the_alpha_at_which_the_interval_touches_zero(rng):
+    values = rng.normal(0.3, 1, size=(4, 60)) + rng.normal(size=(1, 60)) / 2
+    p = statistics.two_sided_p(statistics.estimate(values))
+    assert 0 < p < 1
+    assert statistics.estimate(values, confidence=1 - p).interval[0] == pytest.approx(0, abs=1e-9)
+    assert statistics.two_sided_p(statistics.estimate(-values)) == pytest.approx(p)
+    assert statistics.two_sided_p(statistics.estimate(7 * values)) == pytest.approx(p)
+
+
+def test_p_at_its_ends():
+    assert statistics.two_sided_p(statistics.estimate(np.zeros((3, 4)))) == 1
+    assert statistics.two_sided_p(statistics.estimate(np.ones((3, 4)))) == 0
+
+
+def test_holm_by_hand():
+    # Sorted: 0.01 * 4, 0.02 * 3, 0.03 * 2 (already 0.06), 0.5 * 1.
+    adjusted = statistics.holm({"a": 0.5, "b": 0.01, "c": 0.03, "d": 0.02})
+    assert adjusted == pytest.approx({"a": 0.5, "b": 0.04, "c": 0.06, "d": 0.06})
+    assert list(adjusted) == ["a", "b", "c", "d"]
+    assert statistics.holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
+    assert statistics.holm({"a": None, "b": 0.02}) == {"a": None, "b": 0.02}
+    assert statistics.holm({}) == {}
+
+
+# Verdicts
+
+
+def an_estimate(mean, *, trials=0.0, images=0.0, num_trials=8):
+    """An estimate with these standard errors."""
+    base = statistics.estimate(np.zeros((num_trials, 100)))
+    return dataclasses.replace(
+        base, mean=mean, standard_error_trials=trials, standard_error_images=images
+    )
+
+
+def test_equivalent_if_the_90_percent_interval_lies_within_the_margin():
+    judged = statistics.verdict(an_estimate(0.002, images=0.004), margin=0.01)
+    assert judged.value == "equivalent"
+    assert judged.smallest_margin == pytest.approx(0.002 + 1.6448536269514722 * 0.004)
+    assert judged.sentence == "Equivalent: its 90% interval, -0.46 to +0.86 points, is within ±1."
+    assert statistics.verdict(an_estimate(0.002, images=0.004), margin=0.008).value == "undecided"
+
+
+def test_a_difference_can_be_significant_and_equivalent():
+    judged = statistics.verdict(an_estimate(0.003, images=0.001), margin=0.01)
+    assert judged.p < 0.05
+    assert judged.value == "equivalent"
+
+
+def test_positive_is_worse_and_negative_better():
+    worse = statistics.verdict(an_estimate(0.03, images=0.01), margin=0.01)
+    better = statistics.verdict(an_estimate(-0.03, images=0.01), margin=0.01)
+    assert (worse.value, better.value) == ("worse", "better")
+    assert worse.p == better.p == pytest.approx(2 * stats.norm.sf(3))
+    assert worse.sentence == "Worse by 3.00 points (p = 0.003)."
+    assert better.sentence == "Better by 3.00 points (p = 0.003)."
+    clear = statistics.verdict(an_estimate(0.06, images=0.01), margin=0.01)
+    assert clear.sentence == "Worse by 6.00 points (p < 0.001)."
+
+
+def test_an_adjusted_p_replaces_its_own():
+    estimate = an_estimate(0.03, images=0.01)
+    assert statistics.verdict(estimate, margin=0.01, p=0.06).value == "undecided"
+    assert statistics.verdict(estimate, margin=0.01, p=0.04).p == 0.04
+
+
+def test_undecided_because_of_the_test_images():
+    judged = statistics.verdict(an_estimate(0.005, images=0.011, trials=0.001), margin=0.01)
+    assert judged.value == "undecided"
+    assert judged.trials_needed is None
+    assert "Test images alone contribute ±1.81 points to its 90% interval" in judged.sentence
+    assert "more trials cannot help" in judged.sentence
+    assert f"±{100 * judged.smallest_margin:.2f} points" in judged.sentence
+
+
+def test_undecided_for_want_of_trials_says_how_many():
+    estimate = an_estimate(0.0, trials=0.01, num_trials=8)
+    judged = statistics.verdict(estimate, margin=0.01)
+    assert judged.value == "undecided"
+    needed = judged.trials_needed
+    assert f"About {needed} trials" in judged.sentence
+    spread = 0.01 * math.sqrt(8)
+    half = [stats.t.isf(0.05, n - 1) * spread / math.sqrt(n) for n in (needed - 1, needed)]
+    assert half[1] <= 0.01 < half[0]
+
+
+def test_trials_that_would_show_a_difference_count_as_deciding_too():
+    estimate = an_estimate(0.05, trials=0.03, num_trials=5)
+    judged = statistics.verdict(estimate, margin=0.01)
+    spread = 0.03 * math.sqrt(5)
+    half = [
+        stats.t.isf(0.025, n - 1) * spread / math.sqrt(n)
+        for n in (judged.trials_needed - 1, judged.trials_needed)
+    ]
+    assert half[1] < 0.05 <= half[0]
+    # A family of comparisons asks for more.
+    p = min(1.0, 4 * judged.p)
+    assert statistics.verdict(estimate, 0.01, p=p).trials_needed > judged.trials_needed
+
+
+def test_too_few_trials_forecast_nothing():
+    judged = statistics.verdict(an_estimate(0.0, trials=0.01, num_trials=4), margin=0.01)
+    assert judged.value == "undecided"
+    assert judged.trials_needed is None
+    # t(3) at 90% is 2.35.
+    assert "The spread between trials contributes ±2.35 points" in judged.sentence
+    assert "how many, 4 trials cannot tell" in judged.sentence
+
+
+def test_a_hopeless_forecast_is_not_a_number():
+    judged = statistics.verdict(an_estimate(0.0099, trials=0.01), margin=0.01)
+    assert judged.trials_needed is not None
+    hopeless = statistics.verdict(an_estimate(0.0, trials=0.5), margin=0.01)
+    assert hopeless.trials_needed is None
+    assert hopeless.sentence.endswith("More than 1000 trials would be needed.")
+
+
+def test_a_verdict_as_json():
+    judged = statistics.verdict(an_estimate(0.03, images=0.01), margin=0.01)
+    assert judged.as_json() == {
+        "verdict": "worse",
+        "p": judged.p,
+        "margin": 0.01,
+        "smallest_margin": judged.smallest_margin,
+        "trials_needed": None,
+        "sentence": judged.sentence,
+    }
+
+
+def test_the_smallest_equivalent_bottleneck_stops_at_the_first_failure():
+    same = statistics.verdict(an_estimate(0.0), margin=0.01)
+    other = statistics.verdict(an_estimate(0.1), margin=0.01)
+    assert (same.value, other.value) == ("equivalent", "worse")
+    assert statistics.smallest_equivalent({8: same, 64: same, 16: other, 32: same}) == 32
+    assert statistics.smallest_equivalent({8: same, 64: other}) is None
+
+
+# Causes
+
+
+def cells(rng, num_trials=4, num_images=30):
+    pairs = [
+        ("original", "original"),
+        ("reconstruction", "reconstruction"),
+        ("reconstruction", "original"),
+        ("crossfit", "crossfit"),
+        ("infold", "crossfit"),
+    ]
+    return {pair: rng.random((num_trials, num_images)) < 0.8 for pair in pairs}
+
+
+def test_the_causes_by_hand():
+    accuracy = {
+        ("original", "original"): [1, 1, 1, 1],
+        ("reconstruction", "reconstruction"): [1, 1, 0, 0],
+        ("reconstruction", "original"): [1, 0, 0, 0],
+        ("crossfit", "crossfit"): [1, 1, 1, 0],
+        ("infold", "crossfit"): [1, 1, 0, 0],
+    }
+    correct = {pair: np.array([row, row], bool) for pair, row in accuracy.items()}
+    means = {name: term.mean() for name, term in statistics.decomposition(correct).items()}
+    assert means == {
+        "on_reconstructions": 0.5,
+        "on_originals": 0.75,
+        "information": 0.25,
+        "leakage": 0.25,
+        "test_view": 0.25,
+    }
+
+
+def test_the_causes_add_up_exactly(rng):
+    terms = statistics.decomposition(cells(rng))
+    parts = terms["information"] + terms["leakage"]
+    assert (terms["on_reconstructions"] == parts).all()
+    assert (terms["on_originals"] == parts + terms["test_view"]).all()
+
+
+def test_only_terms_whose_cells_are_there(rng):
+    correct = cells(rng)
+    del correct["infold", "crossfit"]
+    assert list(statistics.decomposition(correct)) == [
+        "on_reconstructions",
+        "on_originals",
+        "test_view",
+    ]
+    del correct["original", "original"]
+    assert list(statistics.decomposition(correct)) == ["test_view"]
+    assert statistics.decomposition({}) == {}
+
+
+def test_a_trial_that_failed_in_any_view_leaves_all():
+    failed = {"original": [False, True, False], "reconstruction": [False, False, True]}
+    assert statistics.complete_cases(failed).tolist() == [True, False, False]
+
+
+# Calibration and classes
+
+
+def test_calibration_error_by_hand():
+    # Bins (0, 0.5] and (0.5, 1]: |0.5 - 0.4| * 2/5 + |2/3 - 0.8| * 3/5.
+    confidence, correct = [0.3, 0.5, 0.7, 0.8, 0.9], [True, False, True, True, False]
+    error = statistics.expected_calibration_error(confidence, correct, bins=2)
+    assert error == pytest.approx(0.1 * 2 / 5 + (0.8 - 2 / 3) * 3 / 5)
+
+
+def test_calibration_error_by_its_definition(rng):
+    confidence = rng.random(500)
+    correct = rng.random(500) < confidence**2
+    expected = 0.0
+    for i in range(15):
+        inside = (confidence > i / 15) & (confidence <= (i + 1) / 15)
+        gap = abs(correct[inside].mean() - confidence[inside].mean())
+        expected += gap * inside.sum() / 500
+    error = statistics.expected_calibration_error(confidence, correct)
+    assert error == pytest.approx(expected)
+    order = rng.permutation(500)
+    again = statistics.expected_calibration_error(confidence[order], correct[order])
+    assert again == pytest.approx(error)
+
+
+def test_calibration_error_at_its_ends():
+    assert statistics.expected_calibration_error([1.0, 1.0], [True, True]) == 0
+    assert statistics.expected_calibration_error([1.0, 1.0], [False, False]) == 1
+    assert statistics.expected_calibration_error([0.0], [False]) == 0
+    # float32 softmax may exceed 1 by a rounding.
+    just_over = np.float32(1) + np.finfo(np.float32).eps
+    assert statistics.expected_calibration_error([just_over], [True]) < 1e-6
+
+
+def test_precision_recall_and_f1_by_hand():
+    # Class 0: 2 of 3 predicted right, 2 of 2 found; class 1: 1 of 1, 1 of 2; 2 and 3 never occur.
+    scores = statistics.per_class([0, 0, 1, 1], [0, 0, 0, 1], num_classes=4)
+    assert_close(scores["precision"], [2 / 3, 1, 0, 0])
+    assert_close(scores["recall"], [1, 1 / 2, 0, 0])
+    assert_close(scores["f1"], [4 / 5, 2 / 3, 0, 0])
+
+
+def test_confusion_has_true_classes_as_rows():
+    counts = statistics.confusion([0, 0, 1, 1], [0, 0, 0, 1], num_classes=3)
+    assert counts.tolist() == [[2, 0, 0], [1, 1, 0], [0, 0, 0]]
+
+
+def test_scores_agree_with_the_confusion_matrix(rng):
+    labels, predictions = rng.integers(0, 5, (2, 300))
+    counts = statistics.confusion(labels, predictions, 5)
+    scores = statistics.per_class(labels, predictions, 5)
+    assert_close(scores["precision"], np.diag(counts) / counts.sum(axis=0))
+    assert_close(scores["recall"], np.diag(counts) / counts.sum(axis=1))
+    assert_close(scores["f1"], sklearn.metrics.f1_score(labels, predictions, average=None))
+
+
+# Coverage: the intervals hold what they promise
+
+SHARED, TRIAL, IMAGE, NOISE = 1.0, 0.1, 0.5, 0.5
+TOTAL = math.sqrt(SHARED**2 + TRIAL**2 + IMAGE**2 + NOISE**2)
+
+
+def simulate(rng, skills, num_trials, num_images):
+    """Correctness [T,N] in two views, whose true accuracies are Phi(skill / TOTAL).
+
+    An answer is right where skill + what the image is worth in both views + the trial's effect + what the image is
+    worth in this view + noise is positive.
+    """
+    shared = SHARED * rng.standard_normal((1, num_images))
+    views = []
+    for skill in skills:
+        trial = TRIAL * rng.standard_normal((num_trials, 1))
+        image = IMAGE * rng.standard_normal((1, num_images))
+        noise = NOISE * rng.standard_normal((num_trials, num_images))
+        views.append(skill + shared + trial + image + noise > 0)
+    return views
+
+
+def holds(estimate, truth):
+    return estimate.interval[0] <= truth <= estimate.interval[1]
+
+
+@pytest.mark.parametrize("skills", [(1.2, 1.2), (1.2, 1.0)], ids=["null", "effect"])
+@pytest.mark.parametrize("num_trials", [3, 5, 8])
+def test_intervals_of_differences_cover_the_truth(num_trials, skills):
+    rng, repeats, num_images = np.random.default_rng(num_trials), 1000, 300
+    truth = np.subtract(*stats.norm.cdf(np.array(skills) / TOTAL))
+    covered, pooled = 0, 0
+    for _ in range(repeats):
+        a, b = simulate(rng, skills, num_trials, num_images)
+        covered += holds(statistics.difference(a, b), truth)
+        values = a.astype(float) - b
+        half = 1.96 * values.std() / math.sqrt(values.size)
+        pooled += abs(values.mean() - truth) <= half
+    assert 0.93 <= covered / repeats <= 0.985
+    # As if trials x images were so many independent answers.
+    assert pooled / repeats < 0.90
+
+
+@pytest.mark.parametrize(("skill", "most"), [(1.2, 0.985), (3.2, 0.999)], ids=["82%", "99.5%"])
+def test_intervals_of_accuracies_cover_the_truth(skill, most):
+    """Near 1, where a test set holds one or two errors, they err on the safe side."""
+    rng, repeats = np.random.default_rng(1), 1000
+    truth = stats.norm.cdf(skill / TOTAL)
+    correct = (simulate(rng, [skill], 5, 300)[0] for _ in range(repeats))
+    covered = sum(holds(statistics.accuracy(each), truth) for each in correct)
+    assert 0.93 <= covered / repeats <= most
+
+
+def test_p_is_below_5_percent_just_where_the_interval_leaves_out_zero():
+    rng = np.random.default_rng(2)
+    significant = []
+    for _ in range(100):
+        estimate = statistics.difference(*simulate(rng, (1.2, 1.0), 5, 300))
+        significant.append(statistics.two_sided_p(estimate) < 0.05)
+        assert significant[-1] != holds(estimate, 0)
+    assert 0 < sum(significant) < 100
