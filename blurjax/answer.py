@@ -98,8 +98,8 @@ def _of_points(points: Sequence[Point]) -> list[str]:
     verdicts: dict[str, list[str]] = {}
     for point in points:
         cost = point["comparisons"].get("on_reconstructions")
-        if cost is not None and cost["verdict"] is not None:
-            verdicts.setdefault(cost["verdict"], []).append(
+        if cost is not None:
+            verdicts.setdefault(cost["verdict"] or "no verdict", []).append(
                 f"{name_of(point, points)} ({signed(cost['mean'])})"
             )
     judged = [f"{verdict} at {', '.join(names)}" for verdict, names in verdicts.items()]

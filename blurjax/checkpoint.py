@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 KEPT = 2
+ITEM = "job"
 logger = logging.getLogger("blurjax")
 
 
@@ -31,40 +33,40 @@ class Checkpoints:
     def save(self, step: int, tree: Any) -> None:
         """Writes a pytree of NumPy arrays in the background; nothing happens where the step is there already."""
         if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.StandardSave(tree))
+            self._manager.save(step, args=ocp.args.Composite(**{ITEM: ocp.args.StandardSave(tree)}))
 
     def restore(self, like: Any) -> Any | None:
-        """The newest checkpoint that is whole, or None where there is none.
+        """The newest checkpoint that is whole, or None where there is none; damaged ones are set aside.
 
         Args:
-          like: a pytree of arrays or shapes and dtypes. What does not fit it counts as damaged.
+          like: a pytree of arrays of the shapes and dtypes that were saved.
         """
         abstract = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
+        args = ocp.args.Composite(**{ITEM: ocp.args.StandardRestore(abstract)})
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                tree = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-                _check_fits(tree, abstract)
+                tree = self._manager.restore(step, args=args)[ITEM]
+                _check_shapes(tree, abstract)  # which Orbax does not
             except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                logger.warning(
-                    "The checkpoint %s is damaged and passed over (%s).",
-                    self._directory / str(step),
-                    reason,
-                )
-                self._manager.delete(step)
+                self._set_aside(step, error)
             else:
                 return tree
         return None
 
+    def _set_aside(self, step: int, error: Exception) -> None:
+        """Renames a damaged checkpoint: beside one, Orbax would not save an earlier step."""
+        path = self._directory / str(step)
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        logger.warning("The checkpoint %s is damaged; using the one before (%s).", path, reason)
+        path.rename(path.with_name(f"damaged-{step}-{time.time_ns()}"))
+        self._manager.reload()
 
-def _check_fits(tree: Any, like: Any) -> None:
-    """Orbax casts silently; a checkpoint of another dtype or shape is not ours."""
 
+def _check_shapes(tree: Any, like: Any) -> None:
     def check(path: Any, found: np.ndarray, expected: np.ndarray) -> None:
-        if found.dtype != expected.dtype or found.shape != expected.shape:
-            name = jax.tree_util.keystr(path)
+        if found.shape != expected.shape:
             raise ValueError(
-                f"{name} is {found.dtype}{found.shape}, expected {expected.dtype}{expected.shape}"
+                f"{jax.tree_util.keystr(path)} is {found.shape}, expected {expected.shape}"
             )
 
     jax.tree_util.tree_map_with_path(check, tree, like)

@@ -193,3 +193,7 @@ def datasets_command(parsed: argparse.Namespace) -> int:
     for name, sentence in sources.describe(parsed.data_dir):
         print(f"{name:<28} {sentence}")
     return 0
+
+
+if __name__ == "__main__":
+    main()

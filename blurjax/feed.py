@@ -10,6 +10,7 @@ Positions number the images of all splits, train first, then validation, then te
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,6 +27,31 @@ from blurjax.types import ALL_DATA, Array, Scalar
 SPLITS = ("train", "validation", "test")
 STREAM_BYTES = 64 * 2**20
 """Decoded images in one streamed chunk; three are in flight."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Which positions are what."""
+
+    labels: np.ndarray
+    """i32[N] of all splits."""
+    splits: dict[str, np.ndarray]
+    """Positions i32[N] of each split."""
+    measured: dict[str, np.ndarray]
+    """Positions on which curves are measured: "validation", and a fixed subset as large of "train"."""
+
+
+def make_examples(dataset: Dataset, split_seed: int) -> Examples:
+    """Numbers the examples of a data set."""
+    labels = [dataset.splits[name].labels for name in SPLITS]
+    bounds = np.cumsum([0, *map(len, labels)], dtype=np.int32)
+    splits = {name: np.arange(*bounds[i : i + 2], dtype=np.int32) for i, name in enumerate(SPLITS)}
+    rng = np.random.default_rng([split_seed, zlib.crc32(b"measured")])
+    size = min(len(splits["train"]), len(splits["validation"]))
+    subset = np.sort(rng.choice(splits["train"], size, replace=False))
+    return Examples(
+        np.concatenate(labels), splits, {"train": subset, "validation": splits["validation"]}
+    )
 
 
 @dataclass(frozen=True)

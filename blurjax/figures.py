@@ -137,7 +137,9 @@ def _about_confusion(point: Point, class_names: Sequence[str]) -> str:
 
 
 def _reconstructions(results: Results, gallery: Gallery, rows: Sequence[int]) -> Drawn:
-    difference = " over their absolute difference, brightened" if len(rows) == 1 else ""
+    difference = (
+        " over their absolute difference, times the factor beside it" if len(rows) == 1 else ""
+    )
     return _drawn(
         "reconstructions",
         "Images and their reconstructions",

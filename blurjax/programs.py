@@ -27,10 +27,13 @@ from blurjax.sweep import (
     sweep,
 )
 from blurjax.train_state import TrainState, init, make_optimizer
+from blurjax.trials import classifier_trials
 from blurjax.types import Params, Trial
 from blurjax.views import AXES, ViewParameters, view_index
 
 MOST_TRIALS_PER_VMAP = 8
+LOGITS_LIMIT = 100e6
+"""Bytes of logits in all prediction files together, above which they are not kept."""
 SHARED_ORDER = (None, None, None)
 """in_axes of positions, start and length where all trials see the same batches."""
 OWN_ORDER = (0, None, None)
@@ -131,7 +134,7 @@ class Programs:
         function = partial(
             init, model=self.autoencoder, example=example, stream="autoencoder", optimizer=optimizer
         )
-        return self._jit(function, (0,))
+        return self._jit(function, (0,), compiler_options=_compiled_quickly())
 
     @cached_property
     def autoencoder_step(self) -> Callable[..., Any]:
@@ -160,7 +163,7 @@ class Programs:
         function = partial(
             init, model=self.classifier, example=example, stream="classifier", optimizer=optimizer
         )
-        return self._jit(function, (0,))
+        return self._jit(function, (0,), compiler_options=_compiled_quickly())
 
     @cached_property
     def classifier_step(self) -> Callable[..., Any]:
@@ -181,26 +184,26 @@ class Programs:
         """(states, view parameters, data, positions, start, length) -> (states, metrics)."""
         return self._jit_loop(self.classifier_step, AXES)
 
-    def evaluate_classifier(self, *, keep_logits: bool) -> Callable[..., Any]:
+    @cached_property
+    def evaluate_classifier(self) -> Callable[..., Any]:
         """(params, view parameters, data, positions, start, length) -> per-example results."""
-        return self._evaluate_with_logits if keep_logits else self._evaluate
-
-    @cached_property
-    def _evaluate(self) -> Callable[..., Any]:
-        return self._jit_evaluation(keep_logits=False)
-
-    @cached_property
-    def _evaluate_with_logits(self) -> Callable[..., Any]:
-        return self._jit_evaluation(keep_logits=True)
-
-    def _jit_evaluation(self, *, keep_logits: bool) -> Callable[..., Any]:
         step = partial(
             steps.classifier_eval_step,
             model=self.classifier,
             autoencoder=self.autoencoder,
-            keep_logits=keep_logits,
+            keep_logits=self._logits_bytes() < LOGITS_LIMIT,
         )
         return self._jit(loop_evaluation(step, self.feed.capacity), (0, AXES, None, *SHARED_ORDER))
+
+    def _logits_bytes(self) -> int:
+        """Of all prediction files together."""
+        views = self.config.views
+        rows = (
+            len(views.train)
+            * len(views.test)
+            * len(classifier_trials(self.config, needs_code=True))
+        )
+        return 4 * rows * len(self.dataset.splits["test"].labels) * len(self.dataset.class_names)
 
     # Orders
 
@@ -219,7 +222,9 @@ class Programs:
             return lambda states, epoch: np.asarray(
                 shared_order(seed, states.trial.fold[0], epoch, table, lengths)
             )
-        own_order = self._jit(function, (0, 0, None, None, None))
+        own_order = self._jit(
+            function, (0, 0, None, None, None), compiler_options=_compiled_quickly()
+        )
         return lambda states, epoch: own_order(
             states.trial.seed, states.trial.fold, epoch, table, lengths
         )
@@ -241,6 +246,11 @@ def _trials_per_vmap(config: Config, num_devices: int) -> int:
     if jax.default_backend() == "cpu":
         return 1
     return min(MOST_TRIALS_PER_VMAP, math.ceil(config.sweep.num_seeds / num_devices))
+
+
+def _compiled_quickly() -> dict[str, int]:
+    """For programs that run seldom: drawing random parameters takes seconds to optimise on CPU."""
+    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
 
 
 def _fitted(value: int | None) -> int:

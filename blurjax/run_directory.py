@@ -216,7 +216,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
       UserError: it is damaged, or holds pickled objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged: {error}.") from None

@@ -254,14 +254,14 @@ class _Loop:
         }
         self.run_directory.append_metrics(line)
         seconds = time.monotonic() - self.begun
-        done = self.step - self.first_step
+        done = line["step"] - self.first_step
         self.training.progress(
             Progress(
                 job=self.job,
                 epoch=epoch,
                 epochs=self.training.epochs,
                 images_per_second=done * self.training.batch_size * len(self.job.trials) / seconds,
-                seconds_left=(self.total_steps - self.step) * seconds / done,
+                seconds_left=(self.total_steps - line["step"]) * seconds / done,
                 failed=int((np.asarray(failed_step)[: len(self.job.trials)] >= 0).sum()),
                 line=line,
             )

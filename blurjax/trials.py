@@ -26,3 +26,9 @@ def classifier_trials(config: Config, *, needs_code: bool) -> list[Trial]:
             bottlenecks, config.learning_rates, config.weight_decays, config.seeds
         )
     ]
+
+
+def autoencoder_of(trial: Trial, config: Config) -> Trial:
+    """The autoencoder of a classifier's trial; any of its seed's where nothing depends on the code."""
+    settings, bottleneck = config.autoencoder, trial.bottleneck or config.bottlenecks[0]
+    return Trial(trial.seed, settings.learning_rate, settings.weight_decay, bottleneck, ALL_DATA)

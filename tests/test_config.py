@@ -123,7 +123,8 @@ def test_yaml_tags_run_no_code(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("shape", "bottleneck"), [((8, 8, 1), 8), ((28, 28, 1), 32), ((32, 32, 3), 64), ((64, 64, 3), 128)]
+    ("shape", "bottleneck"),
+    [((8, 8, 1), 8), ((28, 28, 1), 32), ((32, 32, 3), 64), ((64, 64, 3), 128)],
 )
 def test_the_code_is_fitted_to_the_image_size(shape, bottleneck):
     fitted = config.fit_to_data(config.load(), shape=shape, train_examples=5000)

@@ -174,3 +174,7 @@ def test_a_pipe_is_no_image(tmp_path):
     write_folder(tmp_path, {"a": 1, "b": 1})
     os.mkfifo(tmp_path / "a" / "pipe")
     refused(tmp_path, r"a/pipe is not a regular file")
+
+
+def test_a_path_that_cannot_be_followed(tmp_path):
+    refused(tmp_path / ("x" * 300), r"x cannot be read \(File name too long\); check the path")

@@ -35,6 +35,8 @@ ROWS = [
     ["figures"],
     ["report"],
     ["environment", "plan"],
+    ["stages"],
+    ["predictions"],
     ["experiment"],
     ["terminal"],
     ["cli"],
@@ -48,7 +50,18 @@ ONLY = {
     "yaml": {"config.py", "report.py"},
     "pydantic": {"config.py"},
 }
-NO_JAX = ["errors", "config", "run_directory", "statistics", "history", "results", "answer", "plots", "figures", "report"]
+NO_JAX = [
+    "errors",
+    "config",
+    "run_directory",
+    "statistics",
+    "history",
+    "results",
+    "answer",
+    "plots",
+    "figures",
+    "report",
+]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -79,7 +92,12 @@ def test_a_module_imports_only_from_rows_above(path):
     row_of = {name: number for number, row in enumerate(ROWS) for name in row}
     for name in imports(path):
         parts = name.split(".")
-        if parts[0] == "blurjax" and len(parts) > 1 and parts[1] in row_of and parts[1] != unit(path):
+        if (
+            parts[0] == "blurjax"
+            and len(parts) > 1
+            and parts[1] in row_of
+            and parts[1] != unit(path)
+        ):
             assert row_of[parts[1]] < row_of[unit(path)], f"{path.name} imports {name}"
 
 
@@ -88,13 +106,17 @@ def test_heavy_libraries_live_in_one_place(library):
     for path in FILES:
         if any(name.split(".")[0] == library for name in imports(path)):
             relative = path.relative_to(PACKAGE)
-            assert {str(relative), relative.parts[0]} & ONLY[library], f"{relative} imports {library}"
+            assert {str(relative), relative.parts[0]} & ONLY[library], (
+                f"{relative} imports {library}"
+            )
 
 
 def test_analysis_needs_no_jax():
     for path in FILES:
         if unit(path) in NO_JAX:
-            assert not {name for name in imports(path) if name.split(".")[0] in ("jax", "flax", "optax")}, path
+            assert not {
+                name for name in imports(path) if name.split(".")[0] in ("jax", "flax", "optax")
+            }, path
 
 
 def test_tensorflow_is_imported_lazily():

@@ -171,7 +171,7 @@ def test_pillows_limit_is_an_error_and_not_a_warning(monkeypatch):
 
 @pytest.mark.parametrize(
     ("sides", "expected"),
-    [([30], 24), ([100, 100, 100], 64), ([9], 8), ([16, 17, 90], 16), ([], 8)],
+    [([30], 30), ([100, 100, 100], 64), ([9], 9), ([16, 17, 90], 17), ([], 8)],
 )
 def test_the_size_fits_the_median_of_the_shorter_sides(sides, expected):
     files = [encoded(flat("L", 0, (side + 5, side))) for side in sides]

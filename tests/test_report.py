@@ -6,8 +6,9 @@ import re
 import pytest
 from synthetic_run import SKILL, Synthetic, write_run
 
-from blurjax import answer, report
+from blurjax import answer, plots, report
 from blurjax.errors import UserError
+from blurjax.plots import style
 from blurjax.run_directory import RunDirectory, read_json
 
 HOSTILE = ('<b>"bold"</b>', "it's & <script>alert(1)</script>", "森林\u200fשלום")
@@ -22,9 +23,23 @@ def made(path, made_up):
     return run, read_json(run / "results.json"), (run / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def coarse_figures():
+    """Small files: what is tested here is the page around them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "DPI", 30)
+        yield
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     return made(tmp_path_factory.mktemp("report") / "run", SMALL)
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Draws without making files of it, which takes the most time."""
+    monkeypatch.setattr(plots, "png", lambda figure: b"a figure")
 
 
 def text_of(html):
@@ -67,7 +82,8 @@ def test_nothing_from_data_is_taken_for_html(small):
     assert "&lt;b&gt;&#34;bold&#34;&lt;/b&gt;" in html
     assert "it&#39;s &amp; &lt;script&gt;" in html
     assert "<bdi>森林\u200fשלום</bdi>" in html
-    assert "<b>" not in html and "<script" not in html
+    assert "<b>" not in html
+    assert "<script" not in html
 
 
 def test_page_needs_and_may_load_nothing(small):
@@ -76,7 +92,8 @@ def test_page_needs_and_may_load_nothing(small):
     assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in html
     assert not re.search(r"https?://|url\(|@import", html)
     sources = re.findall(r'\bsrc="([^"]*)"', html)
-    assert len(sources) == 6 and all(s.startswith("data:image/png;base64,") for s in sources)
+    assert len(sources) == 6
+    assert all(s.startswith("data:image/png;base64,") for s in sources)
     assert set(re.findall(r'\bhref="([^"]*)"', html)) == {"#failures"}
     assert all(re.findall(r'<img[^>]* alt="([^"]*)"', html))
 
@@ -98,7 +115,7 @@ def test_equal_runs_give_equal_bytes(small, tmp_path):
         assert (run / "figures" / name).read_bytes() == (again / "figures" / name).read_bytes()
 
 
-def test_several_points_get_an_overview_and_a_section_each(tmp_path):
+def test_several_points_get_an_overview_and_a_section_each(tmp_path, no_figures):
     # Trained on reconstructions alone the page has less to draw.
     run, _ = write_run(
         tmp_path / "run",
@@ -132,7 +149,7 @@ def test_no_direction_is_claimed_where_the_interval_contains_zero(small):
     cost |= {"mean": 0.012, "interval": [-0.004, 0.028], "verdict": "undecided", "sentence": "So."}
     sentence = answer.of_point(point, 0.95)
     assert "+1.2 points and its 95% interval, −0.4 to +2.8, contains 0" in sentence
-    assert not re.search("costs|gains|worse|better|more|less", sentence)
+    assert not re.search(r"\b(costs|gains|worse|better|more|less)\b", sentence)
     cost |= {"mean": -0.012, "interval": [-0.02, -0.004]}
     assert "gains 1.2 points of accuracy (95% interval of the cost: −2.0 to −0.4)" in (
         answer.of_point(point, 0.95)
@@ -180,7 +197,7 @@ def test_smallest_equivalent_bottleneck_is_named(small):
     assert re.search(r"equivalent at 4 floats \(\S+\), 16 floats", opening)
 
 
-def test_a_run_on_originals_alone_reports_its_accuracy(tmp_path):
+def test_a_run_on_originals_alone_reports_its_accuracy(tmp_path, no_figures):
     made_up = Synthetic(
         seeds=1,
         images=40,

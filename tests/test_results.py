@@ -160,7 +160,7 @@ def test_a_missing_cell_or_seed_is_said_to_be_unfinished(tmp_path):
     with pytest.raises(UserError, match=r"not finished.*seed 2.*run the same command again"):
         results.collect(run, Synthetic(seeds=3, images=40).config)
     (run / "predictions" / "mixed-on-original.npz").unlink()
-    with pytest.raises(UserError, match="not finished .*mixed-on-original"):
+    with pytest.raises(UserError, match=r"not finished .*mixed-on-original"):
         results.collect(run, config)
 
 

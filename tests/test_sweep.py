@@ -33,10 +33,12 @@ def test_equals_vmap(devices, trials_per_vmap):
 
 
 def test_a_shared_index_keeps_its_branch_and_an_own_one_too_without_vmap():
-    """Under vmap, both branches of a switch on a trial's own index would run; one dividing by zero gives NaN gradients."""
+    """Under vmap, every branch of a switch on a trial's own index would run."""
 
     def branch(index, x):
-        return jax.grad(lambda x: jax.lax.switch(index, [jnp.square, lambda x: jnp.sqrt(x - x)], x))(x)
+        return jax.grad(
+            lambda x: jax.lax.switch(index, [jnp.square, lambda x: jnp.sqrt(x - x)], x)
+        )(x)
 
     own = jax.jit(sweep(branch, mesh_of(1), 1, (0, 0)))
     np.testing.assert_array_equal(own(jnp.zeros(2, jnp.int32), jnp.array([1.0, 2.0])), [2.0, 4.0])
@@ -55,16 +57,21 @@ def test_padding_fills_all_groups_of_all_devices():
     assert make_mesh(1, jax.devices()).size == 1
 
 
-DATA = jax.tree.map(jnp.asarray, {
-    "image": np.arange(5 * 4, dtype=np.uint8).reshape(5, 2, 2, 1),
-    "label": np.arange(5, dtype=np.int32),
-    "index": np.arange(5, dtype=np.int32) + 100,
-})
+DATA = jax.tree.map(
+    jnp.asarray,
+    {
+        "image": np.arange(5 * 4, dtype=np.uint8).reshape(5, 2, 2, 1),
+        "label": np.arange(5, dtype=np.int32),
+        "index": np.arange(5, dtype=np.int32) + 100,
+    },
+)
 
 
 def test_gather_scales_to_one_and_masks_padding():
     batch = gather_batch(DATA, jnp.array([4, -1]))
-    np.testing.assert_array_equal(batch["image"][0, :, :, 0], np.float32([[16, 17], [18, 19]]) / np.float32(255))
+    np.testing.assert_array_equal(
+        batch["image"][0, :, :, 0], np.float32([[16, 17], [18, 19]]) / np.float32(255)
+    )
     np.testing.assert_array_equal(batch["mask"], [True, False])
     assert batch["index"][0] == 104
 
@@ -97,4 +104,7 @@ def test_a_loop_in_two_parts_equals_one():
     positions = jnp.array([[0, 1], [2, 3], [4, 0]])
     loop = loop_steps(counting_step, 3)
     half, _ = loop(jnp.int32(0), jnp.int32(1), DATA, positions, 0, 1)
-    assert loop(half, jnp.int32(1), DATA, positions, 1, 2)[0] == loop(jnp.int32(0), jnp.int32(1), DATA, positions, 0, 3)[0]
+    assert (
+        loop(half, jnp.int32(1), DATA, positions, 1, 2)[0]
+        == loop(jnp.int32(0), jnp.int32(1), DATA, positions, 0, 3)[0]
+    )

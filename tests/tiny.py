@@ -28,7 +28,9 @@ def write_stripes(path: Path, num_examples: int = 120, seed: int = 0) -> str:
     rng = np.random.default_rng(seed)
     labels = np.arange(num_examples) % 2
     stripes = np.where(np.arange(8) % 4 < 2, 170, 85)[None, :].repeat(8, axis=0)
-    images = np.where(labels[:, None, None] == 1, stripes, stripes.T) + rng.normal(0, 40, (num_examples, 8, 8))
+    images = np.where(labels[:, None, None] == 1, stripes, stripes.T) + rng.normal(
+        0, 40, (num_examples, 8, 8)
+    )
     np.savez(path, image=images.clip(0, 255).astype(np.uint8)[..., None], label=labels)
     return f"npz:{path}"
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from blurjax.config import DataConfig
 from blurjax.data import pixels
-from blurjax.data.dataset import SPLITS, Examples, listed, pixels_sha256, shown
+from blurjax.data.dataset import SPLITS, Examples, listed, pixels_sha256, shown, user_path
 from blurjax.errors import UserError
 
 
@@ -39,7 +39,7 @@ def load_npz(path: str, config: DataConfig) -> tuple[str, Examples]:
     Raises:
       UserError: it is missing or damaged, or an array is missing or not what it should be.
     """
-    file = Path(path).expanduser()
+    file = user_path(path)
     arrays = _read(file)
     images = _images(file, arrays["image"])
     for name in ("label", "split"):
@@ -75,7 +75,7 @@ def _examples(
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
-    if not file.exists():
+    if not _exists(file):
         raise UserError(
             f"The file {shown(file)} does not exist; check data.source, which is npz:FILE."
         )
@@ -100,6 +100,13 @@ def _read(file: Path) -> dict[str, np.ndarray]:
                 "save arrays of numbers or strings."
             ) from None
         raise UserError(f"{shown(file)} is damaged ({error}); save it again.") from None
+
+
+def _exists(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:  # such as a name too long
+        return False
 
 
 def _images(file: Path, images: np.ndarray) -> np.ndarray:

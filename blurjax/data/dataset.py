@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -141,6 +142,14 @@ def shown(name: object) -> str:
     """A name or path as a sentence can show it: escaped where it holds control characters."""
     text = str(name)
     return text if text.isprintable() else repr(text)
+
+
+def user_path(text: str | Path) -> Path:
+    """A path as a user writes it, with ~ for a home directory."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"The path {shown(text)} cannot be found: {error}") from None
 
 
 def listed(names: list[str], most: int = 10) -> str:

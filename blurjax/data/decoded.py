@@ -13,7 +13,7 @@ import numpy as np
 
 from blurjax.config import DataConfig
 from blurjax.data import cache, folder, pixels, prepared
-from blurjax.data.dataset import SPLITS, Examples, listed, pixels_sha256, shown
+from blurjax.data.dataset import SPLITS, Examples, listed, pixels_sha256, shown, user_path
 from blurjax.errors import UserError
 from blurjax.run_directory import read_json, write_json
 
@@ -28,7 +28,7 @@ _log = logging.getLogger("blurjax")
 
 def cache_directory(config: DataConfig) -> Path:
     """Where entries of the cache lie."""
-    return (config.cache_dir or cache.default_directory()).expanduser()
+    return user_path(config.cache_dir or cache.default_directory())
 
 
 def load_folder(path: str, config: DataConfig) -> tuple[str, Examples]:
@@ -37,7 +37,7 @@ def load_folder(path: str, config: DataConfig) -> tuple[str, Examples]:
     Raises:
       UserError: see `folder.scan`; an image is unreadable or too small, unless such are skipped.
     """
-    listing = folder.scan(Path(path).expanduser())
+    listing = folder.scan(user_path(path))
     root = listing.root.resolve()
 
     def build(directory: Path) -> None:

@@ -54,8 +54,18 @@ def scan(root: Path) -> Listing:
 
     Raises:
       UserError: root is missing or no folder, or holds no class folders, or the classes of its
-        splits differ.
+        splits differ, or a folder may not be read.
     """
+    try:
+        return _scan(root)
+    except OSError as error:
+        place = shown(error.filename or root)
+        raise UserError(
+            f"{place} cannot be read ({error.strerror}); check the path and its permissions."
+        ) from None
+
+
+def _scan(root: Path) -> Listing:
     _check_folder(root)
     places = _split_folders(root)
     notes = _left_out(root, set(places.values())) if places else ()
@@ -79,8 +89,6 @@ def _check_folder(root: Path) -> None:
         )
     if not root.is_dir():
         raise UserError(f"{shown(root)} is not a folder; data.source must name one as folder:PATH.")
-    if not os.access(root, os.R_OK | os.X_OK):
-        raise UserError(f"The folder {shown(root)} may not be read; change its permissions.")
 
 
 def _split_folders(root: Path) -> dict[str, Path]:

@@ -74,8 +74,8 @@ def resize(images: np.ndarray, size: int, channels: int) -> np.ndarray:
 def fit(files: Iterable[Path | bytes], size: int | None, channels: int | None) -> tuple[int, int]:
     """Fills an image size or number of channels that is None.
 
-    The size becomes the median of the shorter sides, at most 64, rounded down to a multiple of 8,
-    at least 8; channels become 1 if every image is stored as grey, else 3.
+    The size becomes the median of the shorter sides, at least 8 and at most 64; channels become 1
+    if every image is stored as grey, else 3.
 
     Args:
       files: a sample of image files, as paths or contents; only their headers are read.
@@ -89,7 +89,7 @@ def fit(files: Iterable[Path | bytes], size: int | None, channels: int | None) -
         return size, channels
     headers = [header for file in files if (header := _header(file)) is not None]
     sides = [side for side, _ in headers] or [SMALLEST]
-    fitted = max(SMALLEST, min(64, int(np.median(sides))) // 8 * 8)
+    fitted = max(SMALLEST, min(64, int(np.median(sides))))
     grey = bool(headers) and all(is_grey for _, is_grey in headers)
     return size or fitted, channels or (1 if grey else 3)
 

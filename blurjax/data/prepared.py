@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from blurjax.data.dataset import listed, shown
+from blurjax.data.dataset import listed, shown, user_path
 from blurjax.errors import UserError
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
@@ -17,7 +17,7 @@ _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 def data_directory(configured: Path | None) -> Path:
     """Where prepared data sets lie: as configured, or where TFDS itself would look."""
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(configured or default).expanduser()
+    return user_path(configured or default)
 
 
 def find(name: str, directory: Path) -> Path:

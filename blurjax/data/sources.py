@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from blurjax.data.dataset import (
     check_classes,
     fingerprint,
     shown,
+    user_path,
     without_unused_classes,
 )
 from blurjax.data.splits import fold_assignment, membership
@@ -103,9 +105,11 @@ def _images(examples: Examples, rows: np.ndarray, config: DataConfig) -> np.ndar
 
 
 def _unknown(source: str, prefix: str) -> str:
-    if Path(source).expanduser().exists():
-        form = "folder" if Path(source).expanduser().is_dir() else "npz"
-        return f"There is no data source {shown(source)}; did you mean {form}:{shown(source)}?"
+    with contextlib.suppress(OSError):  # a name too long for a path
+        path = user_path(source)
+        if path.exists():
+            form = "folder" if path.is_dir() else "npz"
+            return f"There is no data source {shown(source)}; did you mean {form}:{shown(source)}?"
     near = difflib.get_close_matches(prefix.casefold(), SOURCES, n=1, cutoff=0.5)
     if near:
         return f"There is no data source {shown(source)}; did you mean {FORMS[near[0]]}?"

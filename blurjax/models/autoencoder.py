@@ -8,10 +8,12 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from blurjax.models.conv import Conv, average_pool_2x2, upsample_2x
+from blurjax.models.conv import Conv, average_pool_2x2
 from blurjax.types import Array, Scalar
 
 SMALLEST_MAP = 4
+# Uniform, since drawing truncated normals takes seconds to compile.
+he_uniform, lecun_uniform = nn.initializers.he_uniform(), nn.initializers.lecun_uniform()
 
 
 def map_sizes(image_size: int) -> list[int]:
@@ -48,17 +50,21 @@ class Autoencoder(nn.Module):
         levels = len(map_sizes(self.image_shape[0])) - 1
         channels = [self.width * min(2**level, 4) for level in range(levels)]
         self.encoder = [self._conv(features) for features in channels]
-        self.to_code = nn.Dense(self.max_bottleneck, dtype=self.dtype)
-        self.from_code = nn.Dense(SMALLEST_MAP**2 * channels[-1], dtype=self.dtype)
-        self.decoder = [self._conv(features) for features in reversed(channels[:-1])]
-        self.to_image = self._conv(self.image_shape[-1])
+        self.to_code = self._dense(self.max_bottleneck, lecun_uniform)
+        self.from_code = self._dense(SMALLEST_MAP**2 * channels[-1], he_uniform)
+        self.decoder = [self._conv(features, upsample=True) for features in reversed(channels[:-1])]
+        self.to_image = self._conv(self.image_shape[-1], upsample=True)
 
-    def _conv(self, features: int) -> Conv:
+    def _dense(self, features: int, kernel_init: Any) -> nn.Dense:
+        return nn.Dense(features, dtype=self.dtype, kernel_init=kernel_init)
+
+    def _conv(self, features: int, *, upsample: bool = False) -> Conv:
         return Conv(
             features,
             dtype=self.dtype,
             lowering=self.lowering,
-            kernel_init=nn.initializers.he_normal(),
+            kernel_init=he_uniform,
+            upsample=upsample,
         )
 
     def encode(self, images: Array, bottleneck: Scalar | int) -> Array:
@@ -76,8 +82,8 @@ class Autoencoder(nn.Module):
         x = nn.relu(self.from_code(code))
         x = x.reshape(code.shape[0], SMALLEST_MAP, SMALLEST_MAP, -1)
         for conv, size in zip(self.decoder, sizes[:0:-1], strict=True):
-            x = nn.relu(conv(upsample_2x(x)[:, :size, :size]))
-        image = self.to_image(upsample_2x(x)[:, : sizes[0], : sizes[0]])
+            x = nn.relu(conv(x))[:, :size, :size]
+        image = self.to_image(x)[:, : sizes[0], : sizes[0]]
         return image.astype(jnp.float32) + 0.5
 
     def __call__(self, images: Array, bottleneck: Scalar | int) -> Array:

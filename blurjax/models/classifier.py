@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from blurjax.models.autoencoder import he_uniform, lecun_uniform
 from blurjax.models.conv import Conv, max_pool_2x2
 from blurjax.types import Array
 
@@ -35,13 +36,14 @@ class Classifier(nn.Module):
     def __call__(self, images: Array) -> Array:
         """Images f32[B,H,W,C] in [0,1] -> logits f32[B,K]."""
         x = images - 0.5
-        he_normal = nn.initializers.he_normal()
         for level in range(max(3, math.ceil(math.log2(images.shape[1] / 8)))):
             features = self.width * min(2**level, 4)
-            conv = Conv(features, dtype=self.dtype, lowering=self.lowering, kernel_init=he_normal)
+            conv = Conv(features, dtype=self.dtype, lowering=self.lowering, kernel_init=he_uniform)
             x = nn.relu(conv(x))
             if x.shape[1] > 2:
                 x = max_pool_2x2(x)
         x = x.reshape(x.shape[0], -1)
-        x = nn.relu(nn.Dense(self.dense, dtype=self.dtype, kernel_init=he_normal)(x))
-        return nn.Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
+        x = nn.relu(nn.Dense(self.dense, dtype=self.dtype, kernel_init=he_uniform)(x))
+        return nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=lecun_uniform)(x).astype(
+            jnp.float32
+        )

@@ -1,7 +1,8 @@
 """Convolution, pooling and upsampling that stay fast under vmap, in loops, and alone.
 
-XLA's own kernel gradient is many times slower inside a loop on CPU, its grouped convolutions (what a vmap over kernels
-becomes) are slow everywhere, and its pooling gradient is a scatter. These are drop-in replacements.
+XLA's own kernel gradient is many times slower inside a loop on CPU, its grouped convolutions (what
+a vmap over kernels becomes) are slow everywhere, and its pooling gradient is a scatter. These are
+drop-in replacements.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from blurjax.models.lowering import LOWERINGS, Precision, convolve
+from blurjax.models.lowering import Precision, convolve
 from blurjax.types import Array
 
 NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+
+# On smaller maps, XLA's convolutions on CPU take ten times as long as a product of patches.
+FEWEST_PIXELS = 16
 
 # [a,r,i]: row a of an upsampled pair meets row r of a 2x2 window through row i of a 3x3 kernel.
 UPSAMPLED_ROWS = (((1, 0, 0), (0, 1, 1)), ((1, 1, 0), (0, 0, 1)))
@@ -32,8 +36,9 @@ def convolution(
     Args:
       images: f32 or bf16 [B,H,W,I].
       kernel: [h,w,I,O] of the same dtype, h and w odd.
-      lowering: "lax" (all of it as XLA does it), "hybrid" (the kernel gradient as one matrix product; a loop under vmap),
-        "patches" (matrix products of patches), or "auto": what is fastest where the program runs.
+      lowering: "lax" (all of it as XLA does it), "hybrid" (the kernel gradient as one matrix
+        product; a loop under vmap), "patches" (matrix products of patches), or "auto": what is
+        fastest where the program runs.
       precision: of the products; None: jax's default.
 
     Returns:
@@ -51,17 +56,18 @@ def convolution(
         )
     rows, columns = kernel.shape[0] // 2, kernel.shape[1] // 2
     padding = ((rows, rows), (columns, columns))
-    return convolve(images, kernel, padding, _resolved(lowering), precision)
+    return convolve(images, kernel, padding, _resolved(lowering, images), precision)
 
 
 def upsample_convolution(
     images: Array, kernel: Array, *, lowering: str = "auto", precision: Precision = None
 ) -> Array:
-    """`convolution(upsample_2x(images), kernel)` in four ninths of the multiplications, equal within rounding.
+    """`convolution(upsample_2x(images), kernel)`, equal within rounding, in 4/9 of the products.
 
-    Within a 3x3 window of an image whose pixels are repeated twice there are only 2x2 different ones: the kernel's rows
-    and columns that meet the same pixel are summed first (four sub-pixel kernels; Shi et al. 2016, arXiv:1609.07009),
-    and one 2x2 convolution at the low resolution computes all four pixels of a block.
+    Within a 3x3 window of an image whose pixels are repeated twice there are only 2x2 different
+    ones: the kernel's rows and columns that meet the same pixel are summed first (four sub-pixel
+    kernels; Shi et al. 2016, arXiv:1609.07009), and one 2x2 convolution at the low resolution
+    computes all four pixels of a block.
 
     Args:
       images: f32 or bf16 [B,H,W,I].
@@ -85,7 +91,7 @@ def upsample_convolution(
     windows = jnp.einsum("ari,bsj,ijco->rscabo", rows, rows, kernel, precision="highest")
     windows = windows.reshape(2, 2, channels, 4 * features)
     padding = ((1, 1), (1, 1))
-    return _interleave(convolve(images, windows, padding, _resolved(lowering), precision))
+    return _interleave(convolve(images, windows, padding, _resolved(lowering, images), precision))
 
 
 def _check(images: Array, kernel: Array, lowering: str) -> None:
@@ -98,10 +104,12 @@ def _check(images: Array, kernel: Array, lowering: str) -> None:
         )
 
 
-def _resolved(lowering: str) -> str:
+def _resolved(lowering: str, images: Array) -> str:
     if lowering != "auto":
         return lowering
-    return "hybrid" if jax.default_backend() == "cpu" else "accelerator"
+    if jax.default_backend() != "cpu":
+        return "accelerator"
+    return "hybrid" if images.shape[1] * images.shape[2] >= FEWEST_PIXELS else "patches"
 
 
 @jax.custom_vjp
@@ -132,7 +140,10 @@ _interleave.defvjp(lambda x: (_interleave(x), None), _interleave_backward)
 
 @functools.cache
 def _injected(lowering: str, upsample: bool) -> Callable[[], Callable[..., Array]]:
-    """What `nn.Conv(conv_general_dilated_cls=...)` takes; cached, so that equal modules compare equal."""
+    """What `nn.Conv(conv_general_dilated_cls=...)` takes.
+
+    Cached, so that equal modules compare equal.
+    """
 
     def general(lhs: Array, rhs: Array, window_strides: Any, padding: Any, **options: Any) -> Array:
         precision = options["precision"]
@@ -160,7 +171,8 @@ class Conv(nn.Conv):
 
     Attributes:
       lowering: see `convolution`.
-      upsample: convolve the images enlarged by `upsample_2x`; see `upsample_convolution`. For zero padding only.
+      upsample: convolve the images enlarged by `upsample_2x` (see `upsample_convolution`); not for
+        circular and reflecting padding, which flax adds before.
     """
 
     kernel_size: int | Sequence[int] = (3, 3)
@@ -188,18 +200,62 @@ def _even_windows(x: Array) -> Array:
     return _windows(x)
 
 
+def _quarters(windows: Array) -> list[Array]:
+    """[B,P,2,Q,2,C] -> the four [B,P,Q,C]: added up faster than XLA reduces the two axes."""
+    return [windows[:, :, a, :, b] for a in (0, 1) for b in (0, 1)]
+
+
 def max_pool_2x2(x: Array) -> Array:
     """The maximum of each 2x2 window: [B,H,W,C] -> [B,ceil(H/2),ceil(W/2),C].
 
-    A window over the edge holds what is there. Entries of a window that tie for the maximum share its gradient; over the
-    edge an entry counts as often as it is repeated.
+    A window over the edge holds what is there. Entries of a window that tie for the maximum share
+    its gradient equally (over the edge, an entry counts as often as it is repeated).
     """
-    return _even_windows(x).max(axis=(2, 4))
+    return _max_of_windows(_even_windows(x))
+
+
+@jax.custom_vjp
+def _max_of_windows(windows: Array) -> Array:
+    """[B,P,2,Q,2,C] -> [B,P,Q,C]."""
+    return functools.reduce(jnp.maximum, _quarters(windows))
+
+
+def _max_forward(windows: Array) -> tuple[Array, tuple[Array, Array]]:
+    largest = _max_of_windows(windows)
+    return largest, (windows, largest)
+
+
+def _max_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array]:
+    windows, largest = saved
+    ties = sum((quarter == largest).astype(dy.dtype) for quarter in _quarters(windows))
+    share = (dy / ties)[:, :, None, :, None]
+    return (jnp.where(windows == largest[:, :, None, :, None], share, 0),)
+
+
+_max_of_windows.defvjp(_max_forward, _max_backward)
 
 
 def average_pool_2x2(x: Array) -> Array:
-    """The mean of each 2x2 window: [B,H,W,C] -> [B,ceil(H/2),ceil(W/2),C]; over the edge, of what is there."""
-    return _even_windows(x).mean(axis=(2, 4))
+    """The mean of each 2x2 window: [B,H,W,C] -> [B,ceil(H/2),ceil(W/2),C].
+
+    A window over the edge holds what is there.
+    """
+    return _mean_of_windows(_even_windows(x))
+
+
+@jax.custom_vjp
+def _mean_of_windows(windows: Array) -> Array:
+    """[B,P,2,Q,2,C] -> [B,P,Q,C]."""
+    return functools.reduce(jnp.add, _quarters(windows)) / 4
+
+
+def _mean_backward(_: None, dy: Array) -> tuple[Array]:
+    batch, height, width, channels = dy.shape
+    share = (dy / 4)[:, :, None, :, None]
+    return (jnp.broadcast_to(share, (batch, height, 2, width, 2, channels)),)
+
+
+_mean_of_windows.defvjp(lambda windows: (_mean_of_windows(windows), None), _mean_backward)
 
 
 def upsample_2x(x: Array) -> Array:

@@ -1,0 +1,86 @@
+"""Checkpoints: exact, the last two kept, damaged ones passed over with a warning that names them."""
+
+import logging
+import shutil
+
+import numpy as np
+import pytest
+
+from blurjax.checkpoint import Checkpoints
+
+
+def tree(step):
+    return {"params": {"kernel": np.full((2, 3), step, np.float32)}, "step": np.int32([step, step])}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    with Checkpoints(tmp_path / "job") as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(step, tree(step))
+    return tmp_path / "job"
+
+
+def restore(path, like=None):
+    with Checkpoints(path) as checkpoints:
+        return checkpoints.restore(tree(0) if like is None else like)
+
+
+def test_the_newest_is_restored_exactly_and_two_are_kept(saved):
+    found = restore(saved)
+    np.testing.assert_array_equal(found["params"]["kernel"], tree(3)["params"]["kernel"])
+    assert found["step"].dtype == np.int32
+    assert sorted(path.name for path in saved.iterdir() if path.name.isdigit()) == ["2", "3"]
+
+
+def test_nothing_there_is_none(tmp_path):
+    assert restore(tmp_path / "empty") is None
+
+
+def truncate(path):
+    for file in path.rglob("*"):
+        if file.is_file() and "d" in file.parts:
+            file.write_bytes(file.read_bytes()[:10])
+
+
+def flip(path):
+    for file in path.rglob("*"):
+        if file.is_file() and "d" in file.parts:
+            content = bytearray(file.read_bytes())
+            content[len(content) // 2] ^= 0xFF
+            file.write_bytes(content)
+
+
+def halve(path):
+    for child in path.iterdir():
+        if child.is_dir():
+            shutil.rmtree(child)
+
+
+# Of a damaged file, TensorStore may finish reading after Orbax has given up.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("damage", [truncate, flip, halve])
+def test_a_damaged_one_is_passed_over_by_name(saved, caplog, damage):
+    damage(saved / "3")
+    with caplog.at_level(logging.WARNING, "blurjax"):
+        found = restore(saved)
+    np.testing.assert_array_equal(found["step"], [2, 2])
+    messages = [record.message for record in caplog.records if record.name == "blurjax"]
+    assert len(messages) == 1
+    assert str(saved / "3") in messages[0]
+    assert [path for path in saved.iterdir() if path.name.startswith("damaged-3-")]
+    with Checkpoints(saved) as checkpoints:  # the step can be saved again
+        checkpoints.save(3, tree(3))
+    np.testing.assert_array_equal(restore(saved)["step"], [3, 3])
+
+
+@pytest.mark.parametrize(
+    "like",
+    [
+        {"params": {"kernel": np.zeros((2, 4), np.float32)}, "step": np.zeros(2, np.int32)},
+        {"params": {"weights": np.zeros((2, 3), np.float32)}, "step": np.zeros(2, np.int32)},
+    ],
+    ids=["shape", "name"],
+)
+def test_what_does_not_fit_is_not_restored(saved, like):
+    assert restore(saved, like) is None

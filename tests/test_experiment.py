@@ -1,0 +1,271 @@
+"""The whole experiment on tiny data: what it writes, what continuing it adds, what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score
+from tiny import config, write_stripes
+
+from blurjax import run_experiment
+from blurjax.errors import UserError
+from blurjax.run_directory import read_json, read_npz
+from blurjax.train import AllTrialsFailed, Interrupted
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return write_stripes(tmp_path_factory.mktemp("data") / "stripes.npz")
+
+
+@pytest.fixture(scope="module")
+def finished(source, tmp_path_factory):
+    out = tmp_path_factory.mktemp("finished") / "run"
+    return out, run_experiment(config(source), out)
+
+
+def without_seconds(results):
+    return {key: value for key, value in results.items() if key != "seconds"}
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def predictions(out):
+    return {path.name: read_npz(path) for path in sorted((out / "predictions").glob("*.npz"))}
+
+
+def assert_same_run(one, other):
+    """Bit by bit: results, predictions, metrics (whatever the order of jobs)."""
+    assert without_seconds(read_json(one / "results.json")) == without_seconds(
+        read_json(other / "results.json")
+    )
+
+    def metrics(out):
+        return sorted(map(json.dumps, lines(out)))
+
+    assert metrics(one) == metrics(other)
+    ours, theirs = predictions(one), predictions(other)
+    assert ours.keys() == theirs.keys()
+    for name, arrays in ours.items():
+        assert arrays.keys() == theirs[name].keys()
+        for key, array in arrays.items():
+            np.testing.assert_array_equal(array, theirs[name][key], err_msg=f"{name} {key}")
+
+
+def test_results_hold_what_is_documented(finished):
+    out, results = finished
+    assert results == read_json(out / "results.json")
+    assert results["views"] == {
+        "train": ["original", "reconstruction", "mixed"],
+        "test": ["original", "reconstruction"],
+    }
+    (point,) = results["points"]
+    assert point["values"] == {"bottleneck": 4, "learning_rate": 1e-3, "weight_decay": 0.0}
+    assert point["trials"] == [0, 1, 2]
+    cell = point["accuracy"]["mixed"]["original"]
+    assert np.mean(cell["per_trial"]) == pytest.approx(cell["mean"])
+    assert (
+        cell["interval"][0]
+        <= cell["interval_trials"][0]
+        <= cell["mean"]
+        <= cell["interval_trials"][1]
+    )
+    assert set(point["reconstruction"]["psnr"]) == {"train", "validation", "test"}
+    assert results["failures"] == []
+    for name in ("config.yaml", "environment.json", "report.html", "figures/curves.png"):
+        assert (out / name).stat().st_size > 0
+
+
+def test_accuracies_are_those_of_the_predictions(finished):
+    out, results = finished
+    arrays = read_npz(out / "predictions" / "original-on-reconstruction.npz")
+    expected = [accuracy_score(arrays["label"], row) for row in arrays["prediction"]]
+    assert results["points"][0]["accuracy"]["original"]["reconstruction"][
+        "per_trial"
+    ] == pytest.approx(expected)
+    logits = arrays["logits"].astype(np.float64)
+    shares = np.exp(logits - logits.max(-1, keepdims=True))
+    shares /= shares.sum(-1, keepdims=True)
+    np.testing.assert_allclose(arrays["confidence"], shares.max(-1), rtol=1e-5)
+    np.testing.assert_array_equal(arrays["prediction"], logits.argmax(-1))
+    own = np.take_along_axis(shares, arrays["label"][None, :, None].repeat(3, 0), -1)[..., 0]
+    np.testing.assert_allclose(arrays["loss"], -np.log(own), rtol=1e-4, atol=1e-6)
+
+
+def test_metrics_have_one_line_an_epoch_of_each_job(finished):
+    keys = [(line["job"], line["epoch"], line["step"]) for line in lines(finished[0])]
+    jobs = ["autoencoder/job-0"] + [
+        f"classifier/{view}/job-0" for view in ("original", "reconstruction", "mixed")
+    ]
+    steps = 6  # 86 images, 16 a step
+    assert keys == [(job, epoch, epoch * steps) for job in jobs for epoch in (1, 2, 3)]
+
+
+def test_the_same_command_changes_nothing(finished, source):
+    out, results = finished
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    again = run_experiment(config(source), out)
+    assert without_seconds(again) == without_seconds(results)
+    changed = {
+        path.name
+        for path, content in before.items()
+        if not path.exists() or path.read_bytes() != content
+    }
+    assert changed <= {"seconds.json", "results.json", "report.html"}
+
+
+def test_two_runs_are_equal_bit_by_bit(finished, source, tmp_path):
+    run_experiment(config(source), tmp_path / "run")
+    assert_same_run(finished[0], tmp_path / "run")
+
+
+class StopAfter:
+    """Asks to stop at the n-th question."""
+
+    def __init__(self, questions):
+        self.left = questions
+
+    def __call__(self):
+        self.left -= 1
+        return self.left < 0
+
+
+def test_stopped_at_any_chunk_and_continued_equals_uninterrupted(finished, source, tmp_path):
+    """Every chunk of 3 steps is saved, so stops fall into the middle of epochs, between jobs and into evaluation."""
+    out, stops = tmp_path / "run", 0
+    while True:
+        try:
+            run_experiment(config(source), out, interrupted=StopAfter(3))
+            break
+        except Interrupted:
+            stops += 1
+    assert stops >= 5
+    assert_same_run(finished[0], out)
+
+
+def test_further_seeds_and_views_run_alone_and_equal_those_of_one_run(finished, source, tmp_path):
+    out = tmp_path / "run"
+    seen = []
+    few = config(source, sweep__num_seeds=2, views__train=["original"], views__test=["original"])
+    run_experiment(few, out, progress=lambda progress: seen.append(progress.job))
+    assert {len(job.trials) for job in seen} == {2}
+    seen.clear()
+    results = run_experiment(
+        config(source), out, progress=lambda progress: seen.append(progress.job)
+    )
+    names = {job.name: [trial.seed for trial in job.trials] for job in seen}
+    assert names == {
+        "autoencoder/job-1": [2],
+        "classifier/original/job-1": [2],
+        "classifier/reconstruction/job-0": [0, 1, 2],
+        "classifier/mixed/job-0": [0, 1, 2],
+    }
+    whole = without_seconds(finished[1])
+    assert without_seconds(results) == whole
+
+
+def test_trials_of_a_sweep_equal_trials_run_alone(finished, source, tmp_path):
+    alone = run_experiment(
+        config(source, sweep__first_seed=1, sweep__num_seeds=1), tmp_path / "run"
+    )
+    for train_view, cells in finished[1]["points"][0]["loss"].items():
+        for test_view, cell in cells.items():
+            own = alone["points"][0]["loss"][train_view][test_view]["per_trial"]
+            assert own == [cell["per_trial"][1]]
+
+
+def test_points_are_crossed_and_views_without_code_train_once_per_seed(source, tmp_path):
+    settings = config(
+        source,
+        sweep__num_seeds=2,
+        sweep__bottleneck=[2, 4],
+        sweep__learning_rate=[1e-3, 1e-2],
+        views__train=["original", "reconstruction"],
+    )
+    seen = []
+    results = run_experiment(
+        settings, tmp_path / "run", progress=lambda progress: seen.append(progress.job)
+    )
+    assert {job.name.split("/job")[0]: len(job.trials) for job in seen} == {
+        "autoencoder": 4,
+        "classifier/original": 4,
+        "classifier/reconstruction": 8,
+    }
+    values = [tuple(point["values"].values()) for point in results["points"]]
+    assert values == [(b, rate, 0.0) for b in (2, 4) for rate in (1e-3, 1e-2)]
+    on_original = [
+        point["accuracy"]["original"]["original"]["per_trial"] for point in results["points"]
+    ]
+    assert on_original[:2] == on_original[2:]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"classifier__epochs": 4}, "classifier.epochs = 3, not 4"),
+        ({"autoencoder__width": 8}, "autoencoder.width = 4, not 8"),
+        ({"data__split_seed": 1}, "data.split_seed = 0, not 1"),
+        ({"sweep__bottleneck": [4, 8]}, "autoencoder.max_bottleneck = 4, not 8"),
+    ],
+)
+def test_a_directory_of_other_settings_is_refused_untouched(finished, source, changes, named):
+    before = (finished[0] / "config.yaml").read_bytes()
+    with pytest.raises(UserError, match=named.replace(".", r"\.")):
+        run_experiment(config(source, **changes), finished[0])
+    assert (finished[0] / "config.yaml").read_bytes() == before
+
+
+def test_a_directory_of_other_images_is_refused(finished, tmp_path):
+    other = write_stripes(tmp_path / "other.npz", seed=1)
+    with pytest.raises(UserError, match="the images' sha256"):
+        run_experiment(config(other), finished[0])
+
+
+def test_moved_data_are_the_same_data(finished, tmp_path):
+    moved = write_stripes(tmp_path / "moved.npz")
+    assert run_experiment(config(moved), finished[0])["points"] == finished[1]["points"]
+
+
+def test_how_to_compute_is_free_to_change(finished, source):
+    changed = config(source, compute__chunk_steps=2, compute__devices=1, report__margin=5.0)
+    results = run_experiment(changed, finished[0])
+    assert results["points"][0]["accuracy"] == finished[1]["points"][0]["accuracy"]
+
+
+def test_a_diverging_trial_is_frozen_reported_and_leaves_the_others_alone(source, tmp_path):
+    rates = {
+        "sweep__learning_rate": [1e-3, 1e30],
+        "views__train": ["original"],
+        "sweep__num_seeds": 2,
+    }
+    results = run_experiment(config(source, **rates), tmp_path / "both")
+    fine, bad = results["points"]
+    assert fine["trials"] == [0, 1]
+    assert bad["trials"] == []
+    assert {failure["seed"] for failure in results["failures"]} == {0, 1}
+    alone = run_experiment(
+        config(source, **rates | {"sweep__learning_rate": []}), tmp_path / "alone"
+    )
+    assert alone["points"][0]["loss"] == fine["loss"]
+
+
+def test_all_trials_failed_is_a_clear_end(source, tmp_path):
+    with pytest.raises(AllTrialsFailed, match=r"lower autoencoder\.learning_rate"):
+        run_experiment(config(source, autoencoder__learning_rate=1e30), tmp_path / "run")
+
+
+def test_streamed_and_resident_see_the_same_images(source, tmp_path):
+    """The orders differ by design; an experiment from a stream still learns the stripes, and is repeatable."""
+    settings = {"data__resident_limit": 0, "views__train": ["original"], "classifier__epochs": 8}
+    results = run_experiment(config(source, **settings), tmp_path / "one")
+    assert min(results["points"][0]["accuracy"]["original"]["original"]["per_trial"]) > 0.9
+    out = tmp_path / "two"
+    for _ in range(100):
+        try:
+            run_experiment(config(source, **settings), out, interrupted=StopAfter(4))
+            break
+        except Interrupted:
+            pass
+    assert_same_run(tmp_path / "one", out)

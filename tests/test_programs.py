@@ -1,0 +1,107 @@
+"""The compiled programs: how trials are grouped and spread changes nothing but rounding, and each is traced once."""
+
+import jax
+import numpy as np
+import pytest
+from tiny import config, write_stripes
+
+from blurjax import experiment
+from blurjax.programs import Programs
+from blurjax.sweep import padded_length
+from blurjax.trials import autoencoder_trials, classifier_trials
+
+STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return write_stripes(tmp_path_factory.mktemp("data") / "stripes.npz", num_examples=240)
+
+
+def programs(source, **changes):
+    dataset, fitted = experiment.load(config(source, compute__chunk_steps=STEPS, **changes))
+    return Programs(fitted, dataset)
+
+
+def after_ten_steps(made):
+    """The states of autoencoders and of classifiers on their reconstructions."""
+    trials = made.place(autoencoder_trials(made.config))
+    states = made.init_autoencoder(trials)
+    order = made.order(made.config.autoencoder, "autoencoder order")(states, 0)
+    (chunk,) = list(made.feed.chunks(order))[:1]
+    autoencoders, _ = made.train_autoencoder(states, None, chunk.data, chunk.positions, 0, STEPS)
+    views = made.view_parameters("reconstruction", trials, autoencoders.params)
+    states = made.init_classifier(made.place(classifier_trials(made.config, needs_code=True)))
+    classifiers, _ = made.train_classifier(states, views, chunk.data, chunk.positions, 0, STEPS)
+    return jax.device_get((autoencoders, classifiers))
+
+
+@pytest.fixture(scope="module")
+def reference(source):
+    return after_ten_steps(programs(source))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"compute__trials_per_vmap": 2},
+        {"compute__trials_per_vmap": 3, "compute__devices": 1},
+        {"compute__convolution": "patches"},
+        {"compute__convolution": "lax", "compute__devices": 1},
+    ],
+    ids=["side by side", "all side by side", "patches", "lax on one device"],
+)
+def test_ten_steps_agree_whatever_the_grouping_devices_and_lowering(source, reference, changes):
+    for one, other in zip(after_ten_steps(programs(source, **changes)), reference, strict=True):
+        for trial in range(3):
+            jax.tree.map(
+                lambda a, b, trial=trial: np.testing.assert_allclose(
+                    a[trial], b[trial], rtol=1e-3, atol=1e-5
+                ),
+                one.params,
+                other.params,
+            )
+
+
+def test_seeds_differ_and_padding_repeats_the_last(reference):
+    for states in reference:
+        for leaf in jax.tree.leaves(states.params):
+            assert (leaf[0] != leaf[1]).any()
+            np.testing.assert_array_equal(leaf[2], leaf[3])
+
+
+def test_auto_runs_trials_one_after_another_on_cpu(source):
+    made = programs(source)
+    assert made.trials_per_vmap == 1
+    assert padded_length(3, made.mesh, made.trials_per_vmap) == 4
+
+
+def test_one_program_serves_all_views_and_all_lengths(source, reference):
+    del reference
+    made = programs(source)
+    trials = made.place(classifier_trials(made.config, needs_code=True))
+    autoencoders = made.init_autoencoder(trials).params
+    states = made.init_classifier(trials)
+    order = made.order(made.config.classifier, "classifier order")(states, 0)
+    for view in ("original", "reconstruction", "mixed"):
+        views = made.view_parameters(view, trials, autoencoders)
+        for chunk in made.feed.chunks(order):
+            states, _ = made.train_classifier(
+                states, views, chunk.data, chunk.positions, chunk.start, chunk.length
+            )
+    assert order.shape[1] % STEPS != 0
+    assert made.train_classifier._cache_size() == 1  # pyright: ignore
+
+
+def test_logits_are_left_out_where_they_would_be_too_many(source, monkeypatch):
+    from blurjax import programs as module
+
+    made = programs(source)
+    trials = made.place(classifier_trials(made.config, needs_code=True))
+    params = made.init_classifier(trials).params
+    views = made.view_parameters("original", trials, made.init_autoencoder(trials).params)
+    chunk = next(iter(made.feed.chunks(np.zeros((1, 16), np.int32))))
+    arguments = (params, views, chunk.data, chunk.positions, 0, 1)
+    assert "logits" in jax.eval_shape(made.evaluate_classifier, *arguments)
+    monkeypatch.setattr(module, "LOGITS_LIMIT", 1)
+    assert "logits" not in jax.eval_shape(programs(source).evaluate_classifier, *arguments)
