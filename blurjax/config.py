@@ -129,6 +129,7 @@ class TrainingConfig(Section):
 class AutoencoderConfig(TrainingConfig):
     """The autoencoder that paints reconstructions."""
 
+    learning_rate: PositiveFloat = Field(default=3e-3, description="peak of the schedule")
     bottleneck: Annotated[PositiveInt | None, Unset] = Field(
         default=None, description="floats of the code in use; none: fitted to the image size"
     )

@@ -1,4 +1,4 @@
-"""The command line, by running it: answers at once, one sentence for a mistake, killed and continued to the same bits."""
+"""The command line, by running it: one sentence for a mistake; killed and continued to the same bits."""
 
 import json
 import os

@@ -27,7 +27,7 @@ def map_sizes(image_size: int) -> list[int]:
 class Autoencoder(nn.Module):
     """Image -> code -> image.
 
-    Each level of the encoder is a 3x3 convolution, ReLU and 2x2 average pooling; each level of the decoder doubles the
+    Each level of the encoder is a 3x3 convolution, GELU and 2x2 average pooling; each level of the decoder doubles the
     map by repetition before its 3x3 convolution, so that no kernel overlaps itself unevenly (Odena et al. 2016,
     "Deconvolution and checkerboard artifacts").
 
@@ -71,7 +71,7 @@ class Autoencoder(nn.Module):
         """Images f32[B,H,W,C] in [0,1] -> code f32[B,D], zero from `bottleneck` on."""
         x = images - 0.5
         for conv in self.encoder:
-            x = average_pool_2x2(nn.relu(conv(x)))
+            x = average_pool_2x2(nn.gelu(conv(x)))
         code = self.to_code(x.reshape(x.shape[0], -1))
         in_use = jnp.arange(self.max_bottleneck) < bottleneck
         return jnp.where(in_use[None, :], code.astype(jnp.float32), 0.0)
@@ -79,10 +79,10 @@ class Autoencoder(nn.Module):
     def decode(self, code: Array) -> Array:
         """Code f32[B,D] -> images f32[B,H,W,C], not clipped."""
         sizes = map_sizes(self.image_shape[0])[:-1]
-        x = nn.relu(self.from_code(code))
+        x = nn.gelu(self.from_code(code))
         x = x.reshape(code.shape[0], SMALLEST_MAP, SMALLEST_MAP, -1)
         for conv, size in zip(self.decoder, sizes[:0:-1], strict=True):
-            x = nn.relu(conv(x))[:, :size, :size]
+            x = nn.gelu(conv(x))[:, :size, :size]
         image = self.to_image(x)[:, : sizes[0], : sizes[0]]
         return image.astype(jnp.float32) + 0.5
 
