@@ -92,10 +92,9 @@ def _run_stages(context: Context) -> dict[str, Any]:
         write_reconstruction_quality(context, autoencoders)
         write_predictions(context, classifiers, autoencoders)
         write_gallery(context, autoencoders)
-    with _timed(run, "report"):
-        collected = results.collect(run, config)
-        write_json(run / "results.json", collected)
-        report.write_report(run, config)
+    collected = results.collect(run, config)
+    write_json(run / "results.json", collected)
+    report.write_report(run, config)
     return collected
 
 

@@ -100,7 +100,8 @@ def write_gallery(context: Context, autoencoders: Models) -> None:
     """gallery.npz: test images of all classes in turn, and their reconstructions at every bottleneck."""
     config, test = context.config, context.programs.dataset.splits["test"]
     by_rank_in_class = np.argsort(_rank_in_class(test.labels), kind="stable")
-    chosen = np.sort(by_rank_in_class[: config.report.gallery])
+    chosen = by_rank_in_class[: config.report.gallery]
+    chosen = chosen[np.argsort(test.labels[chosen], kind="stable")]
     images = np.asarray(test.images[chosen])
 
     @jax.jit
