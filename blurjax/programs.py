@@ -207,7 +207,17 @@ class Programs:
 
     # Orders
 
-    def order(self, training: TrainingConfig, stream: str) -> Callable[[TrainState, int], Any]:
+    @cached_property
+    def autoencoder_order(self) -> Callable[[TrainState, int], Any]:
+        """The order of the autoencoders' epochs; see `_order`."""
+        return self._order(self.config.autoencoder, "autoencoder order")
+
+    @cached_property
+    def classifier_order(self) -> Callable[[TrainState, int], Any]:
+        """The order of the classifiers' epochs, one program for all views; see `_order`."""
+        return self._order(self.config.classifier, "classifier order")
+
+    def _order(self, training: TrainingConfig, stream: str) -> Callable[[TrainState, int], Any]:
         """(states [T], epoch) -> the order of that epoch: per trial on the device, or one for all on the host."""
         table, lengths = members_by_fold(len(self.dataset.splits["train"].labels), None, 0)
         function = partial(

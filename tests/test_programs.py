@@ -27,7 +27,7 @@ def after_ten_steps(made):
     """The states of autoencoders and of classifiers on their reconstructions."""
     trials = made.place(autoencoder_trials(made.config))
     states = made.init_autoencoder(trials)
-    order = made.order(made.config.autoencoder, "autoencoder order")(states, 0)
+    order = made.autoencoder_order(states, 0)
     (chunk,) = list(made.feed.chunks(order))[:1]
     autoencoders, _ = made.train_autoencoder(states, None, chunk.data, chunk.positions, 0, STEPS)
     views = made.view_parameters("reconstruction", trials, autoencoders.params)
@@ -82,7 +82,7 @@ def test_one_program_serves_all_views_and_all_lengths(source, reference):
     trials = made.place(classifier_trials(made.config, needs_code=True))
     autoencoders = made.init_autoencoder(trials).params
     states = made.init_classifier(trials)
-    order = made.order(made.config.classifier, "classifier order")(states, 0)
+    order = made.classifier_order(states, 0)
     for view in ("original", "reconstruction", "mixed"):
         views = made.view_parameters(view, trials, autoencoders)
         for chunk in made.feed.chunks(order):
