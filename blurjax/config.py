@@ -28,8 +28,23 @@ from pydantic import (
 
 from blurjax.errors import UserError
 
-TrainView = Literal["original", "reconstruction", "mixed"]
-TestView = Literal["original", "reconstruction"]
+TrainView = Literal[
+    "original",
+    "reconstruction",
+    "crossfit",
+    "infold",
+    "mixed",
+    "blur",
+    "pca",
+    "downsample",
+    "spectrum",
+    "identity",
+    "reseeded",
+    "shuffled",
+]
+TestView = Literal[
+    "original", "reconstruction", "crossfit", "blur", "pca", "downsample", "spectrum"
+]
 ImageSize = Annotated[int, Field(ge=8, le=256)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -157,10 +172,14 @@ class ViewsConfig(Section):
     """Which views of the images classifiers are trained and tested on."""
 
     train: tuple[TrainView, ...] = Field(
-        default=get_args(TrainView), description="a classifier of each trial is trained on each"
+        default=get_args(TrainView)[:8],
+        description="a classifier of each trial is trained on each",
     )
     test: tuple[TestView, ...] = Field(
-        default=get_args(TestView), description="and tested on each of these"
+        default=get_args(TestView)[:6], description="and tested on each of these"
+    )
+    controls: bool = Field(
+        default=False, description="also train on identity, reseeded and shuffled"
     )
 
     @model_validator(mode="after")
@@ -258,6 +277,16 @@ class Config(Section):
         if self.sweep.first_seed + self.sweep.num_seeds > 2**31:
             raise ValueError("sweep.first_seed + sweep.num_seeds must be at most 2147483648")
         return self
+
+    @property
+    def train_views(self) -> tuple[TrainView, ...]:
+        """All views that classifiers are trained on."""
+        return self.views.train
+
+    @property
+    def test_views(self) -> tuple[TestView, ...]:
+        """All views that classifiers are tested on."""
+        return self.views.test
 
     @property
     def bottlenecks(self) -> tuple[int, ...]:
