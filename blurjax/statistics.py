@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
-from sklearn import metrics
 
 FEWEST_TRIALS = 3
 """With fewer, the spread between trials is not estimated: intervals cover test images only."""
@@ -319,14 +318,19 @@ def per_class(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> di
       predictions: i32[N].
       num_classes: K.
     """
-    options: dict[str, Any] = {"labels": np.arange(num_classes), "zero_division": 0}
-    scores = metrics.precision_recall_fscore_support(labels, predictions, **options)
-    return dict(zip(("precision", "recall", "f1"), map(np.asarray, scores[:3]), strict=True))
+    counts = confusion(labels, predictions, num_classes)
+    right, predicted, there = counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)
+    return {
+        "precision": right / np.maximum(predicted, 1),
+        "recall": right / np.maximum(there, 1),
+        "f1": 2 * right / np.maximum(predicted + there, 1),
+    }
 
 
 def confusion(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> NDArray[np.int64]:
     """Counts, i64[K,K], of labels i32[N] and predictions i32[N]: rows true, columns predicted."""
-    return metrics.confusion_matrix(labels, predictions, labels=np.arange(num_classes))
+    cells = np.asarray(labels, np.int64) * num_classes + np.asarray(predictions, np.int64)
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def _trials_by_images(values: ArrayLike) -> Floats:

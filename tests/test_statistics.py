@@ -7,7 +7,7 @@ import pytest
 import sklearn.metrics
 from scipy import stats
 
-from blurjax import statistics
+from blurjax import statistics, verdicts
 
 # Row means 2, 4, 9, column means 3, 7, mean 5; residuals +-2, 0, +-2: noise 16 / (2 * 1) = 8.
 SMALL = np.array([[2.0, 2.0], [2.0, 6.0], [5.0, 13.0]])
@@ -180,6 +180,46 @@ def test_wrong_answers_mirror_right_ones(rng):
     assert_close(statistics.accuracy(~correct).interval, (1 - high, 1 - low))
 
 
+# One number a trial, chance, flips
+
+
+def test_numbers_of_trials_have_t_intervals(rng):
+    values = rng.normal(size=(6, 2))
+    mean, interval = statistics.over_trials(values, 0.9)
+    for k in range(2):
+        expected = stats.ttest_1samp(values[:, k], 0).confidence_interval(0.9)
+        assert_close(interval[k], (expected.low, expected.high))
+    assert_close(mean, values.mean(axis=0))
+    assert statistics.over_trials(values[:2])[1] is None
+
+
+def test_above_chance_is_accuracy_minus_what_blind_answers_reach(rng):
+    labels, predictions = rng.integers(0, 3, 50), rng.integers(0, 3, (2, 50))
+    above = statistics.above_chance(labels, predictions, 4)
+    for row, values in zip(predictions, above, strict=True):
+        chance = sum(np.mean(labels == k) * np.mean(row == k) for k in range(4))
+        assert values.mean() == pytest.approx(np.mean(row == labels) - chance)
+
+
+def test_a_constant_answer_is_at_chance_without_doubt(rng):
+    labels = rng.integers(0, 3, 50)
+    estimate = statistics.estimate(statistics.above_chance(labels, np.ones((3, 50), int), 3))
+    assert_close((estimate.mean, *estimate.interval), (0, 0, 0))
+
+
+def test_blind_answers_are_at_chance_19_times_in_20(rng):
+    draws = (rng.integers(0, 3, (5, 200)) for _ in range(1000))  # labels, and answers of 4 trials
+    estimates = (statistics.estimate(statistics.above_chance(d[0], d[1:], 3)) for d in draws)
+    assert 0.94 <= np.mean([holds(estimate, 0) for estimate in estimates]) <= 0.985
+
+
+def test_flips_count_the_trials_whose_correctness_differs():
+    a = np.array([[True, True, False], [True, False, False]])
+    b = np.array([[True, False, True], [True, True, False]])
+    assert statistics.flips(a, b).tolist() == [0, 2, 1]
+    assert statistics.flips(a, b).dtype == np.int32
+
+
 # p and Holm
 
 
@@ -245,6 +285,26 @@ def test_the_causes_add_up_exactly(rng):
     parts = terms["information"] + terms["leakage"]
     assert (terms["on_reconstructions"] == parts).all()
     assert (terms["on_originals"] == parts + terms["test_view"]).all()
+
+
+def test_a_memoriser_leaks(rng):
+    """In-fold training images are too good, and classifiers trained on them do worse later."""
+    correct = cells(rng, num_trials=5, num_images=2000)
+    correct["crossfit", "crossfit"] = rng.random((5, 2000)) < 0.85
+    leakage = statistics.estimate(statistics.decomposition(correct)["leakage"])
+    assert leakage.interval[0] > 0
+
+
+def test_a_denoiser_is_better(rng):
+    """What it leaves out only misled the classifier."""
+    correct = cells(rng, num_trials=5, num_images=2000)
+    correct["original", "original"] = correct["reconstruction", "reconstruction"] & (
+        rng.random((5, 2000)) < 0.9
+    )
+    terms = statistics.decomposition(correct)
+    total = statistics.estimate(terms["on_reconstructions"])
+    assert verdicts.verdict(total, margin=0.01).value == "better"
+    assert statistics.estimate(terms["information"]).interval[1] < 0
 
 
 def test_only_terms_whose_cells_are_there(rng):
@@ -315,6 +375,7 @@ def test_confusion_has_true_classes_as_rows():
 def test_scores_agree_with_the_confusion_matrix(rng):
     labels, predictions = rng.integers(0, 5, (2, 300))
     counts = statistics.confusion(labels, predictions, 5)
+    assert (counts == sklearn.metrics.confusion_matrix(labels, predictions)).all()
     scores = statistics.per_class(labels, predictions, 5)
     assert_close(scores["precision"], np.diag(counts) / counts.sum(axis=0))
     assert_close(scores["recall"], np.diag(counts) / counts.sum(axis=1))
