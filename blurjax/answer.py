@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from blurjax import statistics
-from blurjax.statistics import FEWEST_TRIALS, Verdict
+from blurjax.statistics import FEWEST_TRIALS
 
 Results = Mapping[str, Any]
 Point = Mapping[str, Any]

@@ -18,9 +18,11 @@ from blurjax.history import History, Point, read_history
 from blurjax.run_directory import RunDirectory, read_json, read_npz
 
 SPLITS = ("train", "validation", "test")
-WITHOUT_CODE = ("original", "identity", "reseeded", "shuffled")
+CONTROLS = ("identity", "reseeded", "shuffled")
+"""Train views of original images that check the experiment itself."""
+WITHOUT_CODE = ("original", *CONTROLS)
 """Views whose images are the data set's own."""
-WITHOUT_QUALITY = ("mixed", "identity", "reseeded", "shuffled")
+WITHOUT_QUALITY = ("mixed", *CONTROLS)
 """Views that show nothing but the images of other views."""
 PROBES = ("linear", "mlp")
 
