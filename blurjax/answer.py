@@ -6,7 +6,7 @@ No sentence claims a direction that its interval does not show. `point` is an en
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,15 @@ def contains_zero(interval: Sequence[float]) -> bool:
     return interval[0] <= 0 <= interval[1]
 
 
+class Fact(NamedTuple):
+    """A number that stands beside the answer."""
+
+    label: str
+    text: str
+    anchor: str
+    """The part of "How it was computed" that explains it."""
+
+
 def answer(results: Results, confidence: float) -> list[str]:
     """The answer to the run's question, as paragraphs."""
     points = [point for point in results["points"] if point["trials"]]
@@ -46,43 +55,81 @@ def answer(results: Results, confidence: float) -> list[str]:
         return [
             "Every trial was frozen because a number was not finite: there is nothing to report."
         ]
-    opening = [of_point(points[0], confidence)] if len(points) == 1 else _of_points(points)
-    return [*opening, _test_set(results["dataset"]), *_caution(points)]
+    if len(points) > 1:
+        return [_of_points(points, results["curves"]), *_caution(points)]
+    return [*of_point(points[0], confidence), *_caution(points)]
 
 
-def of_point(point: Point, confidence: float) -> str:
-    """What reconstruction costs at one point; else how accurate the classifiers are."""
-    cost = point["comparisons"].get("on_reconstructions")
-    if cost is None:
-        return _accuracies(point)
+def of_point(point: Point, confidence: float) -> list[str]:
+    """What reconstruction costs at one point, why, and what limits it; else the accuracies."""
+    total = point["decomposition"].get("on_reconstructions")
+    if total is None:
+        return [_accuracies(point)]
     original = point["accuracy"]["original"]["original"]["mean"]
     painted = point["accuracy"]["reconstruction"]["reconstruction"]["mean"]
-    floats, psnr = point["values"]["bottleneck"], point["reconstruction"]["psnr"]["test"]["mean"]
-    quality = "" if psnr is None else f", PSNR {psnr:.1f} dB"
+    floats = _count(point["values"]["bottleneck"], "float")
+    headline = (
+        f"{_verdict(total)}: trained and tested on reconstructions ({floats} kept), classifiers reach "
+        f"{percent(painted)}; trained and tested on originals, {percent(original)}; "
+        f"{_cost(total, confidence)}."
+    )
+    limits = [total["sentence"]] if total["verdict"] in (None, "undecided") else []
+    return [headline, *_why(point["decomposition"], 1 - confidence), *limits]
+
+
+def _verdict(total: Mapping[str, Any]) -> str:
+    if total["verdict"] is None:
+        return "No verdict"
+    margin = _count(100 * total["margin"], "point")
+    return f"{total['verdict'].capitalize()}, judged against a margin of ±{margin}"
+
+
+def _cost(total: Mapping[str, Any], confidence: float) -> str:
+    level, interval = f"{100 * confidence:g}% interval", span(total["interval"], signed)
+    if contains_zero(total["interval"]):
+        return (
+            f"the difference is {signed(total['mean'])} points and its {level}, {interval}, "
+            "contains 0: this run shows no direction"
+        )
+    change = "costs" if total["mean"] > 0 else "gains"
     return (
-        f"Trained and tested on reconstructions ({_count(floats, 'float')} kept{quality}), "
-        f"classifiers reach {percent(painted)}; trained and tested on originals, "
-        f"{percent(original)}. {_cost(cost, confidence)} {_verdict(cost)}"
+        f"reconstruction {change} {_size(total)} of accuracy ({level} of the cost: {interval}"
+        f"{_p(total)})"
     )
 
 
-def _cost(cost: Mapping[str, Any], confidence: float) -> str:
-    level, interval = f"{100 * confidence:g}% interval", span(cost["interval"], signed)
-    if contains_zero(cost["interval"]):
-        return (
-            f"The difference is {signed(cost['mean'])} points and its {level}, {interval}, "
-            "contains 0: this run shows no direction."
-        )
-    change = "costs" if cost["mean"] > 0 else "gains"
-    size = f"{100 * abs(cost['mean']):.1f}"
-    return f"Reconstruction {change} {size} points of accuracy ({level} of the cost: {interval})."
+def _p(term: Mapping[str, Any]) -> str:
+    if term["p"] is None:
+        return ""
+    return ", p < 0.001" if term["p"] < 0.001 else f", p = {term['p']:.3f}"
 
 
-def _verdict(cost: Mapping[str, Any]) -> str:
-    if cost["verdict"] is None:
-        return cost["sentence"]
-    margin = 100 * cost["margin"]
-    return f"Verdict against a margin of ±{_count(margin, 'point')}: {cost['sentence']}"
+def _size(term: Mapping[str, Any]) -> str:
+    return f"{100 * abs(term['mean']):.1f} points"
+
+
+CAUSES = {
+    "information": "information that this learner can no longer use",
+    "leakage": "leakage, the autoencoder's having seen the training images",
+}
+
+
+def _why(terms: Mapping[str, Any], alpha: float) -> list[str]:
+    """The causes of the total in one sentence; nothing where the run cannot split it."""
+    if not terms.keys() >= CAUSES.keys():
+        return []
+    parts = []
+    for name, words in CAUSES.items():
+        term, interval = terms[name], span(terms[name]["interval"], signed)
+        if contains_zero(term["interval"]) or (term["p"] is not None and term["p"] >= alpha):
+            parts.append(
+                f"{words}, makes a difference of {signed(term['mean'])} points ({interval}{_p(term)}) "
+                "that this run cannot tell from 0"
+            )
+        else:
+            change = "costs" if term["mean"] > 0 else "gains"
+            parts.append(f"{words}, {change} {_size(term)} (cost: {interval}{_p(term)})")
+    return [f"Why: {'; '.join(parts)}."]
 
 
 def _accuracies(point: Point) -> str:
@@ -94,13 +141,13 @@ def _accuracies(point: Point) -> str:
     return f"Mean accuracy: {'; '.join(cells)}."
 
 
-def _of_points(points: Sequence[Point]) -> list[str]:
+def _of_points(points: Sequence[Point], curves: Sequence[Mapping[str, Any]]) -> str:
     verdicts: dict[str, list[str]] = {}
     for point in points:
-        cost = point["comparisons"].get("on_reconstructions")
-        if cost is not None:
-            verdicts.setdefault(cost["verdict"] or "no verdict", []).append(
-                f"{name_of(point, points)} ({signed(cost['mean'])})"
+        total = point["decomposition"].get("on_reconstructions")
+        if total is not None:
+            verdicts.setdefault(total["verdict"] or "no verdict", []).append(
+                f"{name_of(point, points)} ({signed(total['mean'])})"
             )
     judged = [f"{verdict} at {', '.join(names)}" for verdict, names in verdicts.items()]
     sentences = [f"{len(points)} points were compared."]
@@ -109,27 +156,62 @@ def _of_points(points: Sequence[Point]) -> list[str]:
             "Cost in points of accuracy of training and testing on reconstructions instead of "
             f"originals: {'; '.join(judged)}."
         )
-    return [" ".join(sentences + _smallest(points))]
+    return " ".join([*sentences, *_smallest(curves)])
 
 
-def _smallest(points: Sequence[Point]) -> list[str]:
-    """The smallest equivalent bottleneck, if nothing else varies and all have a verdict."""
-    costs = {
-        point["values"]["bottleneck"]: point["comparisons"].get("on_reconstructions")
-        for point in points
-    }
-    if len(costs) < len(points) or not all(c and c["verdict"] for c in costs.values()):
+def _smallest(curves: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The smallest equivalent bottleneck, if there is one curve of several points with verdicts."""
+    if len(curves) != 1 or len(curves[0]["bottleneck"]) < 2 or None in curves[0]["verdict"]:
         return []
-    names = ("p", "margin", "smallest_margin", "trials_needed", "sentence")
-    smallest = statistics.smallest_equivalent(
-        {floats: Verdict(c["verdict"], *(c[name] for name in names)) for floats, c in costs.items()}
-    )
+    smallest = curves[0]["smallest_equivalent"]
     if smallest is None:
         return ["Not even the widest bottleneck was shown to be equivalent to the original."]
     return [
         f"The smallest bottleneck shown to be equivalent to the original is {smallest} floats "
         "(tested from the widest down, stopping at the first failure)."
     ]
+
+
+def facts(results: Results) -> list[Fact]:
+    """What a reader needs beside the answer to judge it."""
+    points = [point for point in results["points"] if point["trials"]]
+    found = [*_psnr(points), *_converged(points)]
+    counts, size = (
+        results["dataset"]["class_counts"]["test"],
+        results["dataset"]["examples"]["test"],
+    )
+    trials = sorted(len(point["trials"]) for point in points) or [0]
+    ends = trials[0], trials[-1]
+    return [
+        *found,
+        Fact(
+            "chance",
+            f"{percent(max(counts) / sum(counts))} (the most frequent class)",
+            "evaluation",
+        ),
+        Fact("test set", f"{_count(size, 'image')}; 1 point = {size / 100:g} images", "intervals"),
+        Fact("trials", " to ".join(map(str, dict.fromkeys(ends))), "intervals"),
+    ]
+
+
+def _psnr(points: Sequence[Point]) -> list[Fact]:
+    means = [point["reconstruction"]["psnr"].get("test", {}).get("mean") for point in points]
+    finite = [mean for mean in means if mean is not None]
+    if not finite:
+        return []
+    ends = dict.fromkeys((f"{min(finite):.1f}", f"{max(finite):.1f}"))
+    return [Fact("PSNR", f"{' to '.join(ends)} dB (test)", "quality")]
+
+
+def _converged(points: Sequence[Point]) -> list[Fact]:
+    found = [point["autoencoder_converged"] for point in points if point["autoencoder_converged"]]
+    if not found:
+        return []
+    falls = [block["last_fifth_change"] for block in found]
+    steepest = max((fall for fall in falls if fall is not None), default=None)
+    state = "levelled off" if all(block["converged"] for block in found) else "still improving"
+    how_far = "" if steepest is None else f" (loss {signed(-steepest)}% over its last fifth)"
+    return [Fact("autoencoder", state + how_far, "convergence")]
 
 
 def name_of(point: Point, points: Sequence[Point]) -> str:
@@ -142,15 +224,6 @@ def name_of(point: Point, points: Sequence[Point]) -> str:
         "weight_decay": lambda value: f"weight decay {value:g}",
     }
     return " and ".join(words[name](values[name]) for name in varying or ["bottleneck"])
-
-
-def _test_set(dataset: Mapping[str, Any]) -> str:
-    counts, size = dataset["class_counts"]["test"], dataset["examples"]["test"]
-    chance = max(counts) / sum(counts)
-    return (
-        f"The test set has {_count(size, 'image')}, so one point is {_count(size / 100, 'image')}; "
-        f"always naming its most frequent class would reach {percent(chance)}."
-    )
 
 
 def _caution(points: Sequence[Point]) -> list[str]:

@@ -35,6 +35,10 @@ class Drawn(NamedTuple):
     """The part of "How it was computed" that explains it."""
 
 
+Figures = dict[str, Drawn]
+"""By name without the point's number."""
+
+
 class Material(NamedTuple):
     """What figures are drawn from."""
 
@@ -50,7 +54,7 @@ class Material(NamedTuple):
         return self.results["dataset"]["class_names"]
 
 
-def draw(run: RunDirectory, results: Results, confidence: float) -> dict[int | None, list[Drawn]]:
+def draw(run: RunDirectory, results: Results, confidence: float) -> dict[int | None, Figures]:
     """All figures of a run, by number of the point they belong to; None: to the whole run.
 
     With several points the names of a point's figures begin with `point-1-` and so on.
@@ -59,16 +63,15 @@ def draw(run: RunDirectory, results: Results, confidence: float) -> dict[int | N
     arrays = (read_npz(path) if path.exists() else None for path in files)
     material = Material(results, *arrays, f"{100 * confidence:g}%")
     points = results["points"]
-    drawn: dict[int | None, list[Drawn]] = {
-        None: [*_sweep(material), *_reconstructions(material)] if len(points) > 1 else []
-    }
+    of_run = [*_sweep(material), *_reconstructions(material)] if len(points) > 1 else []
+    drawn: dict[int | None, Figures] = {None: {figure.name: figure for figure in of_run}}
     for number, point in enumerate(points):
         prefix = f"point-{number + 1}-" if len(points) > 1 else ""
-        drawn[number] = [
-            figure._replace(name=prefix + figure.name)
+        drawn[number] = {
+            figure.name: figure._replace(name=prefix + figure.name)
             for draw_one in (OF_POINT if point["trials"] else ())
             for figure in draw_one(material, point)
-        ]
+        }
     return drawn
 
 
@@ -118,7 +121,7 @@ def _causes(material: Material, point: Point) -> Iterator[Drawn]:
     yield _drawn(
         "causes",
         "Where the accuracy goes",
-        "Levels are accuracies (trained on → tested on), bars what is lost (red) or gained (blue) on "
+        "Levels are accuracies (trained on → tested on), bars what is lost (orange) or gained (blue) on "
         f"the way; thin lines are {material.level} intervals, those of a bar around its lower end.",
         "Waterfall from the accuracy on originals over its causes to that of reconstructions; the same "
         "numbers are in the tables.",

@@ -44,9 +44,10 @@ CONTROLS = ("identity", "reseeded", "shuffled")
 def skill(train_view: str, test_view: str) -> float:
     """A plausible accuracy at 8 floats."""
     train = "original" if train_view in CONTROLS else train_view
-    if {train, test_view} in ({"infold", "crossfit"}, {"mixed", "reconstruction"}):
+    if (train, test_view) in (("infold", "crossfit"), ("mixed", "reconstruction")):
         return OWN[train]
-    alike = train == test_view or {train, test_view} == {"reconstruction", "crossfit"}
+    painted = {"reconstruction", "crossfit", "infold", "mixed"}
+    alike = train == test_view or {train, test_view} <= painted
     better = {"mixed": 0.955}.get(train, 0) if test_view == "original" else 0
     return better or min(OWN[train], OWN[test_view]) - (0 if alike else MISMATCH)
 
@@ -305,7 +306,7 @@ def _write_quality(run: RunDirectory, made_up: Synthetic, rng: np.random.Generat
         trials = _trials(made_up, of_code=False)[:1] if is_original else autoencoders
         kept = np.asarray([_kept(trial["bottleneck"] or 8) for trial in trials])[:, None]
         lost = 0 if is_original else (OWN["original"] - OWN[view]) / 0.05
-        cutoff = radii[-1] * (0.25 + 0.5 * (view == "pca")) / kept
+        cutoff = radii[-1] * (0.2 + 0.8 * (OWN[view] - 0.86)) / kept
         power = (1 + radii) ** -2.5 * np.exp(-((radii / cutoff) ** 2) * bool(lost)) + 1e-6
         failed = [trial["seed"] == made_up.failed_autoencoder for trial in trials]
         for split, size in (("train", 50), ("validation", 50), ("test", made_up.images)):

@@ -64,7 +64,7 @@ def generalisation_gap(point: Point, groups: Sequence[Sequence[str]]) -> Figure:
       point: an entry of `points`.
       groups: the views of each panel.
     """
-    figure = new_figure(WIDTH if len(groups) > 1 else 6.5, 3.8)
+    figure = new_figure(WIDTH if len(groups) > 1 else 6.5, 4.2)
     axes = np.atleast_1d(figure.subplots(1, len(groups), sharey=True))
     for ax, views in zip(axes, groups, strict=True):
         for view in views:
@@ -79,7 +79,8 @@ def generalisation_gap(point: Point, groups: Sequence[Sequence[str]]) -> Figure:
                     epochs, low, high, color=look(view)["color"], alpha=0.15, linewidth=0
                 )
         ax.axhline(0, color=BLACK, linewidth=0.8)
-        ax.legend(title="trained on", ncols=2, fontsize=9, title_fontsize=9)
+        above: Any = {"loc": "lower center", "bbox_to_anchor": (0.5, 1)}
+        ax.legend(title="trained on", ncols=3, fontsize=9, title_fontsize=9, **above)
         _epoch_axis(ax, is_bottom=True)
     axes[0].set_ylabel("accuracy on train\nminus validation (points)")
     return figure

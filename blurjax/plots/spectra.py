@@ -30,9 +30,9 @@ def spectra(power: Mapping[str, Sequence[float]]) -> Figure:
     ax.set(xscale="log", yscale="log")
     ax.set(xlabel="spatial frequency (cycles per shorter side)", ylabel="mean power")
     ax.xaxis.set_major_locator(LogLocator(base=2))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_minor_locator(NullLocator())
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_locator(NullLocator())
     ax.grid(visible=True)
     figure.legend(loc="outside right center")
     return figure

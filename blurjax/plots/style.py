@@ -31,11 +31,11 @@ MAIN_VIEWS = ("original", "reconstruction", "crossfit", "mixed")
 LOOKS = {
     "original": (BLUE, "-"),
     "reconstruction": (VERMILLION, "-"),
-    "crossfit": (GREEN, "-"),
+    "crossfit": (GREEN, "--"),
     "mixed": (ORANGE, "-"),
     "infold": (PURPLE, "-"),
     "blur": (SKY, "-"),
-    "pca": (BLACK, "--"),
+    "pca": (BLACK, "-."),
     "downsample": (GREY, "-"),
     "spectrum": (PURPLE, ":"),
     "identity": (BLUE, ":"),
