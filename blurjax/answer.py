@@ -39,6 +39,20 @@ def contains_zero(interval: Sequence[float]) -> bool:
     return interval[0] <= 0 <= interval[1]
 
 
+VERDICTS = {
+    "worse": "Worse",
+    "better": "Better",
+    "equivalent": "Equivalent",
+    "undecided": "Undecided",
+    None: "No verdict",
+}
+CAUSES = {
+    "information": ("lost information", "what this learner can no longer use"),
+    "leakage": ("leakage", "the autoencoder had seen the images that classifiers learn from"),
+}
+"""Cause -> what it is called in a sentence, and what it means."""
+
+
 class Fact(NamedTuple):
     """A number that stands beside the answer."""
 
@@ -69,19 +83,12 @@ def of_point(point: Point, confidence: float) -> list[str]:
     painted = point["accuracy"]["reconstruction"]["reconstruction"]["mean"]
     floats = _count(point["values"]["bottleneck"], "float")
     headline = (
-        f"{_verdict(total)}: trained and tested on reconstructions ({floats} kept), classifiers reach "
-        f"{percent(painted)}; trained and tested on originals, {percent(original)}; "
+        f"{VERDICTS[total['verdict']]}: classifiers trained and tested on reconstructions ({floats} "
+        f"kept) reach {percent(painted)}, against {percent(original)} on originals; "
         f"{_cost(total, confidence)}."
     )
     limits = [total["sentence"]] if total["verdict"] in (None, "undecided") else []
     return [headline, *_why(point["decomposition"], 1 - confidence), *limits]
-
-
-def _verdict(total: Mapping[str, Any]) -> str:
-    if total["verdict"] is None:
-        return "No verdict"
-    margin = _count(100 * total["margin"], "point")
-    return f"{total['verdict'].capitalize()}, judged against a margin of ±{margin}"
 
 
 def _cost(total: Mapping[str, Any], confidence: float) -> str:
@@ -94,8 +101,12 @@ def _cost(total: Mapping[str, Any], confidence: float) -> str:
     change = "costs" if total["mean"] > 0 else "gains"
     return (
         f"reconstruction {change} {_size(total)} of accuracy ({level} of the cost: {interval}"
-        f"{_p(total)})"
+        f"{_p(total)}{_margin(total)})"
     )
+
+
+def _margin(total: Mapping[str, Any]) -> str:
+    return f"; judged against ±{_count(100 * total['margin'], 'point')}"
 
 
 def _p(term: Mapping[str, Any]) -> str:
@@ -105,13 +116,7 @@ def _p(term: Mapping[str, Any]) -> str:
 
 
 def _size(term: Mapping[str, Any]) -> str:
-    return f"{100 * abs(term['mean']):.1f} points"
-
-
-CAUSES = {
-    "information": "information that this learner can no longer use",
-    "leakage": "leakage, the autoencoder's having seen the training images",
-}
+    return _count(round(100 * abs(term["mean"]), 1), "point")
 
 
 def _why(terms: Mapping[str, Any], alpha: float) -> list[str]:
@@ -119,16 +124,16 @@ def _why(terms: Mapping[str, Any], alpha: float) -> list[str]:
     if not terms.keys() >= CAUSES.keys():
         return []
     parts = []
-    for name, words in CAUSES.items():
-        term, interval = terms[name], span(terms[name]["interval"], signed)
+    for name, (noun, words) in CAUSES.items():
+        term = terms[name]
+        how_sure = f"({span(term['interval'], signed)}{_p(term)})"
         if contains_zero(term["interval"]) or (term["p"] is not None and term["p"] >= alpha):
-            parts.append(
-                f"{words}, makes a difference of {signed(term['mean'])} points ({interval}{_p(term)}) "
-                "that this run cannot tell from 0"
+            told = (
+                f"makes a difference of {signed(term['mean'])} points {how_sure}, not told from 0"
             )
         else:
-            change = "costs" if term["mean"] > 0 else "gains"
-            parts.append(f"{words}, {change} {_size(term)} (cost: {interval}{_p(term)})")
+            told = f"{'costs' if term['mean'] > 0 else 'gains'} {_size(term)} {how_sure}"
+        parts.append(f"{noun} {told}: {words}")
     return [f"Why: {'; '.join(parts)}."]
 
 

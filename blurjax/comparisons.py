@@ -22,7 +22,7 @@ CAUSES = ("information", "leakage", "test_view")
 DECOMPOSITION = {
     "on_reconstructions": "acc(original→original) - acc(reconstruction→reconstruction)",
     "on_originals": "acc(original→original) - acc(reconstruction→original)",
-    "information": "on_reconstructions - leakage",
+    "information": "acc(original→original) - acc(reconstruction→reconstruction) - leakage",
     "leakage": "acc(crossfit→crossfit) - acc(infold→crossfit)",
     "test_view": "acc(reconstruction→reconstruction) - acc(reconstruction→original)",
 }

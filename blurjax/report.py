@@ -12,6 +12,7 @@ import jinja2
 import yaml
 
 from blurjax import answer, config, figures, results, tables
+from blurjax.comparisons import MATCHED
 from blurjax.config import Config
 from blurjax.figures import Drawn, Figures
 from blurjax.plots import in_order
@@ -111,6 +112,7 @@ def render(
         environment=yaml.safe_dump(dict(environment), sort_keys=False, allow_unicode=True),
         margin=settings.report.margin,
         level=_level(settings),
+        matched_names=list(MATCHED),
         alpha=f"{1 - confidence:.2g}",
         equivalence_level=f"{100 * (2 * confidence - 1):g}%",
     )

@@ -305,7 +305,8 @@ def _write_quality(run: RunDirectory, made_up: Synthetic, rng: np.random.Generat
         is_original = view == "original"
         trials = _trials(made_up, of_code=False)[:1] if is_original else autoencoders
         kept = np.asarray([_kept(trial["bottleneck"] or 8) for trial in trials])[:, None]
-        lost = 0 if is_original else (OWN["original"] - OWN[view]) / 0.05
+        distortion = "reconstruction" if view == "blur" else view  # matched by design
+        lost = 0 if is_original else (OWN["original"] - OWN[distortion]) / 0.05
         cutoff = radii[-1] * (0.2 + 0.8 * (OWN[view] - 0.86)) / kept
         power = (1 + radii) ** -2.5 * np.exp(-((radii / cutoff) ** 2) * bool(lost)) + 1e-6
         failed = [trial["seed"] == made_up.failed_autoencoder for trial in trials]
