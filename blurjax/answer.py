@@ -47,10 +47,12 @@ VERDICTS = {
     None: "No verdict",
 }
 CAUSES = {
-    "information": ("lost information", "what this learner can no longer use"),
-    "leakage": ("leakage", "the autoencoder had seen the images that classifiers learn from"),
+    "information": "lost information, what this learner can no longer use,",
+    "leakage": "leakage, the autoencoder having seen the training images,",
 }
-"""Cause -> what it is called in a sentence, and what it means."""
+"""Cause -> what it is called in a sentence."""
+MOST_POINTS_NAMED = 4
+"""Of more points verdicts are counted."""
 
 
 class Fact(NamedTuple):
@@ -70,7 +72,7 @@ def answer(results: Results, confidence: float) -> list[str]:
             "Every trial was frozen because a number was not finite: there is nothing to report."
         ]
     if len(points) > 1:
-        return [_of_points(points, results["curves"]), *_caution(points)]
+        return [*_of_points(points, results["curves"]), *_caution(points)]
     return [*of_point(points[0], confidence), *_caution(points)]
 
 
@@ -87,7 +89,8 @@ def of_point(point: Point, confidence: float) -> list[str]:
         f"kept) reach {percent(painted)}, against {percent(original)} on originals; "
         f"{_cost(total, confidence)}."
     )
-    limits = [total["sentence"]] if total["verdict"] in (None, "undecided") else []
+    # Worse and better are said already; the others say what they rest on.
+    limits = [] if total["verdict"] in ("worse", "better") else [total["sentence"]]
     return [headline, *_why(point["decomposition"], 1 - confidence), *limits]
 
 
@@ -106,6 +109,8 @@ def _cost(total: Mapping[str, Any], confidence: float) -> str:
 
 
 def _margin(total: Mapping[str, Any]) -> str:
+    if total["verdict"] is None:
+        return ""
     return f"; judged against ±{_count(100 * total['margin'], 'point')}"
 
 
@@ -116,7 +121,7 @@ def _p(term: Mapping[str, Any]) -> str:
 
 
 def _size(term: Mapping[str, Any]) -> str:
-    return _count(round(100 * abs(term["mean"]), 1), "point")
+    return f"{100 * abs(term['mean']):.1f} points"
 
 
 def _why(terms: Mapping[str, Any], alpha: float) -> list[str]:
@@ -124,16 +129,15 @@ def _why(terms: Mapping[str, Any], alpha: float) -> list[str]:
     if not terms.keys() >= CAUSES.keys():
         return []
     parts = []
-    for name, (noun, words) in CAUSES.items():
+    for name, noun in CAUSES.items():
         term = terms[name]
         how_sure = f"({span(term['interval'], signed)}{_p(term)})"
         if contains_zero(term["interval"]) or (term["p"] is not None and term["p"] >= alpha):
-            told = (
-                f"makes a difference of {signed(term['mean'])} points {how_sure}, not told from 0"
-            )
+            size = f"a difference of {signed(term['mean'])} points {how_sure}"
+            told = f"makes {size}, which cannot be told from 0"
         else:
             told = f"{'costs' if term['mean'] > 0 else 'gains'} {_size(term)} {how_sure}"
-        parts.append(f"{noun} {told}: {words}")
+        parts.append(f"{noun} {told}")
     return [f"Why: {'; '.join(parts)}."]
 
 
@@ -146,35 +150,47 @@ def _accuracies(point: Point) -> str:
     return f"Mean accuracy: {'; '.join(cells)}."
 
 
-def _of_points(points: Sequence[Point], curves: Sequence[Mapping[str, Any]]) -> str:
+def _of_points(points: Sequence[Point], curves: Sequence[Mapping[str, Any]]) -> list[str]:
+    totals = [(p, p["decomposition"].get("on_reconstructions")) for p in points]
     verdicts: dict[str, list[str]] = {}
-    for point in points:
-        total = point["decomposition"].get("on_reconstructions")
+    for point, total in totals:
         if total is not None:
-            verdicts.setdefault(total["verdict"] or "no verdict", []).append(
-                f"{name_of(point, points)} ({signed(total['mean'])})"
-            )
-    judged = [f"{verdict} at {', '.join(names)}" for verdict, names in verdicts.items()]
-    sentences = [f"{len(points)} points were compared."]
-    if judged:
-        sentences.append(
-            "Cost in points of accuracy of training and testing on reconstructions instead of "
-            f"originals: {'; '.join(judged)}."
-        )
-    return " ".join([*sentences, *_smallest(curves)])
+            name = f"{name_of(point, points)} ({signed(total['mean'])})"
+            verdicts.setdefault(total["verdict"] or "no verdict", []).append(name)
+    if not verdicts:
+        return [f"{len(points)} points were compared."]
+    named = len(points) <= MOST_POINTS_NAMED
+    judged = "; ".join(
+        f"{verdict} at {', '.join(names) if named else len(names)}"
+        for verdict, names in verdicts.items()
+    )
+    costs = [total["mean"] for _, total in totals if total is not None]
+    sentence = (
+        f"{len(points)} points were compared. Training and testing on reconstructions instead of "
+        f"originals: {judged}; the cost goes from {signed(min(costs))} to {signed(max(costs))} "
+        "points of accuracy."
+    )
+    return [sentence, *_smallest(curves)]
 
 
 def _smallest(curves: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The smallest equivalent bottleneck, if there is one curve of several points with verdicts."""
-    if len(curves) != 1 or len(curves[0]["bottleneck"]) < 2 or None in curves[0]["verdict"]:
-        return []
-    smallest = curves[0]["smallest_equivalent"]
-    if smallest is None:
-        return ["Not even the widest bottleneck was shown to be equivalent to the original."]
-    return [
-        f"The smallest bottleneck shown to be equivalent to the original is {smallest} floats "
-        "(tested from the widest down, stopping at the first failure)."
-    ]
+    """The smallest equivalent bottleneck of each curve of several points that all have verdicts."""
+    sentences = []
+    for curve in curves:
+        if len(curve["bottleneck"]) < 2 or None in curve["verdict"]:
+            continue
+        recipe = (
+            f"learning rate {curve['learning_rate']:g}, weight decay {curve['weight_decay']:g}: "
+        )
+        start = recipe[0].upper() + recipe[1:] if len(curves) > 1 else ""
+        smallest = curve["smallest_equivalent"]
+        sentences.append(
+            f"{start}Not even the widest bottleneck was shown to be equivalent to the original."
+            if smallest is None
+            else f"{start}The smallest bottleneck shown to be equivalent to the original is {smallest} "
+            "floats (tested from the widest down, stopping at the first failure)."
+        )
+    return sentences
 
 
 def facts(results: Results) -> list[Fact]:

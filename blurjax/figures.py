@@ -65,13 +65,18 @@ def draw(run: RunDirectory, results: Results, confidence: float) -> dict[int | N
     points = results["points"]
     of_run = [*_sweep(material), *_reconstructions(material)] if len(points) > 1 else []
     drawn: dict[int | None, Figures] = {None: {figure.name: figure for figure in of_run}}
+    seen: set[int] = set()
     for number, point in enumerate(points):
         prefix = f"point-{number + 1}-" if len(points) > 1 else ""
+        again = point["values"]["bottleneck"] in seen
+        which = [draw_one for draw_one in OF_POINT if not (again and draw_one in OF_BOTTLENECK)]
         drawn[number] = {
             figure.name: figure._replace(name=prefix + figure.name)
-            for draw_one in (OF_POINT if point["trials"] else ())
+            for draw_one in (which if point["trials"] else ())
             for figure in draw_one(material, point)
         }
+        if point["trials"]:
+            seen.add(point["values"]["bottleneck"])
     return drawn
 
 
@@ -184,6 +189,8 @@ def _views(material: Material, point: Point) -> Iterator[Drawn]:
     if gallery is None:
         return
     rows = np.flatnonzero(gallery["bottleneck"] == point["values"]["bottleneck"])
+    if not rows.size:
+        return
     seen = dict(zip(_names(gallery), gallery["views"][rows[0]], strict=True))
     yield _drawn(
         "views",
@@ -302,6 +309,8 @@ OF_POINT: tuple[Callable[[Material, Point], Iterator[Drawn]], ...] = (
     _confusion,
     _autoencoder,
 )
+OF_BOTTLENECK = (_views, _spectra, _autoencoder)
+"""Those that do not depend on the classifier's recipe, and are drawn once per bottleneck."""
 NAMES = (
     "causes",
     "transfer_matrix",

@@ -99,7 +99,9 @@ def _measurements(source: Recorded, record: PointRecord) -> Block:
         "blur": measures.blur(record.blur),
         "probe": measures.probes(record.probes, confidence),
         "per_class_change": measures.per_class_change(record.cells, num_classes, confidence),
-        "flips": measures.flips(source.flips, record.point.bottleneck),
+        "flips": measures.flips(source.flips, record.point.bottleneck)
+        if _is_first(record, config)
+        else {},
         "autoencoder_converged": measures.autoencoder_converged(record.curves["autoencoder"]),
         "generalisation_gap": {
             view: measures.generalisation_gap(curve, confidence)
@@ -111,6 +113,11 @@ def _measurements(source: Recorded, record: PointRecord) -> Block:
             record.correct(), _above_chance(record.cells, num_classes), _judging(config)
         ),
     }
+
+
+def _is_first(record: PointRecord, config: Config) -> bool:
+    """Whether it is the point of its bottleneck whose images were kept."""
+    return record.point[1:] == (config.learning_rates[0], config.weight_decays[0])
 
 
 def _above_chance(cells: Mapping[Cell, Arrays], num_classes: int) -> np.ndarray | None:

@@ -33,7 +33,7 @@ ROWS = [
     ["measures"],
     ["results"],
     ["answer"],
-    ["plots"],
+    ["plots", "tables"],
     ["figures"],
     ["report"],
     ["environment", "plan"],
@@ -65,6 +65,7 @@ NO_JAX = [
     "results",
     "answer",
     "plots",
+    "tables",
     "figures",
     "report",
 ]
