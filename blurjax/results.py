@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from blurjax import measures, recorded, statistics
+from blurjax import measures, recorded, scores, statistics
 from blurjax.comparisons import Judging, comparisons, decomposition
 from blurjax.config import Config
 from blurjax.recorded import Arrays, Cell, PointRecord, Recorded, points_of
@@ -124,7 +124,7 @@ def _above_chance(cells: Mapping[Cell, Arrays], num_classes: int) -> np.ndarray 
     shuffled = cells.get(("shuffled", "original"))
     if shuffled is None:
         return None
-    return statistics.above_chance(shuffled["label"], shuffled["prediction"], num_classes)
+    return scores.above_chance(shuffled["label"], shuffled["prediction"], num_classes)
 
 
 def _nothing_left() -> Block:
