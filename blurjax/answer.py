@@ -86,8 +86,8 @@ def of_point(point: Point, confidence: float) -> list[str]:
         f"kept) reach {percent(painted)}, against {percent(original)} on originals; "
         f"{_cost(total, confidence)}."
     )
-    # Worse and better are said already; the others say what they rest on.
-    limits = [] if total["verdict"] in ("worse", "better") else [total["sentence"]]
+    # Worse and better say it all; these also say what they rest on.
+    limits = [total["sentence"]] if total["verdict"] in ("equivalent", "undecided") else []
     return [headline, *_why(point["decomposition"], 1 - confidence), *limits]
 
 

@@ -448,6 +448,13 @@ def test_every_look_is_recorded_once(tmp_path):
     }
 
 
+def test_a_damaged_record_of_looks_is_not_forgotten_silently(tmp_path):
+    run, config = write_run(tmp_path / "run", SMALL)
+    (run / "results.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=r"results.json is damaged: .* Remove it"):
+        results.collect(run, config)
+
+
 def test_the_audit_is_taken_over_as_it_is(small):
     run, collected = small
     assert collected["audit"] == read_json(run / "audit.json")

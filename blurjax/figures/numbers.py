@@ -34,7 +34,7 @@ def causes(material: Material, point: Point) -> Iterator[Drawn]:
         "causes",
         "Where the accuracy goes",
         "Levels are accuracies (trained on → tested on), bars what is lost (orange) or gained (blue) on "
-        f"the way; thin lines are {material.level} intervals, those of a bar around its lower end.",
+        f"the way; thin lines are {material.level} intervals, those of a bar around where it ends.",
         "Waterfall from the accuracy on originals over its causes to that of reconstructions; the same "
         "numbers are in the tables.",
         plots.causes(point),
@@ -43,7 +43,9 @@ def causes(material: Material, point: Point) -> Iterator[Drawn]:
 
 
 def transfer_matrix(material: Material, point: Point) -> Iterator[Drawn]:
-    """Every train view on every test view."""
+    """Every train view on every test view, where there is more than one cell."""
+    if sum(map(len, point["accuracy"].values())) < 2:
+        return
     yield drawn(
         "transfer_matrix",
         "Accuracy by train view and test view",
