@@ -28,8 +28,25 @@ from pydantic import (
 
 from blurjax.errors import UserError
 
-TrainView = Literal["original", "reconstruction", "mixed"]
-TestView = Literal["original", "reconstruction"]
+TrainView = Literal[
+    "original",
+    "reconstruction",
+    "crossfit",
+    "infold",
+    "mixed",
+    "blur",
+    "pca",
+    "downsample",
+    "spectrum",
+    "identity",
+    "reseeded",
+    "shuffled",
+]
+TestView = Literal[
+    "original", "reconstruction", "crossfit", "blur", "pca", "downsample", "spectrum"
+]
+CONTROLS: tuple[TrainView, ...] = ("spectrum", "identity", "reseeded", "shuffled")
+"""What `views.controls` adds to views.train; of these, spectrum also to views.test."""
 ImageSize = Annotated[int, Field(ge=8, le=256)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -157,10 +174,15 @@ class ViewsConfig(Section):
     """Which views of the images classifiers are trained and tested on."""
 
     train: tuple[TrainView, ...] = Field(
-        default=get_args(TrainView), description="a classifier of each trial is trained on each"
+        default=tuple(view for view in get_args(TrainView) if view not in CONTROLS),
+        description="a classifier of each trial is trained on each",
     )
     test: tuple[TestView, ...] = Field(
-        default=get_args(TestView), description="and tested on each of these"
+        default=tuple(view for view in get_args(TestView) if view not in CONTROLS),
+        description="and tested on each of these",
+    )
+    controls: bool = Field(
+        default=False, description=f"also train on the controls {', '.join(CONTROLS)}"
     )
 
     @model_validator(mode="after")
@@ -274,6 +296,19 @@ class Config(Section):
     def weight_decays(self) -> tuple[float, ...]:
         """The classifier's swept weight decays, or the single one."""
         return self.sweep.weight_decay or (self.classifier.weight_decay,)
+
+    @property
+    def train_views(self) -> tuple[str, ...]:
+        """views.train, and the controls where they are asked for."""
+        return (*self.views.train, *self._controls(self.views.train, CONTROLS))
+
+    @property
+    def test_views(self) -> tuple[str, ...]:
+        """views.test, and the control that is tested on where controls are asked for."""
+        return (*self.views.test, *self._controls(self.views.test, ("spectrum",)))
+
+    def _controls(self, named: tuple[str, ...], controls: tuple[str, ...]) -> list[str]:
+        return [view for view in controls if self.views.controls and view not in named]
 
     @property
     def seeds(self) -> tuple[int, ...]:

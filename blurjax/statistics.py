@@ -350,6 +350,11 @@ def confusion(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> ND
     return metrics.confusion_matrix(labels, predictions, labels=np.arange(num_classes))
 
 
+def flips(a: ArrayLike, b: ArrayLike) -> NDArray[np.int64]:
+    """In how many trials correctness differs, i64[N], between a and b, bool[T,N] each."""
+    return (np.asarray(a, bool) != np.asarray(b, bool)).sum(axis=0)
+
+
 def _trials_by_images(values: ArrayLike) -> Floats:
     array = np.asarray(values, np.float64)
     if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:

@@ -7,32 +7,75 @@ undone), as floats. Augmentation comes after the view.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from blurjax.image_quality import filter_radially
 from blurjax.models import forward
 from blurjax.models.autoencoder import Autoencoder
 from blurjax.rng import key
 from blurjax.types import Array, Params
 
+EXACT = jax.lax.Precision.HIGHEST
+"""Of matrix products with pixels, which accelerators would round to bfloat16."""
+
+
+class Matrices(NamedTuple):
+    """A linear map of images that is a product of one for rows and one for columns."""
+
+    rows: Any
+    """f32[H,H]."""
+    columns: Any
+    """f32[W,W]."""
+
+
+class Basis(NamedTuple):
+    """Principal components of the train split."""
+
+    mean: Any
+    """f32[H*W*C]."""
+    components: Any
+    """f32[D,H*W*C], orthonormal, the largest variance first."""
+
 
 class ViewParameters(NamedTuple):
-    """What the views of one trial are made with."""
+    """What the views of one trial are made with; None where no view in use needs it."""
 
     view: Any
-    """i32, position in VIEWS. Never batched: under vmap, a switch on a batched index executes every branch."""
+    """i32, position among the views in use. Never batched: under vmap, a switch on a batched index executes every
+    branch."""
     seed: Any
     """u32, the trial's."""
     bottleneck: Any
     """i32, floats of the code in use."""
     autoencoder: Params
     """Parameters of the autoencoder trained on the whole train split."""
+    fold_autoencoders: Params = None
+    """[K,...] parameters of the autoencoders trained without fold 0, 1, ..."""
+    fold_of: Any = None
+    """i32[N], the fold of every image."""
+    blur: Matrices | None = None
+    downsample: Matrices | None = None
+    basis: Basis | None = None
+    gain: Any = None
+    """f32[R], of each radius of frequency."""
 
 
-AXES = ViewParameters(view=None, seed=0, bottleneck=0, autoencoder=0)
+AXES = ViewParameters(
+    view=None,
+    seed=0,
+    bottleneck=0,
+    autoencoder=0,
+    fold_autoencoders=0,
+    fold_of=None,
+    blur=0,  # pyright: ignore[reportArgumentType]
+    downsample=0,  # pyright: ignore[reportArgumentType]
+    basis=None,
+    gain=0,
+)
 """Which parameters differ between trials (0) and which are shared (None), in the manner of `jax.vmap`."""
 
 
@@ -41,12 +84,23 @@ def eight_bit(images: Array) -> Array:
     return jnp.round(jnp.clip(images, 0.0, 1.0) * 255.0) / 255.0
 
 
+View = Callable[[ViewParameters, Array, Array, Autoencoder], Array]
+
+
 def original(
     parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
 ) -> Array:
     """The image itself."""
     del parameters, indices, autoencoder
     return images
+
+
+def identity(
+    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
+) -> Array:
+    """The image after the clipping and rounding that every view ends with, which must change nothing."""
+    del parameters, indices, autoencoder
+    return eight_bit(images)
 
 
 def reconstruction(
@@ -67,25 +121,129 @@ def mixed(
     return jnp.where(coin(indices)[:, None, None, None], painted, images)
 
 
-View = Callable[[ViewParameters, Array, Array, Autoencoder], Array]
-VIEWS: dict[str, View] = {"original": original, "reconstruction": reconstruction, "mixed": mixed}
-NEEDS_CODE = frozenset({"reconstruction", "mixed"})
+def crossfit(
+    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
+) -> Array:
+    """The image as the autoencoder paints it that was trained without the image's fold."""
+    return _by_fold(parameters, images, parameters.fold_of[indices], autoencoder)
+
+
+def infold(
+    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
+) -> Array:
+    """The image as the autoencoder paints it that was trained without the next fold, and so with the image."""
+    folds = jax.tree.leaves(parameters.fold_autoencoders)[0].shape[0]
+    chosen = (parameters.fold_of[indices] + 1) % folds
+    return _by_fold(parameters, images, chosen, autoencoder)
+
+
+def _by_fold(
+    parameters: ViewParameters, images: Array, chosen: Array, autoencoder: Autoencoder
+) -> Array:
+    """Each image painted by the fold autoencoder i32[B] that is chosen for it."""
+    folds = jax.tree.leaves(parameters.fold_autoencoders)[0].shape[0]
+
+    def paint(painted: Array, fold: tuple[Array, Params]) -> tuple[Array, None]:
+        number, params = fold
+        own = forward(autoencoder, params, images, parameters.bottleneck)
+        return jnp.where((chosen == number)[:, None, None, None], own, painted), None
+
+    painted, _ = jax.lax.scan(
+        paint, jnp.zeros_like(images), (jnp.arange(folds), parameters.fold_autoencoders)
+    )
+    return eight_bit(painted)
+
+
+def blur(
+    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
+) -> Array:
+    """The image under the Gaussian blur whose distortion is the trial's autoencoder's."""
+    del indices, autoencoder
+    assert parameters.blur is not None
+    return _linear(parameters.blur, images)
+
+
+def downsample(
+    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
+) -> Array:
+    """The image averaged to as many values as the code has floats, and enlarged again."""
+    del indices, autoencoder
+    assert parameters.downsample is not None
+    return _linear(parameters.downsample, images)
+
+
+def _linear(matrices: Matrices, images: Array) -> Array:
+    rows = jnp.einsum("ih,bhwc->biwc", matrices.rows, images, precision=EXACT)
+    return eight_bit(jnp.einsum("jw,biwc->bijc", matrices.columns, rows, precision=EXACT))
+
+
+def pca(
+    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
+) -> Array:
+    """The image's projection on as many principal components of the train split as the code has floats."""
+    del indices, autoencoder
+    assert parameters.basis is not None
+    mean, components = parameters.basis
+    centred = images.reshape(images.shape[0], -1) - mean
+    scores = jnp.matmul(centred, components.T, precision=EXACT)
+    in_use = jnp.arange(components.shape[0]) < parameters.bottleneck
+    projected = jnp.matmul(jnp.where(in_use, scores, 0.0), components, precision=EXACT)
+    return eight_bit(projected + mean).reshape(images.shape)
+
+
+def spectrum(
+    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
+) -> Array:
+    """The image filtered so that its power spectrum falls as the autoencoder's reconstructions' does."""
+    del indices, autoencoder
+    return eight_bit(filter_radially(images, parameters.gain))
+
+
+VIEWS: dict[str, View] = {
+    "original": original,
+    "reconstruction": reconstruction,
+    "crossfit": crossfit,
+    "infold": infold,
+    "mixed": mixed,
+    "blur": blur,
+    "pca": pca,
+    "downsample": downsample,
+    "spectrum": spectrum,
+    "identity": identity,
+    "reseeded": original,  # with another seed
+    "shuffled": original,  # with other labels
+}
+NEEDS_CODE = frozenset(VIEWS) - {"original", "identity", "reseeded", "shuffled"}
 """The views that depend on the trial's autoencoder or on the size of its code."""
-
-
-def view_index(name: str) -> int:
-    """Position of a view in VIEWS, the `view` of ViewParameters."""
-    return list(VIEWS).index(name)
+NEEDS_AUTOENCODER = frozenset({"reconstruction", "mixed", "blur", "spectrum"})
+"""Of these, the ones made with or matched to the autoencoder of all data."""
+NEEDS_FOLDS = frozenset({"crossfit", "infold"})
+"""Of these, the ones that fold autoencoders paint."""
+MEASURED = tuple(view for view in VIEWS if view in NEEDS_CODE - {"mixed"})
+"""The views whose quality is measured against the original."""
 
 
 def apply_view(
-    parameters: ViewParameters, images: Array, indices: Array, *, autoencoder: Autoencoder
+    parameters: ViewParameters,
+    images: Array,
+    indices: Array,
+    *,
+    in_use: Sequence[str],
+    autoencoder: Autoencoder,
 ) -> Array:
-    """The view that the parameters name, of images f32[B,H,W,C] with indices i32[B]."""
+    """The view that the parameters name, of images.
+
+    Args:
+      parameters: of one trial; `view` is a position in `in_use`.
+      images: f32[B,H,W,C] in [0, 1], multiples of 1/255.
+      indices: i32[B], positions of the images among all of the data set's.
+      in_use: names of the views that may be asked for; no other is compiled.
+      autoencoder: the model.
+    """
     branches = [
-        lambda parameters, images, indices, view=view: view(
+        lambda parameters, images, indices, view=VIEWS[name]: view(
             parameters, images, indices, autoencoder
         )
-        for view in VIEWS.values()
+        for name in in_use
     ]
     return jax.lax.switch(parameters.view, branches, parameters, images, indices)
