@@ -92,16 +92,15 @@ class FittedViews:
             view=None,
             seed=np.uint32(trial.seed),
             bottleneck=np.int32(painter.bottleneck),
-            autoencoder=self._autoencoders[painter].params,
-            fold_autoencoders=None if self._fold_of is None else self._folds(painter),
+            autoencoders=self._painters(painter),
             blur=_gaussian(fit.sigma, shape) if "blur" in in_use else None,
             downsample=_averaging(shape, painter.bottleneck) if "downsample" in in_use else None,
             gain=fit.gain if "spectrum" in in_use else None,
         )
 
-    def _folds(self, painter: Trial) -> Params:
-        folds = [painter._replace(fold=fold) for fold in range(num_folds(self._config))]
-        params = [self._autoencoders[fold].params for fold in folds]
+    def _painters(self, painter: Trial) -> Params:
+        folds = (ALL_DATA, *range(num_folds(self._config)))
+        params = [self._autoencoders[painter._replace(fold=fold)].params for fold in folds]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *params)
 
 
@@ -238,16 +237,22 @@ def _blur_matrix(sigma: float, size: int) -> np.ndarray:
 
 
 def _averaging(shape: tuple[int, int, int], values: int) -> Matrices:
-    """Averages to the most pixels h * w with h * w * C <= values (of those, the squarest) and enlarges again."""
+    height, width = reduced_size(shape, values)
+    return Matrices(averaging_matrix(shape[0], height), averaging_matrix(shape[1], width))
+
+
+def reduced_size(shape: tuple[int, int, int], values: int) -> tuple[int, int]:
+    """The largest h * w with h * w * C <= values, as square as can be.
+
+    Args:
+      shape: (H, W, C) of the images.
+      values: at least C.
+    """
     height, width, channels = shape
-    sizes = [
-        (h, w)
-        for h in range(1, height + 1)
-        for w in range(1, width + 1)
-        if h * w * channels <= values
-    ]
-    h, w = max(sizes, key=lambda size: (size[0] * size[1], -abs(size[0] - size[1]), size[1]))
-    return Matrices(averaging_matrix(height, h), averaging_matrix(width, w))
+    pixels = values // channels
+    heights = range(1, min(height, pixels) + 1)
+    sizes = [(h, min(width, pixels // h)) for h in heights]
+    return max(sizes, key=lambda size: (size[0] * size[1], -abs(size[0] - size[1]), size[1]))
 
 
 def averaging_matrix(size: int, fewer: int) -> np.ndarray:

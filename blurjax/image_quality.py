@@ -106,7 +106,7 @@ def radial_power_spectrum(images: Array) -> Array:
 
 
 def filter_radially(images: Array, gain: Array) -> Array:
-    """Images f32[...,H,W,C] with each frequency multiplied by the gain f32[R] of its radius.
+    """Images f32[B,H,W,C] with each frequency multiplied by the gain f32[R] of its radius.
 
     Radii are those of `radial_power_spectrum`, of which a gain multiplies the root; frequencies
     beyond Nyquist get the last one.
@@ -114,7 +114,7 @@ def filter_radially(images: Array, gain: Array) -> Array:
     height, width = images.shape[-3:-1]
     radii, _ = _radii(height, width)
     of_frequency = np.minimum(radii, gain.shape[-1] - 1).reshape(height, width)[:, : width // 2 + 1]
-    frequencies = jnp.fft.rfft2(images, axes=(-3, -2)) * gain[of_frequency][..., None]
+    frequencies = jnp.fft.rfft2(images, axes=(-3, -2)) * gain[of_frequency][None, ..., None]
     return jnp.fft.irfft2(frequencies, s=(height, width), axes=(-3, -2))
 
 

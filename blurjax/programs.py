@@ -29,7 +29,7 @@ from blurjax.sweep import (
 from blurjax.train_state import TrainState, init, make_optimizer
 from blurjax.trials import num_folds, point_trials, views_in_use
 from blurjax.types import Params, Trial
-from blurjax.views import AXES, ViewParameters, apply_view
+from blurjax.views import AXES, ViewParameters, apply_view, view_index
 
 MOST_TRIALS_PER_VMAP = 8
 LOGITS_LIMIT = 100e6
@@ -119,7 +119,7 @@ class Programs:
 
     def view_index(self, view: str) -> jax.Array:
         """The `view` of ViewParameters, on the devices."""
-        return jax.device_put(np.int32(self.views_in_use.index(view)), shared(self.mesh))
+        return jax.device_put(np.int32(view_index(view)), shared(self.mesh))
 
     # Autoencoders
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from blurjax.image_quality import filter_radially
 from blurjax.models import forward
@@ -45,16 +46,14 @@ class ViewParameters(NamedTuple):
     """What the views of one trial are made with; None where no view in use needs it."""
 
     view: Any
-    """i32, position among the views in use. Never batched: under vmap, a switch on a batched index executes every
-    branch."""
+    """i32, position in VIEWS. Never batched: under vmap, a switch on a batched index executes every branch."""
     seed: Any
     """u32, the trial's."""
     bottleneck: Any
     """i32, floats of the code in use."""
-    autoencoder: Params
-    """Parameters of the autoencoder trained on the whole train split."""
-    fold_autoencoders: Params = None
-    """[K,...] parameters of the autoencoders trained without fold 0, 1, ..."""
+    autoencoders: Params
+    """[1+F,...], parameters of the autoencoder trained on the whole train split, then of those trained without fold
+    0, 1, ... (F is 0 where no view in use needs them)."""
     fold_of: Any = None
     """i32[N], the fold of every image."""
     blur: Matrices | None = None
@@ -68,8 +67,7 @@ AXES = ViewParameters(
     view=None,
     seed=0,
     bottleneck=0,
-    autoencoder=0,
-    fold_autoencoders=0,
+    autoencoders=0,
     fold_of=None,
     blur=0,  # pyright: ignore[reportArgumentType]
     downsample=0,  # pyright: ignore[reportArgumentType]
@@ -103,55 +101,39 @@ def identity(
     return eight_bit(images)
 
 
-def reconstruction(
+def painted(
     parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
 ) -> Array:
-    """The image as the trial's autoencoder paints it."""
-    del indices
-    painted = forward(autoencoder, parameters.autoencoder, images, parameters.bottleneck)
-    return eight_bit(painted)
+    """The image as an autoencoder of the trial paints it.
 
+    reconstruction: the one trained on all of train. crossfit: the one trained without the image's fold. infold: the one
+    trained without the next fold, and so with the image. mixed: half of the images as in reconstruction, the other half
+    as they are; which is which hangs on seed and index.
 
-def mixed(
-    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
-) -> Array:
-    """Half of the images reconstructed, the other half as they are; which is which hangs on seed and index."""
-    painted = reconstruction(parameters, images, indices, autoencoder)
-    coin = jax.vmap(lambda index: jax.random.bernoulli(key(parameters.seed, "mixed", index)))
-    return jnp.where(coin(indices)[:, None, None, None], painted, images)
+    One function for all, since an autoencoder takes long to compile.
+    """
+    folds = jax.tree.leaves(parameters.autoencoders)[0].shape[0] - 1
+    by_fold = _is_view(parameters, "crossfit", "infold")
+    chosen, first, last = jnp.zeros_like(indices), 0, 1
+    if folds:
+        next_fold = _is_view(parameters, "infold").astype(jnp.int32)
+        seen_or_not = 1 + (parameters.fold_of[indices] + next_fold) % folds
+        chosen = jnp.where(by_fold, seen_or_not, 0)
+        first, last = jnp.where(by_fold, 1, 0), jnp.where(by_fold, 1 + folds, 1)
 
-
-def crossfit(
-    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
-) -> Array:
-    """The image as the autoencoder paints it that was trained without the image's fold."""
-    return _by_fold(parameters, images, parameters.fold_of[indices], autoencoder)
-
-
-def infold(
-    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
-) -> Array:
-    """The image as the autoencoder paints it that was trained without the next fold, and so with the image."""
-    folds = jax.tree.leaves(parameters.fold_autoencoders)[0].shape[0]
-    chosen = (parameters.fold_of[indices] + 1) % folds
-    return _by_fold(parameters, images, chosen, autoencoder)
-
-
-def _by_fold(
-    parameters: ViewParameters, images: Array, chosen: Array, autoencoder: Autoencoder
-) -> Array:
-    """Each image painted by the fold autoencoder i32[B] that is chosen for it."""
-    folds = jax.tree.leaves(parameters.fold_autoencoders)[0].shape[0]
-
-    def paint(painted: Array, fold: tuple[Array, Params]) -> tuple[Array, None]:
-        number, params = fold
+    def paint(number: Array, result: Array) -> Array:
+        params = jax.tree.map(lambda leaf: leaf[number], parameters.autoencoders)
         own = forward(autoencoder, params, images, parameters.bottleneck)
-        return jnp.where((chosen == number)[:, None, None, None], own, painted), None
+        return jnp.where((chosen == number)[:, None, None, None], own, result)
 
-    painted, _ = jax.lax.scan(
-        paint, jnp.zeros_like(images), (jnp.arange(folds), parameters.fold_autoencoders)
-    )
-    return eight_bit(painted)
+    result = eight_bit(jax.lax.fori_loop(first, last, paint, images))
+    coin = jax.vmap(lambda index: jax.random.bernoulli(key(parameters.seed, "mixed", index)))
+    as_it_is = _is_view(parameters, "mixed") & ~coin(indices)
+    return jnp.where(as_it_is[:, None, None, None], images, result)
+
+
+def _is_view(parameters: ViewParameters, *names: str) -> Array:
+    return jnp.stack([jnp.asarray(parameters.view == view_index(name)) for name in names]).any()
 
 
 def blur(
@@ -184,11 +166,11 @@ def pca(
     del indices, autoencoder
     assert parameters.basis is not None
     mean, components = parameters.basis
-    centred = images.reshape(images.shape[0], -1) - mean
+    centred = images.reshape(images.shape[0], -1) - mean[None]
     scores = jnp.matmul(centred, components.T, precision=EXACT)
-    in_use = jnp.arange(components.shape[0]) < parameters.bottleneck
+    in_use = jnp.arange(components.shape[0])[None] < parameters.bottleneck
     projected = jnp.matmul(jnp.where(in_use, scores, 0.0), components, precision=EXACT)
-    return eight_bit(projected + mean).reshape(images.shape)
+    return eight_bit(projected + mean[None]).reshape(images.shape)
 
 
 def spectrum(
@@ -201,10 +183,10 @@ def spectrum(
 
 VIEWS: dict[str, View] = {
     "original": original,
-    "reconstruction": reconstruction,
-    "crossfit": crossfit,
-    "infold": infold,
-    "mixed": mixed,
+    "reconstruction": painted,
+    "crossfit": painted,
+    "infold": painted,
+    "mixed": painted,
     "blur": blur,
     "pca": pca,
     "downsample": downsample,
@@ -223,6 +205,11 @@ MEASURED = tuple(view for view in VIEWS if view in NEEDS_CODE - {"mixed"})
 """The views whose quality is measured against the original."""
 
 
+def view_index(name: str) -> int:
+    """Position of a view in VIEWS, the `view` of ViewParameters."""
+    return list(VIEWS).index(name)
+
+
 def apply_view(
     parameters: ViewParameters,
     images: Array,
@@ -234,16 +221,19 @@ def apply_view(
     """The view that the parameters name, of images.
 
     Args:
-      parameters: of one trial; `view` is a position in `in_use`.
+      parameters: of one trial.
       images: f32[B,H,W,C] in [0, 1], multiples of 1/255.
       indices: i32[B], positions of the images among all of the data set's.
       in_use: names of the views that may be asked for; no other is compiled.
       autoencoder: the model.
     """
+    functions = list(dict.fromkeys(VIEWS[name] for name in in_use))
+    function_of = np.array([functions.index(f) if f in functions else 0 for f in VIEWS.values()])
     branches = [
-        lambda parameters, images, indices, view=VIEWS[name]: view(
+        lambda parameters, images, indices, function=function: function(
             parameters, images, indices, autoencoder
         )
-        for name in in_use
+        for function in functions
     ]
-    return jax.lax.switch(parameters.view, branches, parameters, images, indices)
+    which = jnp.asarray(function_of)[parameters.view]
+    return jax.lax.switch(which, branches, parameters, images, indices)
