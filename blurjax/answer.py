@@ -6,12 +6,12 @@ No sentence claims a direction that its interval does not show. `point` is an en
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from blurjax import statistics
-from blurjax.statistics import FEWEST_TRIALS, Verdict
+from blurjax.statistics import FEWEST_TRIALS
 
 Results = Mapping[str, Any]
 Point = Mapping[str, Any]
@@ -39,6 +39,31 @@ def contains_zero(interval: Sequence[float]) -> bool:
     return interval[0] <= 0 <= interval[1]
 
 
+VERDICTS = {
+    "worse": "Worse",
+    "better": "Better",
+    "equivalent": "Equivalent",
+    "undecided": "Undecided",
+    None: "No verdict",
+}
+CAUSES = {
+    "information": "lost information, what this learner can no longer use,",
+    "leakage": "leakage, the autoencoder having seen the training images,",
+}
+"""Cause -> what it is called in a sentence."""
+MOST_POINTS_NAMED = 4
+"""Of more points verdicts are counted."""
+
+
+class Fact(NamedTuple):
+    """A number that stands beside the answer."""
+
+    label: str
+    text: str
+    anchor: str
+    """The part of "How it was computed" that explains it."""
+
+
 def answer(results: Results, confidence: float) -> list[str]:
     """The answer to the run's question, as paragraphs."""
     points = [point for point in results["points"] if point["trials"]]
@@ -46,43 +71,74 @@ def answer(results: Results, confidence: float) -> list[str]:
         return [
             "Every trial was frozen because a number was not finite: there is nothing to report."
         ]
-    opening = [of_point(points[0], confidence)] if len(points) == 1 else _of_points(points)
-    return [*opening, _test_set(results["dataset"]), *_caution(points)]
+    if len(points) > 1:
+        return [*_of_points(points, results["curves"]), *_caution(points)]
+    return [*of_point(points[0], confidence), *_caution(points)]
 
 
-def of_point(point: Point, confidence: float) -> str:
-    """What reconstruction costs at one point; else how accurate the classifiers are."""
-    cost = point["comparisons"].get("on_reconstructions")
-    if cost is None:
-        return _accuracies(point)
+def of_point(point: Point, confidence: float) -> list[str]:
+    """What reconstruction costs at one point, why, and what limits it; else the accuracies."""
+    total = point["decomposition"].get("on_reconstructions")
+    if total is None:
+        return [_accuracies(point)]
     original = point["accuracy"]["original"]["original"]["mean"]
     painted = point["accuracy"]["reconstruction"]["reconstruction"]["mean"]
-    floats, psnr = point["values"]["bottleneck"], point["reconstruction"]["psnr"]["test"]["mean"]
-    quality = "" if psnr is None else f", PSNR {psnr:.1f} dB"
+    floats = _count(point["values"]["bottleneck"], "float")
+    headline = (
+        f"{VERDICTS[total['verdict']]}: classifiers trained and tested on reconstructions ({floats} "
+        f"kept) reach {percent(painted)}, against {percent(original)} on originals; "
+        f"{_cost(total, confidence)}."
+    )
+    # Worse and better are said already; the others say what they rest on.
+    limits = [] if total["verdict"] in ("worse", "better") else [total["sentence"]]
+    return [headline, *_why(point["decomposition"], 1 - confidence), *limits]
+
+
+def _cost(total: Mapping[str, Any], confidence: float) -> str:
+    level, interval = f"{100 * confidence:g}% interval", span(total["interval"], signed)
+    if contains_zero(total["interval"]):
+        return (
+            f"the difference is {signed(total['mean'])} points and its {level}, {interval}, "
+            "contains 0: this run shows no direction"
+        )
+    change = "costs" if total["mean"] > 0 else "gains"
     return (
-        f"Trained and tested on reconstructions ({_count(floats, 'float')} kept{quality}), "
-        f"classifiers reach {percent(painted)}; trained and tested on originals, "
-        f"{percent(original)}. {_cost(cost, confidence)} {_verdict(cost)}"
+        f"reconstruction {change} {_size(total)} of accuracy ({level} of the cost: {interval}"
+        f"{_p(total)}{_margin(total)})"
     )
 
 
-def _cost(cost: Mapping[str, Any], confidence: float) -> str:
-    level, interval = f"{100 * confidence:g}% interval", span(cost["interval"], signed)
-    if contains_zero(cost["interval"]):
-        return (
-            f"The difference is {signed(cost['mean'])} points and its {level}, {interval}, "
-            "contains 0: this run shows no direction."
-        )
-    change = "costs" if cost["mean"] > 0 else "gains"
-    size = f"{100 * abs(cost['mean']):.1f}"
-    return f"Reconstruction {change} {size} points of accuracy ({level} of the cost: {interval})."
+def _margin(total: Mapping[str, Any]) -> str:
+    if total["verdict"] is None:
+        return ""
+    return f"; judged against ±{_count(100 * total['margin'], 'point')}"
 
 
-def _verdict(cost: Mapping[str, Any]) -> str:
-    if cost["verdict"] is None:
-        return cost["sentence"]
-    margin = 100 * cost["margin"]
-    return f"Verdict against a margin of ±{_count(margin, 'point')}: {cost['sentence']}"
+def _p(term: Mapping[str, Any]) -> str:
+    if term["p"] is None:
+        return ""
+    return ", p < 0.001" if term["p"] < 0.001 else f", p = {term['p']:.3f}"
+
+
+def _size(term: Mapping[str, Any]) -> str:
+    return f"{100 * abs(term['mean']):.1f} points"
+
+
+def _why(terms: Mapping[str, Any], alpha: float) -> list[str]:
+    """The causes of the total in one sentence; nothing where the run cannot split it."""
+    if not terms.keys() >= CAUSES.keys():
+        return []
+    parts = []
+    for name, noun in CAUSES.items():
+        term = terms[name]
+        how_sure = f"({span(term['interval'], signed)}{_p(term)})"
+        if contains_zero(term["interval"]) or (term["p"] is not None and term["p"] >= alpha):
+            size = f"a difference of {signed(term['mean'])} points {how_sure}"
+            told = f"makes {size}, which cannot be told from 0"
+        else:
+            told = f"{'costs' if term['mean'] > 0 else 'gains'} {_size(term)} {how_sure}"
+        parts.append(f"{noun} {told}")
+    return [f"Why: {'; '.join(parts)}."]
 
 
 def _accuracies(point: Point) -> str:
@@ -94,42 +150,89 @@ def _accuracies(point: Point) -> str:
     return f"Mean accuracy: {'; '.join(cells)}."
 
 
-def _of_points(points: Sequence[Point]) -> list[str]:
+def _of_points(points: Sequence[Point], curves: Sequence[Mapping[str, Any]]) -> list[str]:
+    totals = [(p, p["decomposition"].get("on_reconstructions")) for p in points]
     verdicts: dict[str, list[str]] = {}
-    for point in points:
-        cost = point["comparisons"].get("on_reconstructions")
-        if cost is not None:
-            verdicts.setdefault(cost["verdict"] or "no verdict", []).append(
-                f"{name_of(point, points)} ({signed(cost['mean'])})"
-            )
-    judged = [f"{verdict} at {', '.join(names)}" for verdict, names in verdicts.items()]
-    sentences = [f"{len(points)} points were compared."]
-    if judged:
-        sentences.append(
-            "Cost in points of accuracy of training and testing on reconstructions instead of "
-            f"originals: {'; '.join(judged)}."
-        )
-    return [" ".join(sentences + _smallest(points))]
-
-
-def _smallest(points: Sequence[Point]) -> list[str]:
-    """The smallest equivalent bottleneck, if nothing else varies and all have a verdict."""
-    costs = {
-        point["values"]["bottleneck"]: point["comparisons"].get("on_reconstructions")
-        for point in points
-    }
-    if len(costs) < len(points) or not all(c and c["verdict"] for c in costs.values()):
-        return []
-    names = ("p", "margin", "smallest_margin", "trials_needed", "sentence")
-    smallest = statistics.smallest_equivalent(
-        {floats: Verdict(c["verdict"], *(c[name] for name in names)) for floats, c in costs.items()}
+    for point, total in totals:
+        if total is not None:
+            name = f"{name_of(point, points)} ({signed(total['mean'])})"
+            verdicts.setdefault(total["verdict"] or "no verdict", []).append(name)
+    if not verdicts:
+        return [f"{len(points)} points were compared."]
+    named = len(points) <= MOST_POINTS_NAMED
+    judged = "; ".join(
+        f"{verdict} at {', '.join(names) if named else len(names)}"
+        for verdict, names in verdicts.items()
     )
-    if smallest is None:
-        return ["Not even the widest bottleneck was shown to be equivalent to the original."]
+    costs = [total["mean"] for _, total in totals if total is not None]
+    sentence = (
+        f"{len(points)} points were compared. Training and testing on reconstructions instead of "
+        f"originals: {judged}; the cost goes from {signed(min(costs))} to {signed(max(costs))} "
+        "points of accuracy."
+    )
+    return [sentence, *_smallest(curves)]
+
+
+def _smallest(curves: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The smallest equivalent bottleneck of each curve of several points that all have verdicts."""
+    sentences = []
+    for curve in curves:
+        if len(curve["bottleneck"]) < 2 or None in curve["verdict"]:
+            continue
+        recipe = (
+            f"learning rate {curve['learning_rate']:g}, weight decay {curve['weight_decay']:g}: "
+        )
+        start = recipe[0].upper() + recipe[1:] if len(curves) > 1 else ""
+        smallest = curve["smallest_equivalent"]
+        sentences.append(
+            f"{start}Not even the widest bottleneck was shown to be equivalent to the original."
+            if smallest is None
+            else f"{start}The smallest bottleneck shown to be equivalent to the original is {smallest} "
+            "floats (tested from the widest down, stopping at the first failure)."
+        )
+    return sentences
+
+
+def facts(results: Results) -> list[Fact]:
+    """What a reader needs beside the answer to judge it."""
+    points = [point for point in results["points"] if point["trials"]]
+    found = [*_psnr(points), *_converged(points)]
+    counts, size = (
+        results["dataset"]["class_counts"]["test"],
+        results["dataset"]["examples"]["test"],
+    )
+    trials = sorted(len(point["trials"]) for point in points) or [0]
+    ends = trials[0], trials[-1]
     return [
-        f"The smallest bottleneck shown to be equivalent to the original is {smallest} floats "
-        "(tested from the widest down, stopping at the first failure)."
+        *found,
+        Fact(
+            "chance",
+            f"{percent(max(counts) / sum(counts))} (the most frequent class)",
+            "evaluation",
+        ),
+        Fact("test set", f"{_count(size, 'image')}; 1 point = {size / 100:g} images", "intervals"),
+        Fact("trials", " to ".join(map(str, dict.fromkeys(ends))), "intervals"),
     ]
+
+
+def _psnr(points: Sequence[Point]) -> list[Fact]:
+    means = [point["reconstruction"]["psnr"].get("test", {}).get("mean") for point in points]
+    finite = [mean for mean in means if mean is not None]
+    if not finite:
+        return []
+    ends = dict.fromkeys((f"{min(finite):.1f}", f"{max(finite):.1f}"))
+    return [Fact("PSNR", f"{' to '.join(ends)} dB (test)", "quality")]
+
+
+def _converged(points: Sequence[Point]) -> list[Fact]:
+    found = [point["autoencoder_converged"] for point in points if point["autoencoder_converged"]]
+    if not found:
+        return []
+    falls = [block["last_fifth_change"] for block in found]
+    steepest = max((fall for fall in falls if fall is not None), default=None)
+    state = "levelled off" if all(block["converged"] for block in found) else "still improving"
+    how_far = "" if steepest is None else f" (loss {signed(-steepest)}% over its last fifth)"
+    return [Fact("autoencoder", state + how_far, "convergence")]
 
 
 def name_of(point: Point, points: Sequence[Point]) -> str:
@@ -142,15 +245,6 @@ def name_of(point: Point, points: Sequence[Point]) -> str:
         "weight_decay": lambda value: f"weight decay {value:g}",
     }
     return " and ".join(words[name](values[name]) for name in varying or ["bottleneck"])
-
-
-def _test_set(dataset: Mapping[str, Any]) -> str:
-    counts, size = dataset["class_counts"]["test"], dataset["examples"]["test"]
-    chance = max(counts) / sum(counts)
-    return (
-        f"The test set has {_count(size, 'image')}, so one point is {_count(size / 100, 'image')}; "
-        f"always naming its most frequent class would reach {percent(chance)}."
-    )
 
 
 def _caution(points: Sequence[Point]) -> list[str]:

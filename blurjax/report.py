@@ -1,4 +1,4 @@
-"""A run directory -> figures/*.png and one self-contained page, report.html."""
+"""A run directory -> figures/*.png, tables/* and one self-contained page, report.html."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import jinja2
 import yaml
 
-from blurjax import answer, config, figures, results
+from blurjax import answer, config, figures, results, tables
+from blurjax.comparisons import MATCHED
 from blurjax.config import Config
-from blurjax.figures import Drawn
+from blurjax.figures import Drawn, Figures
+from blurjax.plots import in_order
 from blurjax.run_directory import (
     RunDirectory,
     read_json,
@@ -22,7 +24,7 @@ from blurjax.run_directory import (
     write_json,
 )
 
-TEMPLATE = Path(__file__).with_name("report.html.jinja")
+TEMPLATES = Path(__file__).with_name("page")
 
 
 class Section(NamedTuple):
@@ -30,8 +32,8 @@ class Section(NamedTuple):
 
     name: str
     point: Mapping[str, Any]
-    summary: str
-    figures: list[Drawn]
+    summary: list[str]
+    figures: Figures
 
 
 def make_report(directory: Path) -> Path:
@@ -52,7 +54,7 @@ def make_report(directory: Path) -> Path:
 
 
 def write_report(run: RunDirectory, settings: Config) -> Path:
-    """Writes figures/*.png and report.html from results.json and the gallery.
+    """Writes figures/*.png, tables/* and report.html from results.json and the images kept.
 
     Equal runs give equal bytes.
 
@@ -65,7 +67,9 @@ def write_report(run: RunDirectory, settings: Config) -> Path:
     """
     collected = read_json(run / "results.json")
     drawn = figures.draw(run, collected, settings.report.confidence)
-    _write_figures(run, [figure for group in drawn.values() for figure in group])
+    _write_figures(run, [figure for group in drawn.values() for figure in group.values()])
+    for name, content in tables.tables(collected, _level(settings)).items():
+        write_bytes(run / "tables" / name, content)
     page = run / "report.html"
     write_bytes(page, render(collected, settings, _environment_facts(run), drawn).encode())
     return page
@@ -75,7 +79,7 @@ def render(
     collected: Mapping[str, Any],
     settings: Config,
     environment: Mapping[str, Any],
-    drawn: Mapping[int | None, list[Drawn]],
+    drawn: Mapping[int | None, Figures],
 ) -> str:
     """The page as HTML.
 
@@ -90,7 +94,7 @@ def render(
         Section(
             name=answer.name_of(point, points),
             point=point,
-            summary=answer.of_point(point, confidence) if point["trials"] else "",
+            summary=answer.of_point(point, confidence) if point["trials"] else [],
             figures=drawn[number],
         )
         for number, point in enumerate(points)
@@ -99,30 +103,47 @@ def render(
         results=collected,
         dataset=collected["dataset"],
         paragraphs=answer.answer(collected, confidence),
+        facts=answer.facts(collected),
+        train_views=in_order(collected["views"]["train"]),
+        test_views=in_order(collected["views"]["test"]),
         sections=sections,
         overview=drawn[None],
         settings=config.to_yaml(settings),
         environment=yaml.safe_dump(dict(environment), sort_keys=False, allow_unicode=True),
         margin=settings.report.margin,
-        level=f"{100 * confidence:g}%",
+        level=_level(settings),
+        matched_names=list(MATCHED),
+        alpha=f"{1 - confidence:.2g}",
+        equivalence_level=f"{100 * (2 * confidence - 1):g}%",
     )
+
+
+def _level(settings: Config) -> str:
+    return f"{100 * settings.report.confidence:g}%"
 
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "percent": answer.percent,
         "signed": answer.signed,
+        # What must be exactly 0 is seen to be.
+        "exact_or_signed": lambda share: "0 exactly" if share == 0 else answer.signed(share),
         "span": answer.span,
         "signed_span": lambda interval: answer.span(interval, answer.signed),
         "average": lambda values: sum(values) / len(values),
         "decimals": lambda value, digits: "–" if value is None else f"{value:.{digits}f}",
         "data_uri": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}",
+        "words": lambda name: name.replace("_", " "),
         "p_value": lambda p: "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
     }
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return environment.get_template("report.html.jinja")
 
 
 def _environment_facts(run: RunDirectory) -> dict[str, Any]:

@@ -1,48 +1,37 @@
 """From what a run left on disk to results.json, whose form is in docs/run_directory.md.
 
-Axes: T trials (the seeds of one point), N test images, K classes, E epochs.
+Axes: T trials (the seeds of one point), P points of a curve.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from blurjax import statistics
+from blurjax import measures, recorded, statistics
+from blurjax.comparisons import Judging, comparisons, decomposition
 from blurjax.config import Config
-from blurjax.errors import UserError
-from blurjax.history import History, Point, read_history
-from blurjax.run_directory import FORMAT, RunDirectory, jsonable, read_json, read_npz
+from blurjax.recorded import Arrays, Cell, PointRecord, Recorded, points_of
+from blurjax.run_directory import FORMAT, RunDirectory, jsonable, read_json
+from blurjax.verdicts import smallest_equivalent
 
-SPLITS = ("train", "validation", "test")
-CAUSES = ("information", "leakage", "test_view")
+OWN_TEST_VIEW = {
+    "infold": "crossfit",
+    "mixed": "reconstruction",
+    "identity": "original",
+    "reseeded": "original",
+    "shuffled": "original",
+}
+"""What a view that is not tested on is tested on instead; the others are tested on themselves."""
 
-Arrays = Mapping[str, np.ndarray]
-Cell = tuple[str, str]
-
-
-class _Run(NamedTuple):
-    """What was read from a run directory, once for all points."""
-
-    directory: RunDirectory
-    config: Config
-    dataset: Mapping[str, Any]
-    cells: Mapping[Cell, Arrays]
-    quality: Mapping[str, Arrays]
-    history: History
+Block = dict[str, Any]
 
 
-def points_of(config: Config) -> list[Point]:
-    """All points that the settings ask for, the bottleneck varying slowest."""
-    values = config.bottlenecks, config.learning_rates, config.weight_decays
-    return list(itertools.starmap(Point, itertools.product(*values)))
-
-
-def collect(run: RunDirectory, config: Config) -> dict[str, Any]:
-    """Builds the content of results.json from predictions and metrics.
+def collect(run: RunDirectory, config: Config) -> Block:
+    """Builds the content of results.json from predictions, metrics and the results.json before it.
 
     Only trials that the settings ask for count, and of these only complete cases: a trial that
     was frozen in any view leaves all views of its point, to keep pairs whole, and is listed under
@@ -58,235 +47,222 @@ def collect(run: RunDirectory, config: Config) -> dict[str, Any]:
     Raises:
       UserError: something is not there yet, or damaged.
     """
-    loaded = _load(run, config)
-    points = [_point(loaded, point) for point in points_of(config)]
-    seconds = run / "seconds.json"
+    source = recorded.read(run, config)
+    records = [recorded.of_point(source, point) for point in points_of(config)]
+    points = [_point(source, record) for record in records]
+    failures = [failure for record in records for failure in record.failures]
     return jsonable(
         {
             "format": FORMAT,
-            "dataset": loaded.dataset,
-            "views": {"train": config.views.train, "test": config.views.test},
+            "dataset": source.dataset,
+            "views": {"train": config.train_views, "test": config.test_views},
             "points": points,
-            "failures": _unique(failure for point in points for failure in point["failures"]),
-            "seconds": read_json(seconds) if seconds.exists() else {},
+            "curves": curves(points),
+            "tuned": tuned(records, config),
+            "audit": _json_or(run, "audit.json", None),
+            "looks": _looks(_json_or(run, "results.json", {}), jsonable(points)),
+            "failures": recorded.unique(failures),
+            "seconds": _json_or(run, "seconds.json", {}),
         }
     )
 
 
-def _load(run: RunDirectory, config: Config) -> _Run:
-    cells: dict[Cell, Arrays] = {}
-    for train_view, test_view in itertools.product(config.views.train, config.views.test):
-        cells[train_view, test_view] = _read(run, f"{train_view}-on-{test_view}")
-    painted = any(view != "original" for cell in cells for view in cell)
-    quality = {split: _read(run, f"reconstruction-{split}") for split in SPLITS if painted}
-    dataset = _read_json(run, "dataset.json")
-    return _Run(run, config, dataset, cells, quality, read_history(run))
+def _json_or(run: RunDirectory, name: str, missing: Any) -> Any:
+    return read_json(run / name) if (run / name).exists() else missing
 
 
-def _point(loaded: _Run, point: Point) -> dict[str, Any]:
-    run, seeds = loaded.directory, loaded.config.seeds
-    cells = {cell: _select(run, a, point, seeds) for cell, a in loaded.cells.items()}
-    quality = {split: _select(run, a, point, seeds) for split, a in loaded.quality.items()}
-    frozen = {str(key): a["failed_step"] >= 0 for key, a in (cells | quality).items()}
-    complete = statistics.complete_cases(frozen)
-    trials = [seed for seed, whole in zip(seeds, complete, strict=True) if whole]
+def _judging(config: Config) -> Judging:
+    return Judging(config.report.confidence, config.report.margin / 100)
+
+
+def _point(source: Recorded, record: PointRecord) -> Block:
     block = {
-        "values": point._asdict(),
-        "trials": trials,
-        "failures": _failures(seeds, cells, quality),
+        "values": record.point._asdict(),
+        "trials": record.trials,
+        "failures": record.failures,
     }
-    if not trials:
-        return block | _nothing_left()
-    cells = {cell: _rows(arrays, complete) for cell, arrays in cells.items()}
-    quality = {split: _rows(arrays, complete) for split, arrays in quality.items()}
-    return block | _measurements(loaded, point, trials, cells, quality)
+    return block | (_measurements(source, record) if record.trials else _nothing_left())
 
 
-def _measurements(
-    loaded: _Run,
-    point: Point,
-    trials: Iterable[int],
-    cells: Mapping[Cell, Arrays],
-    quality: Mapping[str, Arrays],
-) -> dict[str, Any]:
-    """The blocks of a point that are numbers, from the rows of its complete cases."""
-    config = loaded.config
+def _measurements(source: Recorded, record: PointRecord) -> Block:
+    """The blocks of a point that are numbers."""
+    config, num_classes = source.config, len(source.class_names)
     confidence = config.report.confidence
-    curves = loaded.history.of_point(point, trials, config.views.train)
-    return _evaluations(cells, len(loaded.dataset["class_names"]), confidence) | {
-        "reconstruction": _reconstruction(quality),
+    if not all(curve["epoch"] for curve in record.curves["classifier"].values()):
+        raise recorded.unfinished(source.directory, "metrics.jsonl lacks a classifier")
+    quality = measures.quality(record.quality)
+    painted = quality.get("reconstruction", {"psnr": {}, "ssim": {}})
+    return measures.evaluations(record.cells, num_classes, confidence) | {
+        "reconstruction": {name: painted[name] for name in ("psnr", "ssim")},
+        "quality": quality,
+        "spectra": measures.spectra(record.quality),
+        "blur": measures.blur(record.blur),
+        "probe": measures.probes(record.probes, confidence),
+        "per_class_change": measures.per_class_change(record.cells, num_classes, confidence),
+        "flips": measures.flips(source.flips, record.point.bottleneck)
+        if _is_first(record, config)
+        else {},
+        "autoencoder_converged": measures.autoencoder_converged(record.curves["autoencoder"]),
         "generalisation_gap": {
-            view: _generalisation_gap(loaded.directory, curve, confidence)
-            for view, curve in curves["classifier"].items()
+            view: measures.generalisation_gap(curve, confidence)
+            for view, curve in record.curves["classifier"].items()
         },
-        "history": curves,
-        "comparisons": _comparisons(cells, config),
+        "history": record.curves,
+        "decomposition": decomposition(record.correct(), _judging(config)),
+        "comparisons": comparisons(
+            record.correct(), _above_chance(record.cells, num_classes), _judging(config)
+        ),
     }
 
 
-def _nothing_left() -> dict[str, Any]:
+def _is_first(record: PointRecord, config: Config) -> bool:
+    """Whether it is the point of its bottleneck whose images were kept."""
+    return record.point[1:] == (config.learning_rates[0], config.weight_decays[0])
+
+
+def _above_chance(cells: Mapping[Cell, Arrays], num_classes: int) -> np.ndarray | None:
+    shuffled = cells.get(("shuffled", "original"))
+    if shuffled is None:
+        return None
+    return statistics.above_chance(shuffled["label"], shuffled["prediction"], num_classes)
+
+
+def _nothing_left() -> Block:
     """The blocks of a point that every trial has left."""
-    estimates = ("accuracy", "loss", "ece", "per_class", "confusion", "generalisation_gap")
+    cells = ("accuracy", "loss", "ece", "per_class", "confusion")
+    views = ("quality", "spectra", "blur", "probe", "per_class_change", "flips")
+    others = ("autoencoder_converged", "generalisation_gap", "decomposition", "comparisons")
     return {
-        **{name: {} for name in estimates},
+        **{name: {} for name in (*cells, *views, *others)},
         "reconstruction": {"psnr": {}, "ssim": {}},
         "history": {"autoencoder": {"epoch": []}, "classifier": {}},
-        "comparisons": {},
     }
 
 
-# Reading.
+# Across points.
 
 
-def _read(run: RunDirectory, name: str) -> Arrays:
-    path = run / "predictions" / f"{name}.npz"
-    if not path.exists():
-        raise _unfinished(run, f"predictions/{name}.npz is missing")
-    return read_npz(path)
+def own_test_view(view: str, test_views: Iterable[str]) -> str | None:
+    """The test view that answers how well classifiers do what they were trained for; None: not tested."""
+    own = OWN_TEST_VIEW.get(view, view)
+    return own if own in test_views else None
 
 
-def _read_json(run: RunDirectory, name: str) -> Any:
-    if not (run / name).exists():
-        raise _unfinished(run, f"{name} is missing")
-    return read_json(run / name)
+def curves(points: Sequence[Block]) -> list[Block]:
+    """Accuracy and PSNR against the bottleneck: one curve per learning rate and weight decay.
+
+    Args:
+      points: of results.json; those without trials are left out.
+    """
+    by_recipe: dict[tuple[float, float], list[Block]] = {}
+    for point in sorted(points, key=lambda point: point["values"]["bottleneck"]):
+        if point["trials"]:
+            recipe = point["values"]["learning_rate"], point["values"]["weight_decay"]
+            by_recipe.setdefault(recipe, []).append(point)
+    return [
+        {"learning_rate": rate, "weight_decay": decay} | _curve(line)
+        for (rate, decay), line in sorted(by_recipe.items())
+    ]
 
 
-def _unfinished(run: RunDirectory, what: str) -> UserError:
-    """The error that says what a run still lacks and how to mend that."""
-    return UserError(
-        f"The run in {run.path} is not finished ({what}); "
-        "run the same command again to complete it."
-    )
+def _curve(line: Sequence[Block]) -> Block:
+    first, bottlenecks = line[0], [point["values"]["bottleneck"] for point in line]
+    own = {view: own_test_view(view, tests) for view, tests in first["accuracy"].items()}
+    verdicts = {
+        point["values"]["bottleneck"]: total["verdict"]
+        for point in line
+        if (total := point["decomposition"].get("on_reconstructions"))
+    }
+    return {
+        "bottleneck": bottlenecks,
+        "accuracy": {
+            view: {"test_view": test}
+            | {
+                name: [point["accuracy"][view][test][name] for point in line]
+                for name in ("mean", "interval", "interval_trials")
+            }
+            for view, test in own.items()
+            if test is not None
+        },
+        "psnr": {
+            view: [point["quality"][view]["psnr"]["test"]["mean"] for point in line]
+            for view in first["quality"]
+            if view != "original"
+        },
+        "verdict": [verdicts.get(bottleneck) for bottleneck in bottlenecks],
+        "smallest_equivalent": smallest_equivalent(verdicts),
+    }
 
 
-def _select(run: RunDirectory, arrays: Arrays, point: Point, seeds: Iterable[int]) -> Arrays:
-    """The rows of one point, in the order of the seeds."""
-    matches = np.isin(arrays["bottleneck"], (0, point.bottleneck))
-    if "prediction" in arrays:  # the quality of a reconstruction does not depend on the classifier
-        for name in ("learning_rate", "weight_decay"):
-            matches &= arrays[name].astype(np.float32) == np.float32(getattr(point, name))
-    rows = []
-    for seed in seeds:
-        found = np.flatnonzero(matches & (arrays["seed"] == seed))
-        if not found.size:
-            raise _unfinished(run, f"there are no predictions yet for seed {seed} at {point}")
-        rows.append(found[0])
-    return _rows(arrays, np.asarray(rows))
+def tuned(records: Sequence[PointRecord], config: Config) -> list[Block] | None:
+    """Results with the learning rate that suits each train view best, by its own validation images.
 
-
-def _rows(arrays: Arrays, rows: np.ndarray) -> Arrays:
-    """Everything that has a row a trial, cut to these rows; what belongs to images stays whole."""
-    of_images = ("label", "index", "name")
-    return {name: a if name in of_images else a[rows] for name, a in arrays.items()}
-
-
-# Failures.
-
-
-def _failures(
-    seeds: Iterable[int], cells: Mapping[Cell, Arrays], quality: Mapping[str, Arrays]
-) -> list[dict[str, Any]]:
-    """Every frozen autoencoder and classifier of a point, once."""
-    failures = []
-    for t, seed in enumerate(seeds):
-        autoencoder = {int(arrays["failed_step"][t]) for arrays in quality.values()} - {-1}
-        failures += [_failure("autoencoder", None, seed, step) for step in sorted(autoencoder)]
-        for (train_view, _), arrays in cells.items():
-            step = int(arrays["failed_step"][t])
-            # A cell repeats the failure of the autoencoder that it needs.
-            inherited = arrays["bottleneck"][t] != 0 and step in autoencoder
-            if step >= 0 and not inherited:
-                failures.append(_failure("classifier", train_view, seed, step))
-    return _unique(failures)
-
-
-def _failure(stage: str, view: str | None, seed: int, step: int) -> dict[str, Any]:
-    return {"stage": stage, "view": view, "seed": seed, "step": step}
-
-
-def _unique(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [dict(key) for key in dict.fromkeys(tuple(item.items()) for item in items)]
-
-
-# Blocks of a point.
-
-
-def _evaluations(
-    cells: Mapping[Cell, Arrays], num_classes: int, confidence: float
-) -> dict[str, Any]:
-    """The blocks that hold one entry a cell of the transfer matrix."""
-    blocks: dict[str, Any] = {}
-    for (train_view, test_view), arrays in cells.items():
-        for name, entry in _evaluation(arrays, num_classes, confidence).items():
-            blocks.setdefault(name, {}).setdefault(train_view, {})[test_view] = entry
+    One entry per bottleneck and weight decay that has trials left; None where no learning rates
+    are swept.
+    """
+    if len(config.learning_rates) < 2:
+        return None
+    blocks = []
+    for bottleneck, decay in itertools.product(config.bottlenecks, config.weight_decays):
+        candidates = [
+            record
+            for record in records
+            if record.trials and record.point[::2] == (bottleneck, decay)
+        ]
+        if candidates:
+            block = {"bottleneck": bottleneck, "weight_decay": decay}
+            blocks.append(block | _tuned(candidates, config))
     return blocks
 
 
-def _evaluation(arrays: Arrays, num_classes: int, confidence: float) -> dict[str, Any]:
-    correct = _correct(arrays)
-    label, predictions = arrays["label"], arrays["prediction"]
-    errors = [
-        statistics.expected_calibration_error(*pair)
-        for pair in zip(arrays["confidence"], correct, strict=True)
-    ]
-    scores = [statistics.per_class(label, row, num_classes) for row in predictions]
-    return {
-        "accuracy": statistics.accuracy(correct, confidence).as_json(),
-        "loss": statistics.estimate(arrays["loss"], confidence).as_json(),
-        "ece": _per_trial(errors),
-        "per_class": {
-            name: np.mean([score[name] for score in scores], axis=0)
-            for name in ("precision", "recall", "f1")
-        },
-        "confusion": sum(statistics.confusion(label, row, num_classes) for row in predictions),
+def _tuned(candidates: Sequence[PointRecord], config: Config) -> Block:
+    chosen = {
+        view: max(candidates, key=lambda record, view=view: _last_validation(record, view))
+        for view in config.train_views
     }
-
-
-def _correct(arrays: Arrays) -> np.ndarray:
-    return arrays["prediction"] == arrays["label"]
-
-
-def _per_trial(values: Iterable[float] | np.ndarray) -> dict[str, Any]:
-    values = np.asarray(list(values), np.float64)
-    return {"mean": values.mean(), "per_trial": values}
-
-
-def _reconstruction(quality: Mapping[str, Arrays]) -> dict[str, Any]:
-    def psnr(arrays: Arrays) -> np.ndarray:
-        with np.errstate(divide="ignore"):  # a perfect reconstruction has no finite PSNR
-            return -10 * np.log10(arrays["mse"].astype(np.float64).mean(axis=1))
-
-    return {
-        "psnr": {split: _per_trial(psnr(arrays)) for split, arrays in quality.items()},
-        "ssim": {
-            split: _per_trial(arrays["ssim"].astype(np.float64).mean(axis=1))
-            for split, arrays in quality.items()
-        },
+    common = set.intersection(*(set(record.trials) for record in chosen.values()))
+    trials = [seed for seed in config.seeds if seed in common]
+    block: Block = {
+        "learning_rate": {view: record.point.learning_rate for view, record in chosen.items()},
+        "trials": trials,
     }
-
-
-def _generalisation_gap(
-    run: RunDirectory, curve: Mapping[str, Any], confidence: float
-) -> dict[str, Any]:
-    if not curve["epoch"]:
-        raise _unfinished(run, "metrics.jsonl lacks a classifier")
-    last = [np.asarray(curve[side]["accuracy"][-1], float) for side in ("train", "validation")]
-    gap = last[0] - last[1]
-    # One number a trial, no images: of the two parts of the interval only that of trials is there.
-    interval = statistics.estimate(np.stack([gap, gap], axis=1), confidence).interval_trials
-    return {"mean": gap.mean(), "interval_trials": interval, "per_trial": gap}
-
-
-def _comparisons(cells: Mapping[Cell, Arrays], config: Config) -> dict[str, Any]:
-    """What reconstruction costs: the totals with their own p, the causes corrected as a family."""
-    confidence = config.report.confidence
-    terms = statistics.decomposition({cell: _correct(arrays) for cell, arrays in cells.items()})
-    estimates = {name: statistics.estimate(term, confidence) for name, term in terms.items()}
-    p = {name: statistics.two_sided_p(estimate) for name, estimate in estimates.items()}
-    p |= statistics.holm({name: p[name] for name in CAUSES if name in p})
-    margin = config.report.margin / 100
-    return {
-        name: estimate.as_json()
-        | statistics.verdict(estimate, margin, 1 - confidence, p=p[name]).as_json()
-        for name, estimate in estimates.items()
+    if not trials:
+        return block | {"accuracy": {}, "decomposition": {}}
+    restricted = {record.point: record.only(trials) for record in chosen.values()}
+    cells = {
+        (train, test): restricted[record.point][train, test]
+        for train, record in chosen.items()
+        for test in config.test_views
     }
+    correct = {cell: a["prediction"] == a["label"] for cell, a in cells.items()}
+    accuracy: Block = {}
+    for (train, test), answers in correct.items():
+        entry = statistics.accuracy(answers, config.report.confidence).as_json()
+        accuracy.setdefault(train, {})[test] = entry
+    terms = decomposition(correct, _judging(config))
+    return block | {"accuracy": accuracy, "decomposition": terms}
+
+
+def _last_validation(record: PointRecord, view: str) -> float:
+    return float(np.mean(record.curves["classifier"][view]["validation"]["accuracy"][-1]))
+
+
+def _looks(before: Mapping[str, Any], points: Sequence[Block]) -> list[Block]:
+    """Every set of trials whose results anyone has seen, and what the primary comparison then was.
+
+    Adding trials until a p is small enough raises false alarms; here it is on the record.
+    """
+
+    def seen(points: Iterable[Mapping[str, Any]]) -> list[tuple[Any, Any]]:
+        return [(point["values"], point["trials"]) for point in points]
+
+    looks = before.get("looks", [])
+    if looks and seen(before["points"]) == seen(points):
+        return looks
+    return [*looks, {"points": [_look(point) for point in points]}]
+
+
+def _look(point: Mapping[str, Any]) -> Block:
+    total = point["decomposition"].get("on_reconstructions", {})
+    primary = {name: total.get(name) for name in ("mean", "interval", "p")}
+    return {"values": point["values"], "trials": len(point["trials"]), **primary}

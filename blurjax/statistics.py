@@ -1,4 +1,4 @@
-"""What the numbers are worth: intervals, verdicts and the causes of a loss of accuracy.
+"""What the numbers are worth: intervals, p and the causes of a loss of accuracy.
 
 Trials and test images are crossed: every trial meets the same images. So an uncertainty has two
 parts, new trials and new test images, estimated as two-way variance components and joined as the
@@ -11,18 +11,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
-from sklearn import metrics
 
 FEWEST_TRIALS = 3
 """With fewer, the spread between trials is not estimated: intervals cover test images only."""
-FEWEST_TRIALS_TO_FORECAST = 5
-"""With fewer, their spread is known too poorly to say how many trials would be needed."""
-MOST_TRIALS_FORECAST = 1000
 
 Floats = NDArray[np.float64]
 
@@ -157,6 +153,63 @@ def difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Estimate
     return estimate(_paired(a, b), confidence)
 
 
+def over_trials(
+    values: ArrayLike, confidence: float = 0.95
+) -> tuple[Floats, NDArray[np.float64] | None]:
+    """The mean of one number a trial, with the t interval over trials.
+
+    Args:
+      values: real[T,...], any number of such numbers side by side.
+      confidence: the level, in (0, 1).
+
+    Returns:
+      f64[...] and f64[...,2]; None instead of the interval with fewer than 3 trials.
+    """
+    values = np.asarray(values, np.float64)
+    mean, num_trials = values.mean(axis=0), len(values)
+    if num_trials < FEWEST_TRIALS:
+        return mean, None
+    t = float(stats.t.isf((1 - confidence) / 2, num_trials - 1))
+    half = t * values.std(axis=0, ddof=1) / math.sqrt(num_trials)
+    return mean, np.stack([mean - half, mean + half], axis=-1)
+
+
+def above_chance(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> Floats:
+    """How much better than chance each answer is; its mean over images is accuracy minus chance.
+
+    Chance is what answers given as often, but blindly, would reach: the sum over classes of the
+    share of labels times the share of predictions, in each trial. Accuracy minus chance is thus a
+    sum of covariances, and an image's part in it sum_k (p_k - mean p_k)(l_k - mean l_k) with p and
+    l the prediction and the label as indicators.
+
+    Args:
+      labels: i32[N].
+      predictions: i32[T,N].
+      num_classes: K.
+
+    Returns:
+      f64[T,N].
+    """
+    indicators = np.eye(num_classes)
+    label = indicators[np.asarray(labels)]
+    label = label - label.mean(axis=0)
+    rows = (indicators[row] for row in np.asarray(predictions))
+    return np.stack([((row - row.mean(axis=0)) * label).sum(axis=1) for row in rows])
+
+
+def flips(a: ArrayLike, b: ArrayLike) -> NDArray[np.int32]:
+    """In how many trials the correctness of each image's answer differs between two views, i32[N].
+
+    Args:
+      a: bool[T,N].
+      b: bool[T,N].
+
+    Raises:
+      ValueError: a and b differ in shape.
+    """
+    return np.abs(_paired(a, b)).sum(axis=0).astype(np.int32)
+
+
 def two_sided_p(estimate: Estimate) -> float | None:
     """The alpha at which the interval of level 1 - alpha touches 0; None with fewer than 3 trials.
 
@@ -190,81 +243,6 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
         largest = max(largest, min(1.0, (len(present) - rank) * p))
         adjusted[name] = largest
     return adjusted
-
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What a run says about a difference in accuracy, of which positive means a cost."""
-
-    value: Literal["equivalent", "worse", "better", "undecided"] | None
-    """None: fewer than 3 trials, no verdict."""
-    p: float | None
-    """The p it was judged by: adjusted, where an adjusted one was given."""
-    margin: float
-    """Smaller differences count as none; in the unit of the estimate (0.01 is one point)."""
-    smallest_margin: float | None
-    """The smallest margin within which this run shows equivalence."""
-    trials_needed: int | None
-    """If undecided: about how many trials would decide it; None where that cannot be said."""
-    sentence: str
-
-    def as_json(self) -> dict[str, Any]:
-        """What a comparison in results.json holds beside its ESTIMATE."""
-        fields = dataclasses.asdict(self)
-        return {"verdict": fields.pop("value"), **fields}
-
-
-def verdict(
-    estimate: Estimate, margin: float, alpha: float = 0.05, *, p: float | None = None
-) -> Verdict:
-    """Judges a difference in accuracy against a margin.
-
-    `equivalent` if the interval of level 1 - 2 alpha lies within +-margin (two one-sided tests,
-    Schuirmann 1987); else `worse` (positive) or `better` if p < alpha; else `undecided`, with what
-    limits the run. No verdict with fewer than 3 trials.
-
-    Args:
-      estimate: of a paired difference of correctness, positive = cost.
-      margin: in the unit of the estimate: 0.01 for one point.
-      alpha: accepted share of false alarms.
-      p: the adjusted p, where the comparison belongs to a family (`holm`); None: its own.
-    """
-    own_p = two_sided_p(estimate)
-    if own_p is None:
-        sentence = f"No verdict: fewer than {FEWEST_TRIALS} trials do not show how trials differ."
-        return Verdict(None, None, margin, None, None, sentence)
-    p = own_p if p is None else p
-    mean, half = estimate.mean, float(estimate.half_width(2 * alpha))
-    smallest = abs(mean) + half
-    if smallest <= margin:
-        bounds = f"{100 * (mean - half):+.2f} to {100 * (mean + half):+.2f} points"
-        sentence = (
-            f"Equivalent: its {_level(alpha)} interval, {bounds}, is within ±{100 * margin:g}."
-        )
-        return Verdict("equivalent", p, margin, smallest, None, sentence)
-    if p < alpha:
-        value = "worse" if mean > 0 else "better"
-        shown = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-        sentence = f"{value.capitalize()} by {100 * abs(mean):.2f} points ({shown})."
-        return Verdict(value, p, margin, smallest, None, sentence)
-    # An adjusted p falls below alpha when the own one falls below this.
-    needed, limit = _what_limits(estimate, margin, alpha, alpha * own_p / p)
-    decidable = f"the smallest margin this run can decide is ±{100 * smallest:.2f} points"
-    return Verdict("undecided", p, margin, smallest, needed, f"Undecided: {decidable}. {limit}")
-
-
-def smallest_equivalent(verdicts: Mapping[int, Verdict]) -> int | None:
-    """The smallest bottleneck equivalent to the original; None if the widest is not.
-
-    Tested from the widest down, stopping at the first failure: a fixed sequence of tests needs no
-    correction.
-    """
-    smallest = None
-    for bottleneck in sorted(verdicts, reverse=True):
-        if verdicts[bottleneck].value != "equivalent":
-            break
-        smallest = bottleneck
-    return smallest
 
 
 def decomposition(correct: Mapping[tuple[str, str], ArrayLike]) -> dict[str, Floats]:
@@ -340,19 +318,19 @@ def per_class(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> di
       predictions: i32[N].
       num_classes: K.
     """
-    options: dict[str, Any] = {"labels": np.arange(num_classes), "zero_division": 0}
-    scores = metrics.precision_recall_fscore_support(labels, predictions, **options)
-    return dict(zip(("precision", "recall", "f1"), map(np.asarray, scores[:3]), strict=True))
+    counts = confusion(labels, predictions, num_classes)
+    right, predicted, there = counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)
+    return {
+        "precision": right / np.maximum(predicted, 1),
+        "recall": right / np.maximum(there, 1),
+        "f1": 2 * right / np.maximum(predicted + there, 1),
+    }
 
 
 def confusion(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> NDArray[np.int64]:
     """Counts, i64[K,K], of labels i32[N] and predictions i32[N]: rows true, columns predicted."""
-    return metrics.confusion_matrix(labels, predictions, labels=np.arange(num_classes))
-
-
-def flips(a: ArrayLike, b: ArrayLike) -> NDArray[np.int64]:
-    """In how many trials correctness differs, i64[N], between a and b, bool[T,N] each."""
-    return (np.asarray(a, bool) != np.asarray(b, bool)).sum(axis=0)
+    cells = np.asarray(labels, np.int64) * num_classes + np.asarray(predictions, np.int64)
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def _trials_by_images(values: ArrayLike) -> Floats:
@@ -391,31 +369,3 @@ def _wilson(mean: float, spread: float) -> tuple[float, float]:
     low, high = (centre - half) / (1 + spread), (centre + half) / (1 + spread)
     # Rounding alone could leave [0, 1] or exclude a mean of 0 or 1.
     return min(max(low, 0.0), mean), max(min(high, 1.0), mean)
-
-
-def _what_limits(
-    estimate: Estimate, margin: float, alpha: float, alpha_difference: float
-) -> tuple[int | None, str]:
-    """(Trials that would decide it, a sentence), if the mean and the spread stay as they are."""
-    distance, now = abs(estimate.mean), estimate.num_trials
-    numbers = np.append(np.arange(now + 1.0, MOST_TRIALS_FORECAST + 1), np.inf)
-    equivalent = estimate.half_width(2 * alpha, numbers) <= margin - distance
-    different = estimate.half_width(alpha_difference, numbers) < distance
-    decided = equivalent | different
-    images = float(estimate.half_width(2 * alpha, np.inf))
-    part = f"points to its {_level(alpha)} interval"
-    if not decided[-1]:
-        share = f"Test images alone contribute ±{100 * images:.2f} {part}"
-        return None, f"{share}: at this difference more trials cannot help."
-    if now < FEWEST_TRIALS_TO_FORECAST:
-        trials = math.sqrt(float(estimate.half_width(2 * alpha)) ** 2 - images**2)
-        share = f"The spread between trials contributes ±{100 * trials:.2f} {part}"
-        return None, f"{share}: more trials help; how many, {now} trials cannot tell."
-    if not decided[:-1].any():
-        return None, f"More than {MOST_TRIALS_FORECAST} trials would be needed."
-    needed = int(numbers[np.argmax(decided)])
-    return needed, f"About {needed} trials would decide it at this difference."
-
-
-def _level(alpha: float) -> str:
-    return f"{100 * (1 - 2 * alpha):g}%"

@@ -1,12 +1,14 @@
 """The page: the answer in words, everything inside one file, nothing from data taken for HTML."""
 
 import copy
+import csv
+import io
 import re
 
 import pytest
-from synthetic_run import SKILL, Synthetic, write_run
+from synthetic_run import ALL_TESTS, ALL_VIEWS, CONTROLS, OWN, Synthetic, write_run
 
-from blurjax import answer, plots, report
+from blurjax import answer, plots, report, tables
 from blurjax.errors import UserError
 from blurjax.plots import style
 from blurjax.run_directory import RunDirectory, read_json
@@ -49,18 +51,19 @@ def text_of(html):
 def test_page_opens_with_the_computed_answer(small):
     _, results, html = small
     point = results["points"][0]
-    accuracy, cost = point["accuracy"], point["comparisons"]["on_reconstructions"]
+    accuracy, cost = point["accuracy"], point["decomposition"]["on_reconstructions"]
     opening = html[html.index('<section class="answer">') : html.index("</section>")]
     for number in (
         f"{100 * accuracy['original']['original']['mean']:.1f}%",
         f"{100 * accuracy['reconstruction']['reconstruction']['mean']:.1f}%",
-        f"PSNR {point['reconstruction']['psnr']['test']['mean']:.1f} dB",
         f"{100 * cost['interval'][0]:+.1f} to {100 * cost['interval'][1]:+.1f}".replace("-", "−"),
-        "margin of ±1 point: ",
-        "one point is 1.2 images",
-        "would reach 33.3%",
+        "judged against ±1 point",
+        f"{point['reconstruction']['psnr']['test']['mean']:.1f} dB",
+        "120 images; 1 point = 1.2 images",
+        "33.3% (the most frequent class)",
     ):
         assert number in opening
+    assert opening.index("Worse: ") < opening.index("dB")
     assert "Caution" not in opening
     assert "1 model was frozen" in text_of(html)
 
@@ -72,8 +75,8 @@ def test_tables_hold_the_numbers(small):
         for cell in row.values():
             assert f"{100 * cell['mean']:.1f}% {answer.span(cell['interval'])}" in page
     assert f"{point['ece']['mixed']['original']['mean']:.3f}" in page
-    assert f"{point['reconstruction']['ssim']['validation']['mean']:.3f}" in page
-    assert f"{100 * point['per_class']['mixed']['original']['recall'][1]:.1f}" in page
+    assert f"{point['quality']['reconstruction']['ssim']['test']['mean']:.3f}" in page
+    assert f"{100 * point['per_class']['reconstruction']['original']['recall'][1]:.1f}" in page
     assert "classifier mixed 3 17" in page  # the failure
 
 
@@ -92,10 +95,19 @@ def test_page_needs_and_may_load_nothing(small):
     assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in html
     assert not re.search(r"https?://|url\(|@import", html)
     sources = re.findall(r'\bsrc="([^"]*)"', html)
-    assert len(sources) == 6
+    assert len(sources) == 11
     assert all(s.startswith("data:image/png;base64,") for s in sources)
-    assert set(re.findall(r'\bhref="([^"]*)"', html)) == {"#failures"}
+    assert all(link.startswith("#") for link in re.findall(r'\bhref="([^"]*)"', html))
     assert all(re.findall(r'<img[^>]* alt="([^"]*)"', html))
+
+
+def test_every_link_leads_somewhere_and_every_table_and_figure_has_one(small):
+    _, _, html = small
+    anchors = re.findall(r'\bid="([^"]*)"', html)
+    assert len(anchors) == len(set(anchors))
+    assert {link[1:] for link in re.findall(r'\bhref="([^"]*)"', html)} <= {*anchors}
+    for words in re.findall(r"<(?:caption|figcaption)>(.*?)</(?:caption|figcaption)>", html, re.S):
+        assert '<a class="how" href="#' in words
 
 
 def test_equal_runs_give_equal_bytes(small, tmp_path):
@@ -105,14 +117,137 @@ def test_equal_runs_give_equal_bytes(small, tmp_path):
     figures = sorted(path.name for path in (run / "figures").iterdir())
     assert figures == [
         "autoencoder.png",
+        "causes.png",
         "confusion.png",
         "curves.png",
         "first_experiment.png",
-        "reconstructions.png",
+        "flips.png",
+        "generalisation_gap.png",
+        "per_class.png",
+        "spectra.png",
         "transfer_matrix.png",
+        "views.png",
     ]
-    for name in figures:
-        assert (run / "figures" / name).read_bytes() == (again / "figures" / name).read_bytes()
+    for name in [f"figures/{name}" for name in figures] + ["tables/causes.tex", "results.json"]:
+        assert (run / name).read_bytes() == (again / name).read_bytes()
+
+
+def test_a_run_with_everything_shows_all_of_it(tmp_path, no_figures):
+    made_up = Synthetic(
+        seeds=3,
+        class_names=HOSTILE,
+        images=60,
+        epochs=2,
+        train_views=(*ALL_VIEWS, "spectrum", *CONTROLS),
+        test_views=(*ALL_TESTS, "spectrum"),
+    )
+    run, results, html = made(tmp_path / "run", made_up)
+    page, (point,) = text_of(html), results["points"]
+    for name, entry in (point["decomposition"] | point["comparisons"]).items():
+        if name == "identity":
+            assert "identity 0 exactly +0.0 to +0.0" in page
+        else:
+            numbers = (
+                f"{answer.signed(entry['mean'])} {answer.span(entry['interval'], answer.signed)}"
+            )
+            assert f"{name.replace('_', ' ')} {numbers}" in page.replace("0 exactly", "+0.0")
+    folded = html[html.index("All 12 train views on all 7 test views") :]
+    assert "tested on spectrum" not in html[: html.index("All 12 train views on all 7 test views")]
+    assert "tested on spectrum" in folded
+    assert "2 groups of identical images (4 images), 1 across splits, 1 with conflicting" in page
+    assert "&lt;b&gt;&#34;bold&#34;&lt;/b&gt;/3.jpg</bdi> (train, <bdi>" in html
+    assert f"{100 * point['probe']['mlp']['mean']:.1f}%" in page
+    assert "standard deviation of" in page
+    names = {path.name for path in (run / "figures").iterdir()}
+    assert "other_curves.png" in names
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        (("original", "reconstruction"), ("original", "reconstruction")),
+        (("original", "reconstruction"), ("original",)),
+        (("original", "pca"), ("pca",)),
+        (("shuffled", "identity"), ("original",)),
+        (("infold", "crossfit"), ("crossfit",)),
+    ],
+)
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_page_of_some_views_and_few_trials(tmp_path, no_figures, train, test, seeds):
+    made_up = Synthetic(
+        seeds=seeds, class_names=("a", "b"), images=40, epochs=1, train_views=train, test_views=test
+    )
+    _, results, html = made(tmp_path / "run", made_up)
+    page = text_of(html)
+    mean = results["points"][0]["accuracy"][train[0]][test[0]]["mean"]
+    assert f"{100 * mean:.1f}%" in page
+    assert "Caution: with" in page
+    assert not re.search(r"\b(worse|better) (acc|–)", page)  # no verdict from few trials
+
+
+def test_a_run_that_all_trials_left_has_a_page(tmp_path, no_figures):
+    made_up = Synthetic(
+        seeds=1, class_names=("a", "b"), images=40, epochs=1, failed_classifier=(0, "original")
+    )
+    _, _, html = made(tmp_path / "run", made_up)
+    assert "Every trial was frozen" in html
+
+
+def test_tuned_rates_and_looks_are_shown(tmp_path, no_figures):
+    made_up = Synthetic(
+        seeds=3, class_names=("a", "b"), images=40, epochs=1, learning_rates=(1e-3, 1e-2)
+    )
+    run, results, html = made(tmp_path / "run", made_up)
+    (tuned,) = results["tuned"]
+    page = text_of(html)
+    assert f"3 trials: original {tuned['learning_rate']['original']:g}, reconstruction " in page
+    assert answer.span(tuned["decomposition"]["test_view"]["interval"], answer.signed) in page
+    look = results["looks"][0]["points"][1]
+    shown = f"1, point 2 3 {answer.signed(look['mean'])} "
+    assert shown + answer.span(look["interval"], answer.signed) in page
+    report.make_report(run.path)  # again, with the same trials
+    assert read_json(run / "results.json") == results
+
+
+def test_tables_are_read_back(small):
+    run, results, _ = small
+    (point,) = results["points"]
+    with (run / "tables" / "accuracy.csv").open(encoding="utf-8", newline="") as file:
+        rows = {(row["train_view"], row["test_view"]): row for row in csv.DictReader(file)}
+    assert len(rows) == 3 * 2
+    cell = point["accuracy"]["mixed"]["original"]
+    row = rows["mixed", "original"]
+    assert float(row["mean"]) == cell["mean"]
+    assert [float(row["low"]), float(row["high"])] == cell["interval"]
+    assert (row["bottleneck"], row["trials"]) == ("8", "3")
+    with (run / "tables" / "causes.csv").open(encoding="utf-8", newline="") as file:
+        causes = {row["name"]: row for row in csv.DictReader(file)}
+    assert set(causes) == {"on_reconstructions", "on_originals", "test_view"}
+    total = point["decomposition"]["on_originals"]
+    assert float(causes["on_originals"]["p"]) == total["p"]
+    assert causes["on_originals"]["verdict"] == total["verdict"]
+    matrix = (run / "tables" / "accuracy.tex").read_text(encoding="utf-8")
+    low, high = (100 * bound for bound in cell["interval"])
+    assert f"{100 * cell['mean']:.1f} ({low:.1f} to {high:.1f})" in matrix
+    assert matrix.count(r"\begin{tabular}{lll}") == matrix.count(r"\end{tabular}") == 1
+    terms = (run / "tables" / "causes.tex").read_text(encoding="utf-8")
+    assert r"95\% interval" in terms
+    assert r"acc(original$\rightarrow$original)" in terms
+
+
+def test_what_means_something_in_tex_is_escaped():
+    assert tables.escape("a_b & 5% of #1 \\$~^\n{x}") == (
+        r"a\_b \& 5\% of \#1 \textbackslash{}\$\textasciitilde{}\textasciicircum{} \{x\}"
+    )
+
+
+def test_csv_leaves_empty_what_is_not_there(small):
+    _, results, _ = small
+    results = copy.deepcopy(results)
+    results["points"][0]["decomposition"]["test_view"] |= {"p": None, "interval_trials": None}
+    rows = csv.DictReader(io.StringIO(tables.tables(results, "95%")["causes.csv"].decode()))
+    (row,) = [row for row in rows if row["name"] == "test_view"]
+    assert (row["p"], row["low_trials"], row["high_trials"]) == ("", "", "")
 
 
 def test_several_points_get_an_overview_and_a_section_each(tmp_path, no_figures):
@@ -139,21 +274,41 @@ def test_several_points_get_an_overview_and_a_section_each(tmp_path, no_figures)
     ]
     names = {path.name for path in (run / "figures").iterdir()}
     assert {"sweep.png", "reconstructions.png", "point-2-curves.png", "mine.png"} <= names
+    assert "point-2-causes.png" in names
     assert "curves.png" not in names  # of a report with one point
 
 
 def test_no_direction_is_claimed_where_the_interval_contains_zero(small):
     _, results, _ = small
     point = copy.deepcopy(results["points"][0])
-    cost = point["comparisons"]["on_reconstructions"]
+    cost = point["decomposition"]["on_reconstructions"]
     cost |= {"mean": 0.012, "interval": [-0.004, 0.028], "verdict": "undecided", "sentence": "So."}
-    sentence = answer.of_point(point, 0.95)
+    sentence = " ".join(answer.of_point(point, 0.95))
     assert "+1.2 points and its 95% interval, −0.4 to +2.8, contains 0" in sentence
     assert not re.search(r"\b(costs|gains|worse|better|more|less)\b", sentence)
-    cost |= {"mean": -0.012, "interval": [-0.02, -0.004]}
-    assert "gains 1.2 points of accuracy (95% interval of the cost: −2.0 to −0.4)" in (
-        answer.of_point(point, 0.95)
+    cost |= {"mean": -0.012, "interval": [-0.02, -0.004], "verdict": "better", "p": 0.01}
+    sentence = answer.of_point(point, 0.95)[0]
+    assert sentence.startswith("Better: ")
+    assert (
+        "gains 1.2 points of accuracy (95% interval of the cost: −2.0 to −0.4, p = 0." in sentence
     )
+
+
+def test_causes_are_said_only_as_surely_as_they_are_known(small):
+    _, results, _ = small
+    point = copy.deepcopy(results["points"][0])
+    point["decomposition"] |= {
+        "information": {"mean": 0.04, "interval": [0.03, 0.05], "p": 0.0001},
+        "leakage": {"mean": 0.01, "interval": [-0.01, 0.03], "p": 0.3},
+    }
+    why = answer.of_point(point, 0.95)[1]
+    assert "no longer use, costs 4.0 points (+3.0 to +5.0, p < 0.001)" in why
+    assert "a difference of +1.0 points (−1.0 to +3.0, p = 0.300), which cannot be told" in why
+    # Corrected for its family, a p can be larger than its interval suggests.
+    point["decomposition"]["information"]["p"] = 0.06
+    assert "costs" not in answer.of_point(point, 0.95)[1]
+    point["decomposition"]["leakage"] = {"mean": -0.02, "interval": [-0.03, -0.01], "p": 0.01}
+    assert "gains 2.0 points" in answer.of_point(point, 0.95)[1]
 
 
 def test_first_experiment_is_judged_by_its_gaps(small):
@@ -190,11 +345,42 @@ def test_smallest_equivalent_bottleneck_is_named(small):
     for bottleneck, verdict in verdicts.items():
         point = copy.deepcopy(results["points"][0])
         point["values"]["bottleneck"] = bottleneck
-        point["comparisons"]["on_reconstructions"]["verdict"] = verdict
+        point["decomposition"]["on_reconstructions"]["verdict"] = verdict
         points.append(point)
-    opening = answer.answer(results | {"points": points}, 0.95)[0]
-    assert "shown to be equivalent to the original is 16 floats" in opening
-    assert re.search(r"equivalent at 4 floats \(\S+\), 16 floats", opening)
+    curve = {"bottleneck": list(verdicts), "verdict": list(verdicts.values())}
+    curves = [curve | {"learning_rate": 1e-3, "weight_decay": 0, "smallest_equivalent": 16}]
+    opening = answer.answer(results | {"points": points, "curves": curves}, 0.95)
+    assert re.search(r"equivalent at 4 floats \(\S+\), 16 floats", opening[0])
+    assert "shown to be equivalent to the original is 16 floats" in opening[1]
+    curves[0]["smallest_equivalent"] = None
+    opening = answer.answer(results | {"points": points, "curves": curves * 2}, 0.95)
+    assert opening[1].startswith("Learning rate 0.001, weight decay 0: Not even the widest")
+
+
+def test_many_points_are_counted_not_listed(small):
+    _, results, _ = small
+    points = [copy.deepcopy(results["points"][0]) for _ in range(6)]
+    for number, point in enumerate(points):
+        point["values"]["bottleneck"] = number + 1
+        total = point["decomposition"]["on_reconstructions"]
+        total |= {"mean": number / 100, "verdict": "worse" if number > 2 else "undecided"}
+    opening = answer.answer(results | {"points": points, "curves": []}, 0.95)[0]
+    assert "undecided at 3; worse at 3; the cost goes from +0.0 to +5.0 points" in opening
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"), [((0.004, 0.01), "levelled off"), ((0.004, 0.1), "still improving")]
+)
+def test_an_autoencoder_that_still_improves_is_named(small, changes, expected):
+    _, results, _ = small
+    points = []
+    for change in changes:
+        converged = {"last_fifth_change": change, "converged": change < 0.02}
+        points.append(results["points"][0] | {"autoencoder_converged": converged})
+    facts = {fact.label: fact.text for fact in answer.facts(results | {"points": points})}
+    assert (
+        facts["autoencoder"] == f"{expected} (loss −{100 * max(changes):.1f}% over its last fifth)"
+    )
 
 
 def test_a_run_on_originals_alone_reports_its_accuracy(tmp_path, no_figures):
@@ -204,7 +390,7 @@ def test_a_run_on_originals_alone_reports_its_accuracy(tmp_path, no_figures):
         class_names=("a", "b"),
         train_views=("original",),
         test_views=("original",),
-        skill=((("original", "original"), SKILL["original", "original"]),),
+        skill=((("original", "original"), OWN["original"]),),
     )
     _, results, html = made(tmp_path / "run", made_up)
     mean = results["points"][0]["accuracy"]["original"]["original"]["mean"]

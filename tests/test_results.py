@@ -1,18 +1,25 @@
 """results.json is what scikit-learn and a pocket calculator make of the predictions."""
 
+import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 from sklearn import metrics
-from synthetic_run import Synthetic, write_run
+from synthetic_run import ALL_TESTS, ALL_VIEWS, CONTROLS, FIRST_VIEWS, Synthetic, write_run
 
-from blurjax import results, statistics
+from blurjax import measures, recorded, results, statistics
 from blurjax.errors import UserError
 from blurjax.run_directory import read_json, read_npz, write_json, write_npz
 
 SMALL = Synthetic(seeds=4, class_names=("cat", "dog", "owl"), images=60, epochs=3)
+EVERYTHING = dataclasses.replace(
+    SMALL,
+    train_views=(*ALL_VIEWS, "spectrum", *CONTROLS),
+    test_views=(*ALL_TESTS, "spectrum"),
+)
 
 
 def collect(path, made_up):
@@ -25,9 +32,19 @@ def small(tmp_path_factory):
     return collect(tmp_path_factory.mktemp("small"), SMALL)
 
 
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    return collect(tmp_path_factory.mktemp("everything"), EVERYTHING)
+
+
+def correct(run, train, test):
+    arrays = read_npz(run / "predictions" / f"{train}-on-{test}.npz")
+    return arrays["prediction"] == arrays["label"]
+
+
 def test_points_are_the_product_of_what_is_swept():
     made_up = Synthetic(bottlenecks=(4, 8), learning_rates=(1e-3, 1e-2))
-    points = results.points_of(made_up.config)
+    points = recorded.points_of(made_up.config)
     assert [point[:2] for point in points] == [(4, 1e-3), (4, 1e-2), (8, 1e-3), (8, 1e-2)]
 
 
@@ -58,7 +75,7 @@ def test_scores_are_those_of_scikit_learn(small, cell):
 
 def test_psnr_is_of_the_pooled_error_and_ssim_a_mean(small):
     run, collected = small
-    arrays = read_npz(run / "predictions" / "reconstruction-test.npz")
+    arrays = read_npz(run / "predictions" / "quality-reconstruction-test.npz")
     reconstruction = collected["points"][0]["reconstruction"]
     pooled = [10 * math.log10(1 / float(np.mean(row, dtype=np.float64))) for row in arrays["mse"]]
     assert reconstruction["psnr"]["test"]["per_trial"] == pytest.approx(pooled)
@@ -66,17 +83,160 @@ def test_psnr_is_of_the_pooled_error_and_ssim_a_mean(small):
     assert reconstruction["ssim"]["test"]["mean"] == pytest.approx(arrays["ssim"].mean(), rel=1e-5)
 
 
-def test_comparisons_are_paired_differences(small):
-    _, collected = small
+def test_totals_are_the_sums_of_their_causes_in_every_trial(everything):
+    run, collected = everything
+    terms = collected["points"][0]["decomposition"]
+    trials = {name: np.array(term["per_trial"]) for name, term in terms.items()}
+    parts = trials["information"] + trials["leakage"]
+    np.testing.assert_allclose(trials["on_reconstructions"], parts, atol=1e-6)
+    np.testing.assert_allclose(trials["on_originals"], parts + trials["test_view"], atol=1e-6)
+    # And each is the difference of accuracies that its definition names.
+    for name in ("on_reconstructions", "on_originals", "leakage", "test_view"):
+        cells = re.findall(r"acc\((\w+)→(\w+)\)", terms[name]["definition"])
+        first, second = (correct(run, *cell).mean(axis=1) for cell in cells)
+        np.testing.assert_allclose(trials[name], first - second, atol=1e-6)
+
+
+def test_the_causes_are_corrected_as_a_family_and_the_totals_not(everything):
+    run, collected = everything
     (point,) = collected["points"]
-    accuracy, comparisons = point["accuracy"], point["comparisons"]
-    original = np.array(accuracy["original"]["original"]["per_trial"])
-    for name, test in (("on_reconstructions", "reconstruction"), ("on_originals", "original")):
-        other = np.array(accuracy["reconstruction"][test]["per_trial"])
-        assert comparisons[name]["per_trial"] == pytest.approx(original - other)
-        assert comparisons[name]["margin"] == 0.01
-    total = comparisons["on_reconstructions"]["mean"] + comparisons["test_view"]["mean"]
-    assert comparisons["on_originals"]["mean"] == pytest.approx(total)
+    terms, others = point["decomposition"], point["comparisons"]
+
+    def own_p(block, name):
+        cells = re.findall(r"acc\((\w+)→(\w+)\)", block[name]["definition"])
+        return statistics.two_sided_p(
+            statistics.difference(*(correct(run, *cell) for cell in cells))
+        )
+
+    for total in ("on_reconstructions", "on_originals"):
+        assert terms[total]["p"] == pytest.approx(own_p(terms, total))
+    causes = {name: own_p(terms, name) for name in ("leakage", "test_view")}
+    loss = correct(run, "original", "original").astype(float)
+    loss -= correct(run, "reconstruction", "reconstruction")
+    loss -= correct(run, "crossfit", "crossfit").astype(float)
+    loss += correct(run, "infold", "crossfit")
+    causes["information"] = statistics.two_sided_p(statistics.estimate(loss))
+    for name, p in statistics.holm(causes).items():
+        assert terms[name]["p"] == pytest.approx(p)
+    matched = [f"reconstruction_against_{v}" for v in ("blur", "pca", "downsample", "spectrum")]
+    for name, p in statistics.holm({name: own_p(others, name) for name in matched}).items():
+        assert others[name]["p"] == pytest.approx(p)
+    assert all("p" not in others[name] for name in ("crossfit_instead", "without_retraining"))
+
+
+def test_comparisons_are_paired_differences_and_positive_is_a_cost(everything):
+    run, collected = everything
+    others = collected["points"][0]["comparisons"]
+    for name, definition in {
+        "reconstruction_against_blur": "acc(blur→blur) - acc(reconstruction→reconstruction)",
+        "reseeded": "acc(original→original) - acc(reseeded→original)",
+        "crossfit_instead": "acc(original→original) - acc(crossfit→crossfit)",
+        "without_retraining": "acc(original→original) - acc(original→reconstruction)",
+    }.items():
+        cells = re.findall(r"acc\((\w+)→(\w+)\)", definition)
+        expected = statistics.difference(*(correct(run, *cell) for cell in cells))
+        assert others[name]["definition"] == definition
+        assert others[name]["interval"] == list(expected.interval)
+
+
+def test_checks_find_nothing_where_there_is_nothing(everything):
+    run, collected = everything
+    others = collected["points"][0]["comparisons"]
+    assert others["identity"]["per_trial"] == [0, 0, 0, 0]
+    arrays = read_npz(run / "predictions" / "shuffled-on-original.npz")
+    labels = np.bincount(arrays["label"], minlength=3) / 60
+    chance = [labels @ np.bincount(row, minlength=3) / 60 for row in arrays["prediction"]]
+    accuracy = (arrays["prediction"] == arrays["label"]).mean(axis=1)
+    assert others["shuffled"]["per_trial"] == pytest.approx(accuracy - chance)
+    assert "verdict" not in others["shuffled"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "name", "expected"),
+    [
+        # Memorised: in-fold images are better than any that the classifier meets later.
+        ({("infold", "crossfit"): 0.8}, "leakage", "worse"),
+        # Denoised: what the autoencoder leaves out only misled the classifier.
+        ({("original", "original"): 0.8}, "on_reconstructions", "better"),
+        ({}, "on_reconstructions", "worse"),
+        ({("reconstruction", "reconstruction"): 0.965}, "on_reconstructions", "equivalent"),
+        ({("infold", "crossfit"): 0.908}, "leakage", "undecided"),
+    ],
+)
+def test_every_verdict_can_be_reached(tmp_path, cells, name, expected):
+    made_up = Synthetic(
+        seeds=8,
+        images=3000,
+        epochs=1,
+        train_views=("original", "reconstruction", "crossfit", "infold"),
+        test_views=("original", "reconstruction", "crossfit"),
+        skill=tuple(cells.items()),
+    )
+    _, collected = collect(tmp_path, made_up)
+    term = collected["points"][0]["decomposition"][name]
+    assert term["verdict"] == expected
+    if expected == "worse":
+        assert term["mean"] > 0
+    if expected == "better":
+        assert term["interval"][1] < 0
+
+
+def test_how_blurry_each_view_is(everything):
+    run, collected = everything
+    (point,) = collected["points"]
+    arrays = read_npz(run / "predictions" / "quality-blur-validation.npz")
+    blur = point["quality"]["blur"]
+    assert blur["laplacian_variance"]["validation"]["per_trial"] == pytest.approx(
+        arrays["laplacian_variance"].mean(axis=1), rel=1e-5
+    )
+    assert point["quality"]["original"]["psnr"]["test"]["mean"] is None  # infinite
+    assert point["quality"]["original"]["ssim"]["test"]["per_trial"] == [1]
+    spectrum = read_npz(run / "predictions" / "quality-pca-test.npz")["spectrum"]
+    assert point["spectra"]["pca"] == pytest.approx(spectrum.mean(axis=0), rel=1e-5)
+    assert set(point["spectra"]) == set(point["quality"])
+    assert set(point["quality"]) == {*ALL_VIEWS, "spectrum"} - {"mixed"}
+    fitted = read_npz(run / "views" / "fitted.npz")
+    assert point["blur"]["sigma"]["per_trial"] == pytest.approx(fitted["sigma"])
+    assert point["blur"]["reachable"] == [True] * 4
+
+
+def test_probes_read_the_code(everything):
+    run, collected = everything
+    arrays = read_npz(run / "predictions" / "code-mlp.npz")
+    expected = statistics.accuracy(arrays["prediction"] == arrays["label"])
+    assert collected["points"][0]["probe"]["mlp"]["interval"] == list(expected.interval)
+
+
+def test_change_of_each_class_is_that_of_its_recall(everything):
+    run, collected = everything
+    change = collected["points"][0]["per_class_change"]
+    recall = []
+    for view in ("reconstruction", "original"):
+        arrays = read_npz(run / "predictions" / f"{view}-on-{view}.npz")
+        recall.append(
+            [
+                metrics.recall_score(arrays["label"], row, average=None)
+                for row in arrays["prediction"]
+            ]
+        )
+    by_trial = np.subtract(*recall)
+    np.testing.assert_allclose(change["mean"], by_trial.mean(axis=0))
+    half = 3.182446305 * by_trial.std(axis=0, ddof=1) / 2
+    low, high = np.transpose(change["interval_trials"])
+    np.testing.assert_allclose(high - low, 2 * half)
+
+
+def test_flips_are_those_of_the_point(tmp_path):
+    run, collected = collect(tmp_path, dataclasses.replace(SMALL, bottlenecks=(4, 8)))
+    for row, point in enumerate(collected["points"]):
+        flips = point["flips"]
+        arrays = read_npz(run / "predictions" / "flips.npz")
+        assert flips["index"] == arrays["index"][row].tolist()
+        bottleneck = read_npz(run / "predictions" / "reconstruction-on-reconstruction.npz")
+        rows = bottleneck["bottleneck"] == (4, 8)[row]
+        painted = correct(run, "reconstruction", "reconstruction")[rows]
+        changed = (painted != correct(run, "original", "original")).sum(axis=0)
+        assert flips["count"] == sorted(changed, reverse=True)[: len(flips["count"])]
 
 
 def test_gap_is_train_minus_validation_after_the_last_epoch(small):
@@ -90,6 +250,28 @@ def test_gap_is_train_minus_validation_after_the_last_epoch(small):
     assert gap["per_trial"] == pytest.approx(last["train"] - last["validation"])
     half = 3.182446305 * np.std(gap["per_trial"], ddof=1) / 2  # t(3), sqrt(4)
     assert gap["interval_trials"] == pytest.approx([gap["mean"] - half, gap["mean"] + half])
+    assert len(gap["by_epoch"]["mean"]) == 3
+    assert gap["by_epoch"]["mean"][-1] == gap["mean"]
+    assert gap["by_epoch"]["interval_trials"][-1] == gap["interval_trials"]
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ([1.0, 0.5], {"last_fifth_change": 0.5, "converged": False}),
+        ([4, 3, 2, 1.0, 0.99], {"last_fifth_change": 0.01, "converged": True}),
+        # Ten epochs: what happened over the last two.
+        ([9, 8, 7, 6, 5, 4, 3, 2.0, 1.97, 1.9], {"last_fifth_change": 0.05, "converged": False}),
+        ([1.0, 1.5], {"last_fifth_change": -0.5, "converged": True}),
+        ([1.0], {}),
+    ],
+)
+def test_an_autoencoder_has_converged_if_its_loss_levels_off(losses, expected):
+    # Two trials whose mean is the loss.
+    validation = {"loss": [[0.5 * loss, 1.5 * loss] for loss in losses]}
+    curve = {"epoch": list(range(len(losses))), "validation": validation}
+    found = measures.autoencoder_converged(curve)
+    assert found == pytest.approx(expected)
 
 
 def test_history_follows_the_seeds_through_jobs(tmp_path):
@@ -140,13 +322,18 @@ def test_a_point_that_all_trials_left_says_so(tmp_path):
     _, collected = collect(tmp_path, made_up)
     (point,) = collected["points"]
     assert (point["trials"], point["accuracy"], point["comparisons"]) == ([], {}, {})
+    assert collected["curves"] == []
 
 
 def test_without_the_code_there_are_no_reconstructions(tmp_path):
     made_up = Synthetic(seeds=3, images=40, train_views=("original",), test_views=("original",))
     _, collected = collect(tmp_path, made_up)
-    assert collected["points"][0]["reconstruction"] == {"psnr": {}, "ssim": {}}
-    assert collected["points"][0]["comparisons"] == {}
+    (point,) = collected["points"]
+    assert point["reconstruction"] == {"psnr": {}, "ssim": {}}
+    empty = ("decomposition", "comparisons", "blur", "probe", "per_class_change", "flips")
+    assert all(point[name] == {} for name in empty)
+    assert point["autoencoder_converged"] == {}
+    assert list(point["quality"]) == ["original"]
 
 
 def test_only_trials_asked_for_count(tmp_path):
@@ -162,6 +349,110 @@ def test_a_missing_cell_or_seed_is_said_to_be_unfinished(tmp_path):
     (run / "predictions" / "mixed-on-original.npz").unlink()
     with pytest.raises(UserError, match=r"not finished .*mixed-on-original"):
         results.collect(run, config)
+
+
+def test_the_curves_of_a_reseeded_pair_are_found_by_the_pairs_seed(everything):
+    _, collected = everything
+    curve = collected["points"][0]["history"]["classifier"]["reseeded"]
+    assert np.shape(curve["train"]["accuracy"]) == (3, 4)
+    assert None not in curve["train"]["accuracy"][0]
+
+
+def test_curves_follow_the_bottleneck_and_name_the_smallest_equivalent(tmp_path):
+    made_up = Synthetic(
+        seeds=5,
+        images=2000,
+        epochs=1,
+        bottlenecks=(8, 4096, 2, 8192),
+        learning_rates=(1e-2, 1e-3),
+        train_views=(*FIRST_VIEWS, "infold"),
+        test_views=("original", "reconstruction", "crossfit"),
+    )
+    _, collected = collect(tmp_path, made_up)
+    slow, fast = collected["curves"]
+    assert (slow["learning_rate"], fast["learning_rate"]) == (1e-3, 1e-2)
+    assert slow["bottleneck"] == [2, 8, 4096, 8192]
+    points = {
+        point["values"]["bottleneck"]: point
+        for point in collected["points"]
+        if point["values"]["learning_rate"] == 1e-3
+    }
+    own = {"original": "original", "mixed": "reconstruction", "infold": "crossfit"}
+    for view, test in own.items():
+        curve = slow["accuracy"][view]
+        assert curve["test_view"] == test
+        cells = [points[floats]["accuracy"][view][test] for floats in slow["bottleneck"]]
+        assert curve["mean"] == [cell["mean"] for cell in cells]
+        assert curve["interval"] == [cell["interval"] for cell in cells]
+    assert slow["psnr"]["reconstruction"] == sorted(slow["psnr"]["reconstruction"])
+    assert slow["verdict"] == ["worse", "worse", "equivalent", "equivalent"]
+    assert slow["smallest_equivalent"] == 4096
+
+
+def test_tuned_takes_the_best_rate_of_each_view_by_validation(tmp_path):
+    made_up = Synthetic(
+        seeds=3,
+        images=60,
+        epochs=2,
+        learning_rates=(1e-3, 1e-2),
+        failed_classifier=(2, "mixed"),
+    )
+    run, _ = collect(tmp_path, made_up)
+    for job, view in (("original", "original"), ("reconstruction", "reconstruction")):
+        _favour(run, f"classifier/{job}/job-0", rate=1e-2 if view == "original" else 1e-3)
+    collected = results.collect(run, made_up.config)
+    (tuned,) = collected["tuned"]
+    assert (tuned["bottleneck"], tuned["weight_decay"]) == (8, 0)
+    chosen = tuned["learning_rate"]
+    assert (chosen["original"], chosen["reconstruction"]) == (1e-2, 1e-3)
+    assert tuned["trials"] == [0, 1]
+    slow, fast = collected["points"]
+    assert tuned["accuracy"]["original"] == fast["accuracy"]["original"]
+    assert tuned["accuracy"]["reconstruction"] == slow["accuracy"]["reconstruction"]
+    total = np.subtract(
+        fast["accuracy"]["original"]["original"]["per_trial"],
+        slow["accuracy"]["reconstruction"]["reconstruction"]["per_trial"],
+    )
+    assert tuned["decomposition"]["on_reconstructions"]["per_trial"] == pytest.approx(total)
+
+
+def _favour(run, job, rate):
+    """Makes validation accuracy at this learning rate the better one."""
+    trials = read_json(run / "checkpoints" / job / "job.json")["trials"]
+    lines = run.metrics()
+    for line in lines:
+        if line["job"] == job:
+            line["validation"]["accuracy"] = [
+                0.9 if trial["learning_rate"] == rate else 0.8 for trial in trials
+            ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (run / "metrics.jsonl").write_text(text, encoding="utf-8")
+
+
+def test_without_swept_rates_nothing_is_tuned(small):
+    assert small[1]["tuned"] is None
+
+
+def test_every_look_is_recorded_once(tmp_path):
+    run, config = write_run(tmp_path / "run", dataclasses.replace(SMALL, seeds=5))
+    few, many = (dataclasses.replace(SMALL, seeds=seeds).config for seeds in (3, 5))
+    for settings in (few, few, many, config):
+        write_json(run / "results.json", results.collect(run, settings))
+    looks = read_json(run / "results.json")["looks"]
+    assert [look["points"][0]["trials"] for look in looks] == [3, 5]
+    total = read_json(run / "results.json")["points"][0]["decomposition"]["on_reconstructions"]
+    assert looks[1]["points"][0] == {
+        "values": {"bottleneck": 8, "learning_rate": 1e-3, "weight_decay": 0},
+        "trials": 5,
+        **{name: total[name] for name in ("mean", "interval", "p")},
+    }
+
+
+def test_the_audit_is_taken_over_as_it_is(small):
+    run, collected = small
+    assert collected["audit"] == read_json(run / "audit.json")
+    (run / "audit.json").unlink()
+    assert results.collect(run, SMALL.config)["audit"] is None
 
 
 def test_equal_runs_give_equal_files_that_read_back(small, tmp_path):

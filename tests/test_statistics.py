@@ -1,6 +1,5 @@
 """What the intervals, verdicts and causes are, by hand-computed numbers, oracles and simulation."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 import sklearn.metrics
 from scipy import stats
 
-from blurjax import statistics
+from blurjax import statistics, verdicts
 
 # Row means 2, 4, 9, column means 3, 7, mean 5; residuals +-2, 0, +-2: noise 16 / (2 * 1) = 8.
 SMALL = np.array([[2.0, 2.0], [2.0, 6.0], [5.0, 13.0]])
@@ -76,9 +75,6 @@ def test_fewer_than_three_trials_cover_test_images_only(rng, num_trials):
     assert estimate.half_trials is None
     assert estimate.as_json()["interval_trials"] is None
     assert statistics.two_sided_p(estimate) is None
-    judged = statistics.verdict(estimate, margin=10)
-    assert judged.value is None
-    assert judged.sentence.startswith("No verdict: fewer than 3 trials")
 
 
 def test_the_order_of_trials_and_images_changes_nothing(rng):
@@ -184,6 +180,46 @@ def test_wrong_answers_mirror_right_ones(rng):
     assert_close(statistics.accuracy(~correct).interval, (1 - high, 1 - low))
 
 
+# One number a trial, chance, flips
+
+
+def test_numbers_of_trials_have_t_intervals(rng):
+    values = rng.normal(size=(6, 2))
+    mean, interval = statistics.over_trials(values, 0.9)
+    for k in range(2):
+        expected = stats.ttest_1samp(values[:, k], 0).confidence_interval(0.9)
+        assert_close(interval[k], (expected.low, expected.high))
+    assert_close(mean, values.mean(axis=0))
+    assert statistics.over_trials(values[:2])[1] is None
+
+
+def test_above_chance_is_accuracy_minus_what_blind_answers_reach(rng):
+    labels, predictions = rng.integers(0, 3, 50), rng.integers(0, 3, (2, 50))
+    above = statistics.above_chance(labels, predictions, 4)
+    for row, values in zip(predictions, above, strict=True):
+        chance = sum(np.mean(labels == k) * np.mean(row == k) for k in range(4))
+        assert values.mean() == pytest.approx(np.mean(row == labels) - chance)
+
+
+def test_a_constant_answer_is_at_chance_without_doubt(rng):
+    labels = rng.integers(0, 3, 50)
+    estimate = statistics.estimate(statistics.above_chance(labels, np.ones((3, 50), int), 3))
+    assert_close((estimate.mean, *estimate.interval), (0, 0, 0))
+
+
+def test_blind_answers_are_at_chance_19_times_in_20(rng):
+    draws = (rng.integers(0, 3, (5, 200)) for _ in range(1000))  # labels, and answers of 4 trials
+    estimates = (statistics.estimate(statistics.above_chance(d[0], d[1:], 3)) for d in draws)
+    assert 0.94 <= np.mean([holds(estimate, 0) for estimate in estimates]) <= 0.985
+
+
+def test_flips_count_the_trials_whose_correctness_differs():
+    a = np.array([[True, True, False], [True, False, False]])
+    b = np.array([[True, False, True], [True, True, False]])
+    assert statistics.flips(a, b).tolist() == [0, 2, 1]
+    assert statistics.flips(a, b).dtype == np.int32
+
+
 # p and Holm
 
 
@@ -209,119 +245,6 @@ def test_holm_by_hand():
     assert statistics.holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
     assert statistics.holm({"a": None, "b": 0.02}) == {"a": None, "b": 0.02}
     assert statistics.holm({}) == {}
-
-
-# Verdicts
-
-
-def an_estimate(mean, *, trials=0.0, images=0.0, num_trials=8):
-    """An estimate with these standard errors."""
-    base = statistics.estimate(np.zeros((num_trials, 100)))
-    return dataclasses.replace(
-        base, mean=mean, standard_error_trials=trials, standard_error_images=images
-    )
-
-
-def test_equivalent_if_the_90_percent_interval_lies_within_the_margin():
-    judged = statistics.verdict(an_estimate(0.002, images=0.004), margin=0.01)
-    assert judged.value == "equivalent"
-    assert judged.smallest_margin == pytest.approx(0.002 + 1.6448536269514722 * 0.004)
-    assert judged.sentence == "Equivalent: its 90% interval, -0.46 to +0.86 points, is within ±1."
-    assert statistics.verdict(an_estimate(0.002, images=0.004), margin=0.008).value == "undecided"
-
-
-def test_a_difference_can_be_significant_and_equivalent():
-    judged = statistics.verdict(an_estimate(0.003, images=0.001), margin=0.01)
-    assert judged.p < 0.05
-    assert judged.value == "equivalent"
-
-
-def test_positive_is_worse_and_negative_better():
-    worse = statistics.verdict(an_estimate(0.03, images=0.01), margin=0.01)
-    better = statistics.verdict(an_estimate(-0.03, images=0.01), margin=0.01)
-    assert (worse.value, better.value) == ("worse", "better")
-    assert worse.p == better.p == pytest.approx(2 * stats.norm.sf(3))
-    assert worse.sentence == "Worse by 3.00 points (p = 0.003)."
-    assert better.sentence == "Better by 3.00 points (p = 0.003)."
-    clear = statistics.verdict(an_estimate(0.06, images=0.01), margin=0.01)
-    assert clear.sentence == "Worse by 6.00 points (p < 0.001)."
-
-
-def test_an_adjusted_p_replaces_its_own():
-    estimate = an_estimate(0.03, images=0.01)
-    assert statistics.verdict(estimate, margin=0.01, p=0.06).value == "undecided"
-    assert statistics.verdict(estimate, margin=0.01, p=0.04).p == 0.04
-
-
-def test_undecided_because_of_the_test_images():
-    judged = statistics.verdict(an_estimate(0.005, images=0.011, trials=0.001), margin=0.01)
-    assert judged.value == "undecided"
-    assert judged.trials_needed is None
-    assert "Test images alone contribute ±1.81 points to its 90% interval" in judged.sentence
-    assert "more trials cannot help" in judged.sentence
-    assert f"±{100 * judged.smallest_margin:.2f} points" in judged.sentence
-
-
-def test_undecided_for_want_of_trials_says_how_many():
-    estimate = an_estimate(0.0, trials=0.01, num_trials=8)
-    judged = statistics.verdict(estimate, margin=0.01)
-    assert judged.value == "undecided"
-    needed = judged.trials_needed
-    assert f"About {needed} trials" in judged.sentence
-    spread = 0.01 * math.sqrt(8)
-    half = [stats.t.isf(0.05, n - 1) * spread / math.sqrt(n) for n in (needed - 1, needed)]
-    assert half[1] <= 0.01 < half[0]
-
-
-def test_trials_that_would_show_a_difference_count_as_deciding_too():
-    estimate = an_estimate(0.05, trials=0.03, num_trials=5)
-    judged = statistics.verdict(estimate, margin=0.01)
-    spread = 0.03 * math.sqrt(5)
-    half = [
-        stats.t.isf(0.025, n - 1) * spread / math.sqrt(n)
-        for n in (judged.trials_needed - 1, judged.trials_needed)
-    ]
-    assert half[1] < 0.05 <= half[0]
-    # A family of comparisons asks for more.
-    p = min(1.0, 4 * judged.p)
-    assert statistics.verdict(estimate, 0.01, p=p).trials_needed > judged.trials_needed
-
-
-def test_too_few_trials_forecast_nothing():
-    judged = statistics.verdict(an_estimate(0.0, trials=0.01, num_trials=4), margin=0.01)
-    assert judged.value == "undecided"
-    assert judged.trials_needed is None
-    # t(3) at 90% is 2.35.
-    assert "The spread between trials contributes ±2.35 points" in judged.sentence
-    assert "how many, 4 trials cannot tell" in judged.sentence
-
-
-def test_a_hopeless_forecast_is_not_a_number():
-    judged = statistics.verdict(an_estimate(0.0099, trials=0.01), margin=0.01)
-    assert judged.trials_needed is not None
-    hopeless = statistics.verdict(an_estimate(0.0, trials=0.5), margin=0.01)
-    assert hopeless.trials_needed is None
-    assert hopeless.sentence.endswith("More than 1000 trials would be needed.")
-
-
-def test_a_verdict_as_json():
-    judged = statistics.verdict(an_estimate(0.03, images=0.01), margin=0.01)
-    assert judged.as_json() == {
-        "verdict": "worse",
-        "p": judged.p,
-        "margin": 0.01,
-        "smallest_margin": judged.smallest_margin,
-        "trials_needed": None,
-        "sentence": judged.sentence,
-    }
-
-
-def test_the_smallest_equivalent_bottleneck_stops_at_the_first_failure():
-    same = statistics.verdict(an_estimate(0.0), margin=0.01)
-    other = statistics.verdict(an_estimate(0.1), margin=0.01)
-    assert (same.value, other.value) == ("equivalent", "worse")
-    assert statistics.smallest_equivalent({8: same, 64: same, 16: other, 32: same}) == 32
-    assert statistics.smallest_equivalent({8: same, 64: other}) is None
 
 
 # Causes
@@ -362,6 +285,26 @@ def test_the_causes_add_up_exactly(rng):
     parts = terms["information"] + terms["leakage"]
     assert (terms["on_reconstructions"] == parts).all()
     assert (terms["on_originals"] == parts + terms["test_view"]).all()
+
+
+def test_a_memoriser_leaks(rng):
+    """In-fold training images are too good, and classifiers trained on them do worse later."""
+    correct = cells(rng, num_trials=5, num_images=2000)
+    correct["crossfit", "crossfit"] = rng.random((5, 2000)) < 0.85
+    leakage = statistics.estimate(statistics.decomposition(correct)["leakage"])
+    assert leakage.interval[0] > 0
+
+
+def test_a_denoiser_is_better(rng):
+    """What it leaves out only misled the classifier."""
+    correct = cells(rng, num_trials=5, num_images=2000)
+    correct["original", "original"] = correct["reconstruction", "reconstruction"] & (
+        rng.random((5, 2000)) < 0.9
+    )
+    terms = statistics.decomposition(correct)
+    total = statistics.estimate(terms["on_reconstructions"])
+    assert verdicts.verdict(total, margin=0.01).value == "better"
+    assert statistics.estimate(terms["information"]).interval[1] < 0
 
 
 def test_only_terms_whose_cells_are_there(rng):
@@ -432,6 +375,7 @@ def test_confusion_has_true_classes_as_rows():
 def test_scores_agree_with_the_confusion_matrix(rng):
     labels, predictions = rng.integers(0, 5, (2, 300))
     counts = statistics.confusion(labels, predictions, 5)
+    assert (counts == sklearn.metrics.confusion_matrix(labels, predictions)).all()
     scores = statistics.per_class(labels, predictions, 5)
     assert_close(scores["precision"], np.diag(counts) / counts.sum(axis=0))
     assert_close(scores["recall"], np.diag(counts) / counts.sum(axis=1))

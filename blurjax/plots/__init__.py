@@ -4,20 +4,32 @@ Every function returns a `matplotlib.figure.Figure` made without pyplot, so noth
 nothing needs a screen. `point` is an entry of `points` in results.json (docs/run_directory.md).
 """
 
-from blurjax.plots.curves import autoencoder, curves, first_experiment, sweep
-from blurjax.plots.images import reconstructions
+from blurjax.plots.causes import causes, per_class, waterfall
+from blurjax.plots.curves import autoencoder, curves, first_experiment, generalisation_gap
+from blurjax.plots.images import flips, reconstructions, views
 from blurjax.plots.matrices import MOST_CLASSES_WRITTEN, confusion, transfer_matrix
-from blurjax.plots.style import png, width_in_pixels
+from blurjax.plots.spectra import spectra
+from blurjax.plots.style import MAIN_VIEWS, in_order, png, width_in_pixels
+from blurjax.plots.sweep import sweep
 
 __all__ = [
+    "MAIN_VIEWS",
     "MOST_CLASSES_WRITTEN",
     "autoencoder",
+    "causes",
     "confusion",
     "curves",
     "first_experiment",
+    "flips",
+    "generalisation_gap",
+    "in_order",
+    "per_class",
     "png",
     "reconstructions",
+    "spectra",
     "sweep",
     "transfer_matrix",
+    "views",
+    "waterfall",
     "width_in_pixels",
 ]

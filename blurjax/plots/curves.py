@@ -1,4 +1,4 @@
-"""Lines: learning curves, the first experiment's figure, accuracy against the size of the code."""
+"""Lines over epochs: learning curves, the generalisation gap, the first experiment's figure."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from blurjax.plots.style import (
     BLACK,
     BLUE,
     VERMILLION,
     WIDTH,
+    look,
     new_figure,
     styled,
-    view_colour,
 )
 
-LINE_STYLES = ("-", "--", "-.", ":")
 FEW_EPOCHS = 15
 """Up to here every epoch gets a marker, so that even a single one can be seen."""
 WIDE_RANGE = 20
@@ -31,13 +30,12 @@ History = Mapping[str, Any]
 
 
 @styled
-def curves(point: Point) -> Figure:
-    """Accuracy and loss of the classifiers on train and validation.
+def curves(point: Point, views: Sequence[str]) -> Figure:
+    """Accuracy and loss of these views' classifiers on train and validation.
 
     Lines are means over trials, bands reach from the lowest trial to the highest.
     """
     history = point["history"]["classifier"]
-    views = list(history)
     figure = new_figure(WIDTH, 6.4)
     axes = figure.subplots(2, 2, sharex=True, sharey="row")
     for row, (measure, label) in enumerate(
@@ -47,7 +45,7 @@ def curves(point: Point) -> Figure:
             ax = axes[row, column]
             ax.set_title(f"{measure} on {side}")
             for view in views:
-                _band(ax, history[view], side, measure, view_colour(view, views), label=view)
+                _band(ax, history[view], side, measure, label=view, **look(view))
         axes[row, 0].set_ylabel(label)
         if measure == "loss":
             _scale_losses(axes[row, 0], [history[view] for view in views])
@@ -59,13 +57,43 @@ def curves(point: Point) -> Figure:
 
 
 @styled
+def generalisation_gap(point: Point, groups: Sequence[Sequence[str]]) -> Figure:
+    """How far accuracy on validation stays behind that on train, by epoch, with intervals over trials.
+
+    Args:
+      point: an entry of `points`.
+      groups: the views of each panel.
+    """
+    figure = new_figure(WIDTH if len(groups) > 1 else 6.5, 4.2)
+    axes = np.atleast_1d(figure.subplots(1, len(groups), sharey=True))
+    for ax, views in zip(axes, groups, strict=True):
+        for view in views:
+            epochs = point["history"]["classifier"][view]["epoch"]
+            gap = point["generalisation_gap"][view]["by_epoch"]
+            marker = "o" if len(epochs) <= FEW_EPOCHS else None
+            mean = 100 * np.array(gap["mean"], float)
+            ax.plot(epochs, mean, marker=marker, label=view, **look(view))
+            if gap["interval_trials"] is not None:
+                low, high = 100 * np.array(gap["interval_trials"], float).T
+                ax.fill_between(
+                    epochs, low, high, color=look(view)["color"], alpha=0.15, linewidth=0
+                )
+        ax.axhline(0, color=BLACK, linewidth=0.8)
+        above: Any = {"loc": "lower center", "bbox_to_anchor": (0.5, 1)}
+        ax.legend(title="trained on", ncols=3, fontsize=9, title_fontsize=9, **above)
+        _epoch_axis(ax, is_bottom=True)
+    axes[0].set_ylabel("accuracy on train\nminus validation (points)")
+    return figure
+
+
+@styled
 def autoencoder(point: Point) -> Figure:
     """The autoencoder's loss on train and validation."""
     history = point["history"]["autoencoder"]
     figure = new_figure(6.5, 3.4)
     ax = figure.subplots()
     for side, colour in (("train", BLUE), ("validation", VERMILLION)):
-        _band(ax, history, side, "loss", colour, label=side)
+        _band(ax, history, side, "loss", color=colour, label=side)
     _scale_losses(ax, [history])
     _epoch_axis(ax, is_bottom=True)
     ax.set_ylabel("mean squared error")
@@ -81,8 +109,8 @@ def first_experiment(point: Point) -> Figure:
     axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
     for ax, (title, history, side) in zip(axes, panels, strict=True):
         ax.set_title(title)
-        _band(ax, history, "train", "accuracy", BLUE)
-        _band(ax, history, side, "accuracy", VERMILLION)
+        _band(ax, history, "train", "accuracy", color=BLUE)
+        _band(ax, history, side, "accuracy", color=VERMILLION)
         _epoch_axis(ax, is_bottom=True)
     axes[0].set_ylabel("accuracy (%)")
     for ax, (_, history, side) in zip(axes, panels, strict=True):
@@ -107,75 +135,6 @@ def _first_experiment_panels(history: Mapping[str, History]) -> list[tuple[str, 
     return panels
 
 
-@styled
-def sweep(points: Sequence[Point], views: Mapping[str, Sequence[str]]) -> Figure:
-    """Accuracy of each view's classifier on its own view, and PSNR, against the floats kept.
-
-    Args:
-      points: those with trials left; a line joins points that differ in the bottleneck alone.
-      views: `views` of results.json.
-    """
-    lines: dict[tuple[float, float], list[Point]] = {}
-    for point in points:
-        values = point["values"]
-        lines.setdefault((values["learning_rate"], values["weight_decay"]), []).append(point)
-    figure = new_figure(WIDTH, 4.0)
-    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
-    own = [view for view in views["train"] if view in views["test"]]
-    for number, (recipe, line) in enumerate(lines.items()):
-        style = LINE_STYLES[number % len(LINE_STYLES)]
-        line = sorted(line, key=lambda point: point["values"]["bottleneck"])
-        suffix = f", lr {recipe[0]:g}, decay {recipe[1]:g}" if len(lines) > 1 else ""
-        for view in own:
-            cells = [point["accuracy"][view][view] for point in line]
-            colour = view_colour(view, views["train"])
-            _with_intervals(left, line, cells, colour, style, f"{view}{suffix}")
-    _psnr_line(right, next(iter(lines.values())))
-    for ax in (left, right):
-        _bottleneck_axis(ax, points)
-    left.set_ylabel("accuracy, own view (%)")
-    left.set_title("what a classifier learns")
-    right.set_ylabel("PSNR on test (dB)")
-    right.set_title("how well images are reconstructed")
-    figure.legend(ncols=min(len(own) * len(lines), 3), loc="outside upper center")
-    return figure
-
-
-def _with_intervals(
-    ax: Axes,
-    points: Sequence[Point],
-    cells: Sequence[Mapping[str, Any]],
-    colour: str,
-    style: str,
-    label: str,
-) -> None:
-    floats = [point["values"]["bottleneck"] for point in points]
-    mean = 100 * np.array([cell["mean"] for cell in cells])
-    low, high = 100 * np.array([cell["interval"] for cell in cells]).T
-    ax.plot(floats, mean, style, marker="o", color=colour, label=label)
-    ax.vlines(floats, low, high, color=colour, linewidth=1.2)
-
-
-def _psnr_line(ax: Axes, points: Sequence[Point]) -> None:
-    points = sorted(points, key=lambda point: point["values"]["bottleneck"])
-    points = [point for point in points if "test" in point["reconstruction"]["psnr"]]
-    psnr = [point["reconstruction"]["psnr"]["test"] for point in points]
-    trials = [np.array(entry["per_trial"], float) for entry in psnr]
-    floats = [point["values"]["bottleneck"] for point in points]
-    ax.plot(floats, [values.mean() for values in trials], "-o", color=BLACK)
-    ax.vlines(floats, [t.min() for t in trials], [t.max() for t in trials], color=BLACK)
-
-
-def _bottleneck_axis(ax: Axes, points: Sequence[Point]) -> None:
-    floats = sorted({point["values"]["bottleneck"] for point in points})
-    ax.set_xscale("log", base=2)
-    ax.xaxis.set_major_locator(FixedLocator(floats))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.set_xlabel("floats kept (bottleneck)")
-    ax.grid(visible=True, axis="y")
-
-
 def _values(history: History, side: str, measure: str) -> np.ndarray:
     """[E,T], accuracies in percent; null becomes NaN."""
     values = np.array(history[side][measure], dtype=float)
@@ -187,15 +146,22 @@ def _mean(history: History, side: str) -> np.ndarray:
 
 
 def _band(
-    ax: Axes, history: History, side: str, measure: str, colour: str, label: str | None = None
+    ax: Axes,
+    history: History,
+    side: str,
+    measure: str,
+    *,
+    color: str,
+    linestyle: str = "-",
+    label: str | None = None,
 ) -> None:
     """The mean over trials, and a band from the lowest trial to the highest."""
     epochs, values = history["epoch"], _values(history, side, measure)
     marker = "o" if len(epochs) <= FEW_EPOCHS else None
-    ax.plot(epochs, values.mean(axis=1), color=colour, label=label, marker=marker)
+    ax.plot(epochs, values.mean(axis=1), linestyle, color=color, label=label, marker=marker)
     if values.shape[1] > 1:
         low, high = values.min(axis=1), values.max(axis=1)
-        ax.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
+        ax.fill_between(epochs, low, high, color=color, alpha=0.18, linewidth=0)
 
 
 def _epoch_axis(ax: Axes, *, is_bottom: bool) -> None:

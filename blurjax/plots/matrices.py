@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from blurjax.plots.style import SEQUENTIAL, WIDTH, class_labels, new_figure, styled
+from blurjax.plots.style import SEQUENTIAL, WIDTH, class_labels, in_order, new_figure, styled
 
 FEW_CLASSES = 6
 """Up to here the numbers are as large as other text."""
@@ -20,6 +20,14 @@ MOST_CLASSES_WRITTEN = 15
 """With more classes the numbers would be too small to read: colour alone shows them."""
 NARROWEST = 2.6
 """Inches that the title above a matrix needs."""
+
+FIRST_VIEWS = ("original", "reconstruction", "crossfit")
+CONFUSED = (
+    ("original", "original"),
+    ("reconstruction", "reconstruction"),
+    ("reconstruction", "original"),
+    ("crossfit", "crossfit"),
+)
 
 Point = Mapping[str, Any]
 
@@ -32,25 +40,40 @@ def transfer_matrix(point: Point, views: Mapping[str, Sequence[str]]) -> Figure:
       point: an entry of `points`.
       views: `views` of results.json.
     """
-    train, test = views["train"], views["test"]
+    train, test = in_order(views["train"]), in_order(views["test"])
     cells = [[point["accuracy"][row][column] for column in test] for row in train]
     mean = 100 * np.array([[cell["mean"] for cell in row] for row in cells])
-    figure = new_figure(2.6 + 1.75 * len(test), 1.1 + 0.8 * len(train))
+    cell_width = min(1.75, (WIDTH - 2.6) / len(test))
+    figure = new_figure(2.6 + cell_width * len(test), 1.1 + min(0.8, 5.2 / len(train)) * len(train))
     ax = figure.subplots()
-    image = ax.imshow(mean, cmap=SEQUENTIAL, aspect="auto")
+    # What learns nothing must not take the colours from what learns something.
+    learns = mean[[row != "shuffled" for row in train]] if train != ["shuffled"] else mean
+    norm = Normalize(learns.min(), learns.max(), clip=True)
+    image = ax.imshow(mean, cmap=SEQUENTIAL, norm=norm, aspect="auto")
     _name_axes(ax, test, train)
     ax.set(xlabel="tested on", ylabel="trained on")
     for (row, column), value in np.ndenumerate(mean):
         low, high = 100 * np.array(cells[row][column]["interval"])
         text = f"{value:.1f}\n{low:.1f} – {high:.1f}"
-        _write(ax, image, row, column, text, size=10)
-    figure.colorbar(image, ax=ax, label="accuracy (%)")
+        _write(ax, image, row, column, text, size=10 if cell_width > 1.3 else 8)
+    _separate(ax, train, test)
+    bar = figure.colorbar(image, ax=ax, label="accuracy (%)")
+    bar.outline.set_visible(False)
     return figure
+
+
+def _separate(ax: Axes, train: Sequence[str], test: Sequence[str]) -> None:
+    """Lines between the views that the question is about and the others."""
+    rows, columns = (sum(view in FIRST_VIEWS for view in views) for views in (train, test))
+    if 0 < rows < len(train):
+        ax.axhline(rows - 0.5, color="white", linewidth=4)
+    if 0 < columns < len(test):
+        ax.axvline(columns - 0.5, color="white", linewidth=4)
 
 
 @styled
 def confusion(point: Point, class_names: Sequence[str]) -> Figure:
-    """Confusion matrices of each view on itself and of reconstruction on originals.
+    """Confusion matrices of original, reconstruction and crossfit, and of reconstruction on originals.
 
     Counts (summed over trials) and shares of the true class; with many classes the shares alone,
     as colour.
@@ -87,12 +110,9 @@ def _are_short(names: Sequence[str]) -> bool:
 
 
 def _cells(point: Point) -> list[tuple[str, str]]:
-    own = [(view, view) for view, tests in point["confusion"].items() if view in tests]
-    transferred = ("reconstruction", "original")
-    there = "original" in point["confusion"].get("reconstruction", ())
-    cells = own + [transferred] * there
-    # Without any view tested on itself, everything there is.
-    return cells or [(view, test) for view, tests in point["confusion"].items() for test in tests]
+    there = [(view, test) for view, tests in point["confusion"].items() for test in tests]
+    # Where none of these was asked for, everything there is.
+    return [cell for cell in CONFUSED if cell in there] or there
 
 
 def _at(point: Point, cell: tuple[str, str]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
@@ -17,7 +17,7 @@ WIDTH = 10.0
 DPI = 160
 
 # Okabe and Ito's palette, told apart by all common forms of colour vision.
-BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY = (
     "#0072B2",
     "#D55E00",
     "#009E73",
@@ -25,8 +25,24 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
     "#E69F00",
     "#56B4E9",
     "#000000",
+    "#7F7F7F",
 )
-PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+MAIN_VIEWS = ("original", "reconstruction", "crossfit", "mixed")
+LOOKS = {
+    "original": (BLUE, "-"),
+    "reconstruction": (VERMILLION, "-"),
+    "crossfit": (GREEN, "--"),
+    "mixed": (ORANGE, "-"),
+    "infold": (PURPLE, "-"),
+    "blur": (SKY, "-"),
+    "pca": (BLACK, "-."),
+    "downsample": (GREY, "-"),
+    "spectrum": (PURPLE, ":"),
+    "identity": (BLUE, ":"),
+    "reseeded": (BLUE, "--"),
+    "shuffled": (GREY, ":"),
+}
+"""View -> colour and line, the same in all figures of all runs."""
 SEQUENTIAL = "Blues"
 
 LONGEST_NAME = 16
@@ -88,9 +104,16 @@ def width_in_pixels(figure: Figure) -> int:
     return round(96 * figure.get_size_inches()[0])
 
 
-def view_colour(view: str, views: Sequence[str]) -> str:
-    """One colour a view, the same in all figures of a run."""
-    return PALETTE[views.index(view) % len(PALETTE)]
+def in_order(views: Iterable[str]) -> list[str]:
+    """Views as figures and tables list them: what the question is about first, controls last."""
+    order = list(LOOKS)
+    return sorted(views, key=lambda view: order.index(view) if view in order else len(order))
+
+
+def look(view: str) -> dict[str, str]:
+    """Colour and line style of a view, as matplotlib takes them."""
+    colour, line = LOOKS.get(view, (BLACK, "-."))
+    return {"color": colour, "linestyle": line}
 
 
 def class_labels(names: Sequence[str], longest: int = LONGEST_NAME) -> list[str]:

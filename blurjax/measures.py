@@ -1,0 +1,173 @@
+"""The blocks of a point that are numbers: how accurate, how calibrated, how blurry, how far apart.
+
+Axes: T trials, N images, K classes, E epochs, R radii of a spectrum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from blurjax import statistics
+from blurjax.recorded import Arrays, Cell
+
+CONVERGED = 0.02
+"""A validation loss that falls by less than this share of itself counts as levelled off."""
+
+
+def evaluations(
+    cells: Mapping[Cell, Arrays], num_classes: int, confidence: float
+) -> dict[str, Any]:
+    """The blocks that hold one entry a cell of the transfer matrix."""
+    names = ("accuracy", "loss", "ece", "per_class", "confusion")
+    blocks: dict[str, Any] = {name: {} for name in names}
+    for (train_view, test_view), arrays in cells.items():
+        for name, entry in _evaluation(arrays, num_classes, confidence).items():
+            blocks[name].setdefault(train_view, {})[test_view] = entry
+    return blocks
+
+
+def _evaluation(arrays: Arrays, num_classes: int, confidence: float) -> dict[str, Any]:
+    label, predictions = arrays["label"], arrays["prediction"]
+    correct = predictions == label
+    errors = [
+        statistics.expected_calibration_error(*pair)
+        for pair in zip(arrays["confidence"], correct, strict=True)
+    ]
+    scores = [statistics.per_class(label, row, num_classes) for row in predictions]
+    return {
+        "accuracy": statistics.accuracy(correct, confidence).as_json(),
+        "loss": statistics.estimate(arrays["loss"], confidence).as_json(),
+        "ece": _per_trial(errors),
+        "per_class": {
+            name: np.mean([score[name] for score in scores], axis=0)
+            for name in ("precision", "recall", "f1")
+        },
+        "confusion": sum(statistics.confusion(label, row, num_classes) for row in predictions),
+    }
+
+
+def quality(measured: Mapping[tuple[str, str], Arrays]) -> dict[str, Any]:
+    """View -> measure -> split -> its mean over images, by trial.
+
+    Args:
+      measured: (view, split) -> `mse`, `ssim` and `laplacian_variance`, each f32[T,N].
+    """
+    blocks: dict[str, Any] = {}
+    for (view, split), arrays in measured.items():
+        # The originals are the same in all trials, and stand there once.
+        rows = slice(1) if view == "original" else slice(None)
+        means = {
+            "psnr": _psnr(arrays["mse"][rows]),
+            "ssim": _mean_of_images(arrays["ssim"][rows]),
+            "laplacian_variance": _mean_of_images(arrays["laplacian_variance"][rows]),
+        }
+        for name, values in means.items():
+            blocks.setdefault(view, {}).setdefault(name, {})[split] = _per_trial(values)
+    return blocks
+
+
+def spectra(measured: Mapping[tuple[str, str], Arrays]) -> dict[str, np.ndarray]:
+    """View -> radial power spectrum of its test images, f64[R], mean over trials."""
+    return {
+        view: arrays["spectrum"].astype(np.float64).mean(axis=0)
+        for (view, split), arrays in measured.items()
+        if split == "test"
+    }
+
+
+def blur(fitted: Arrays | None) -> dict[str, Any]:
+    """The blur that has the autoencoder's distortion: its sigma in pixels, and whether one has."""
+    if fitted is None:
+        return {}
+    return {
+        "sigma": _per_trial(fitted["sigma"].astype(np.float64)),
+        "reachable": fitted["reachable"],
+    }
+
+
+def probes(arrays: Mapping[str, Arrays], confidence: float) -> dict[str, Any]:
+    """Probe -> accuracy of a classifier that reads the code itself."""
+    return {
+        name: statistics.accuracy(a["prediction"] == a["label"], confidence).as_json()
+        for name, a in arrays.items()
+    }
+
+
+def generalisation_gap(curve: Mapping[str, Any], confidence: float) -> dict[str, Any]:
+    """Accuracy on train minus on validation, in the classifier's own view, by epoch and at the end."""
+    train, validation = (
+        np.asarray(curve[side]["accuracy"], float) for side in ("train", "validation")
+    )
+    gap = (train - validation).T  # [T,E]
+    mean, interval = statistics.over_trials(gap, confidence)
+    return {
+        "mean": mean[-1],
+        "interval_trials": None if interval is None else interval[-1],
+        "per_trial": gap[:, -1],
+        "by_epoch": {"mean": mean, "interval_trials": interval},
+    }
+
+
+def autoencoder_converged(curve: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether the mean validation loss still fell over the last fifth of the epochs.
+
+    `last_fifth_change` is the fall as a share of the loss before. Nothing with fewer than two epochs.
+    """
+    if len(curve["epoch"]) < 2:
+        return {}
+    loss = np.asarray(curve["validation"]["loss"], float).mean(axis=1)
+    before = loss[-1 - math.ceil((len(loss) - 1) / 5)]
+    change = (before - loss[-1]) / before
+    return {"last_fifth_change": change, "converged": change < CONVERGED}
+
+
+def per_class_change(
+    cells: Mapping[Cell, Arrays], num_classes: int, confidence: float
+) -> dict[str, Any]:
+    """Recall of each class, reconstruction on reconstruction minus original on original.
+
+    Positive is a gain here. Nothing where one of the two is not there.
+    """
+    own = ("reconstruction", "reconstruction"), ("original", "original")
+    if not all(cell in cells for cell in own):
+        return {}
+    painted, original = (
+        np.array(
+            [
+                statistics.per_class(a["label"], row, num_classes)["recall"]
+                for row in a["prediction"]
+            ]
+        )
+        for a in (cells[cell] for cell in own)
+    )
+    mean, interval = statistics.over_trials(painted - original, confidence)
+    return {"mean": mean, "interval_trials": interval, "per_trial": painted - original}
+
+
+def flips(arrays: Arrays | None, bottleneck: int) -> dict[str, Any]:
+    """The test images whose answers differ most often between the two own views."""
+    if arrays is None:
+        return {}
+    rows = np.flatnonzero(arrays["bottleneck"] == bottleneck)
+    if not rows.size:
+        return {}
+    return {name: arrays[name][rows[0]] for name in ("index", "name", "label", "count")}
+
+
+def _psnr(mse: np.ndarray) -> np.ndarray:
+    """Of the mean squared error pooled over images, by trial."""
+    with np.errstate(divide="ignore"):  # what equals the original has no finite PSNR
+        return -10 * np.log10(_mean_of_images(mse))
+
+
+def _mean_of_images(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float64).mean(axis=1)
+
+
+def _per_trial(values: Iterable[float] | Sequence[float] | np.ndarray) -> dict[str, Any]:
+    values = np.asarray(list(values), np.float64)
+    return {"mean": values.mean(), "per_trial": values}
