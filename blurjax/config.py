@@ -109,6 +109,10 @@ class DataConfig(Section):
     on_bad_image: Literal["error", "skip"] = Field(
         default="error", description="an unreadable image ends the run, or is skipped and counted"
     )
+    duplicates: Literal["keep", "drop"] = Field(
+        default="keep",
+        description="drop leaves out of train what is in another split, repeated, or labelled twice",
+    )
     resident_limit: NonNegativeFloat = Field(
         default=2.0,
         description="GiB of decoded images kept on each device; larger data are streamed",

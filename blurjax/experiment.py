@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blurjax import report, results
+from blurjax.audit import audit
 from blurjax.config import Config, TrainingConfig, fit_to_data, to_yaml
 from blurjax.context import Context
 from blurjax.data import sources
@@ -121,6 +122,7 @@ def _check_fingerprints(run: RunDirectory, config: Config, dataset: Dataset) -> 
         "validation_fraction",
         "test_fraction",
         "split_seed",
+        "duplicates",
     }
     data = {
         f"data.{name}": value for name, value in config.data.model_dump(include=content).items()
@@ -158,6 +160,9 @@ def _describe(run: RunDirectory, config: Config, dataset: Dataset) -> None:
             "notes": dataset.notes,
         },
     )
+    audited = run / "audit.json"
+    if not audited.exists() or read_json(audited).get("fingerprint") != dataset.fingerprint:
+        write_json(audited, audit(dataset, config.data.duplicates))
 
 
 @contextlib.contextmanager
