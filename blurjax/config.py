@@ -45,6 +45,8 @@ TrainView = Literal[
 TestView = Literal[
     "original", "reconstruction", "crossfit", "blur", "pca", "downsample", "spectrum"
 ]
+CONTROLS: tuple[TrainView, ...] = ("spectrum", "identity", "reseeded", "shuffled")
+"""What `views.controls` adds to views.train; of these, spectrum also to views.test."""
 ImageSize = Annotated[int, Field(ge=8, le=256)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -106,6 +108,10 @@ class DataConfig(Section):
     seed: Seed = Field(default=0, description="the order of streamed images, one for all trials")
     on_bad_image: Literal["error", "skip"] = Field(
         default="error", description="an unreadable image ends the run, or is skipped and counted"
+    )
+    duplicates: Literal["keep", "drop"] = Field(
+        default="keep",
+        description="drop leaves out of train what is in another split, repeated, or labelled twice",
     )
     resident_limit: NonNegativeFloat = Field(
         default=2.0,
@@ -172,14 +178,15 @@ class ViewsConfig(Section):
     """Which views of the images classifiers are trained and tested on."""
 
     train: tuple[TrainView, ...] = Field(
-        default=get_args(TrainView)[:8],
+        default=tuple(view for view in get_args(TrainView) if view not in CONTROLS),
         description="a classifier of each trial is trained on each",
     )
     test: tuple[TestView, ...] = Field(
-        default=get_args(TestView)[:6], description="and tested on each of these"
+        default=tuple(view for view in get_args(TestView) if view not in CONTROLS),
+        description="and tested on each of these",
     )
     controls: bool = Field(
-        default=False, description="also train on identity, reseeded and shuffled"
+        default=False, description=f"also train on the controls {', '.join(CONTROLS)}"
     )
 
     @model_validator(mode="after")
@@ -279,16 +286,6 @@ class Config(Section):
         return self
 
     @property
-    def train_views(self) -> tuple[TrainView, ...]:
-        """All views that classifiers are trained on."""
-        return self.views.train
-
-    @property
-    def test_views(self) -> tuple[TestView, ...]:
-        """All views that classifiers are tested on."""
-        return self.views.test
-
-    @property
     def bottlenecks(self) -> tuple[int, ...]:
         """The swept bottlenecks, or the single one; empty while it is not fitted to the data."""
         single = self.autoencoder.bottleneck
@@ -303,6 +300,19 @@ class Config(Section):
     def weight_decays(self) -> tuple[float, ...]:
         """The classifier's swept weight decays, or the single one."""
         return self.sweep.weight_decay or (self.classifier.weight_decay,)
+
+    @property
+    def train_views(self) -> tuple[str, ...]:
+        """views.train, and the controls where they are asked for."""
+        return (*self.views.train, *self._controls(self.views.train, CONTROLS))
+
+    @property
+    def test_views(self) -> tuple[str, ...]:
+        """views.test, and the control that is tested on where controls are asked for."""
+        return (*self.views.test, *self._controls(self.views.test, ("spectrum",)))
+
+    def _controls(self, named: tuple[str, ...], controls: tuple[str, ...]) -> list[str]:
+        return [view for view in controls if self.views.controls and view not in named]
 
     @property
     def seeds(self) -> tuple[int, ...]:

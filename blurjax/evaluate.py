@@ -70,18 +70,3 @@ def accuracy_and_loss(evaluation: Evaluation, labels: np.ndarray) -> dict[str, n
         "loss": evaluation["loss"].mean(axis=1),
         "accuracy": (evaluation["prediction"] == labels).mean(axis=1),
     }
-
-
-def merge_rows(
-    old: dict[str, np.ndarray], new: dict[str, np.ndarray], shared: frozenset[str]
-) -> dict[str, np.ndarray]:
-    """Appends the rows of further trials.
-
-    Arrays named in `shared` have no axis of trials; those that only one side has (logits, where the size of the run
-    has crossed their limit) are left out.
-    """
-    return {
-        name: old[name] if name in shared else np.concatenate([old[name], new[name]])
-        for name in new
-        if name in old
-    }

@@ -9,12 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from blurjax import report, results
+from blurjax.audit import audit
 from blurjax.config import Config, TrainingConfig, fit_to_data, to_yaml
+from blurjax.context import Context
 from blurjax.data import sources
 from blurjax.data.sources import Dataset
 from blurjax.environment import describe_environment
-from blurjax.feed import SPLITS, fits, make_examples
-from blurjax.predictions import write_gallery, write_predictions, write_reconstruction_quality
+from blurjax.feed import SPLITS, fits
+from blurjax.fitted_views import check_views, fit_views
+from blurjax.predictions import (
+    write_flips,
+    write_gallery,
+    write_predictions,
+    write_probes,
+    write_view_quality,
+)
 from blurjax.programs import Programs
 from blurjax.run_directory import (
     RunDirectory,
@@ -23,7 +32,7 @@ from blurjax.run_directory import (
     write_bytes,
     write_json,
 )
-from blurjax.stages import Context, train_autoencoders, train_classifiers
+from blurjax.stages import train_autoencoders, train_classifiers
 from blurjax.train import Progress
 
 
@@ -39,7 +48,9 @@ def load(config: Config) -> tuple[Dataset, Config]:
     """
     dataset = sources.load(config.data)
     train_examples = len(dataset.splits["train"].labels)
-    return dataset, fit_to_data(config, shape=dataset.image_shape, train_examples=train_examples)
+    config = fit_to_data(config, shape=dataset.image_shape, train_examples=train_examples)
+    check_views(config, dataset)
+    return dataset, config
 
 
 def run_experiment(
@@ -75,23 +86,24 @@ def run_experiment(
         with run.lock():
             _check_fingerprints(run, config, dataset)
             _describe(run, config, dataset)
-            examples = make_examples(dataset, config.data.split_seed)
             programs = Programs(config, dataset)
-            return _run_stages(Context(config, run, programs, examples, progress, interrupted))
+            return _run_stages(Context(config, run, programs, progress, interrupted))
 
 
 def _run_stages(context: Context) -> dict[str, Any]:
     run, config = context.run, context.config
     with _timed(run, "autoencoders"):
         autoencoders = train_autoencoders(context)
+    with _timed(run, "views"):
+        views = fit_views(context, autoencoders)
+        write_view_quality(context, views)
     with _timed(run, "classifiers"):
-        classifiers = {
-            view: train_classifiers(context, view, autoencoders) for view in config.views.train
-        }
+        classifiers = {view: train_classifiers(context, view, views) for view in config.train_views}
     with _timed(run, "evaluation"):
-        write_reconstruction_quality(context, autoencoders)
-        write_predictions(context, classifiers, autoencoders)
-        write_gallery(context, autoencoders)
+        write_predictions(context, classifiers, views)
+        write_probes(context, autoencoders)
+        write_gallery(context, views)
+        write_flips(context, views)
     collected = results.collect(run, config)
     write_json(run / "results.json", collected)
     report.write_report(run, config)
@@ -110,6 +122,7 @@ def _check_fingerprints(run: RunDirectory, config: Config, dataset: Dataset) -> 
         "validation_fraction",
         "test_fraction",
         "split_seed",
+        "duplicates",
     }
     data = {
         f"data.{name}": value for name, value in config.data.model_dump(include=content).items()
@@ -147,6 +160,9 @@ def _describe(run: RunDirectory, config: Config, dataset: Dataset) -> None:
             "notes": dataset.notes,
         },
     )
+    audited = run / "audit.json"
+    if not audited.exists() or read_json(audited).get("fingerprint") != dataset.fingerprint:
+        write_json(audited, audit(dataset, config.data.duplicates))
 
 
 @contextlib.contextmanager

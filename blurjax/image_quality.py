@@ -105,6 +105,19 @@ def radial_power_spectrum(images: Array) -> Array:
     return sums / counts.reshape((1,) * (luma.ndim - 2) + (-1,))
 
 
+def filter_radially(images: Array, gain: Array) -> Array:
+    """Images f32[B,H,W,C] with each frequency multiplied by the gain f32[R] of its radius.
+
+    Radii are those of `radial_power_spectrum`, of which a gain multiplies the root; frequencies
+    beyond Nyquist get the last one.
+    """
+    height, width = images.shape[-3:-1]
+    radii, _ = _radii(height, width)
+    of_frequency = np.minimum(radii, gain.shape[-1] - 1).reshape(height, width)[:, : width // 2 + 1]
+    frequencies = jnp.fft.rfft2(images, axes=(-3, -2)) * gain[of_frequency][None, ..., None]
+    return jnp.fft.irfft2(frequencies, s=(height, width), axes=(-3, -2))
+
+
 def gaussian_blur_matrix(sigma: Scalar | float, size: int) -> Array:
     """The matrix, f32[size,size], of a Gaussian blur along one side of an image.
 

@@ -19,9 +19,9 @@ from blurjax.feed import fits
 from blurjax.programs import Programs
 from blurjax.run_directory import RunDirectory
 from blurjax.train import find_jobs
-from blurjax.trials import autoencoder_trials, classifier_trials
+from blurjax.trials import all_autoencoder_trials, classifier_trials, num_folds, point_trials
 from blurjax.types import Trial
-from blurjax.views import NEEDS_CODE
+from blurjax.views import NEEDS_FOLDS
 
 MATMUL_SHARE = 0.3
 """Of the machine's matmul rate that training reaches: a rule of thumb, to estimate the time with."""
@@ -115,13 +115,13 @@ def _stages(config: Config, programs: Programs, run: RunDirectory) -> tuple[Stag
     # A training step costs a forward pass and about twice as much for the gradients.
     painting = _forward_flops(programs.autoencoder, (programs.example_image(), jnp.int32(1)))
     deciding = _forward_flops(programs.classifier, (programs.example_image(),))
-    autoencoders = autoencoder_trials(config)
+    autoencoders = all_autoencoder_trials(config)
     flops = 3 * painting * config.autoencoder.batch_size
     stages = [stage("autoencoders", "autoencoder", autoencoders, config.autoencoder, flops)]
-    for view in config.views.train:
-        needs_code = view in NEEDS_CODE
-        trials = classifier_trials(config, needs_code=needs_code)
-        flops = (3 * deciding + needs_code * painting) * config.classifier.batch_size
+    painters = {"reconstruction": 1, "mixed": 1} | dict.fromkeys(NEEDS_FOLDS, num_folds(config))
+    for view in config.train_views:
+        trials = classifier_trials(config, view)
+        flops = (3 * deciding + painters.get(view, 0) * painting) * config.classifier.batch_size
         stages.append(
             stage(f"classifiers on {view}", f"classifier/{view}", trials, config.classifier, flops)
         )
@@ -145,8 +145,8 @@ def _model_bytes(config: Config, programs: Programs) -> int:
 
     image = programs.example_image()
     largest = max(
-        floats(programs.autoencoder, (image, jnp.int32(1)), len(autoencoder_trials(config))),
-        floats(programs.classifier, (image,), len(classifier_trials(config, needs_code=True))),
+        floats(programs.autoencoder, (image, jnp.int32(1)), len(all_autoencoder_trials(config))),
+        floats(programs.classifier, (image,), len(point_trials(config, needs_code=True))),
     )
     return 3 * 4 * largest
 

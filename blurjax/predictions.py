@@ -1,156 +1,211 @@
-"""What the trained models make of the test split, on disk: predictions/*.npz (docs/run_directory.md)."""
+"""What the trained models make of the images, on disk: predictions/*.npz (docs/run_directory.md)."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from blurjax.evaluate import merge_rows
-from blurjax.models import forward
+from blurjax import probe, statistics
+from blurjax.context import Context, Models
+from blurjax.fitted_views import FittedViews
 from blurjax.run_directory import read_npz, write_npz
-from blurjax.stages import Context, Models
 from blurjax.train import Interrupted
-from blurjax.trials import autoencoder_of, autoencoder_trials, classifier_trials
-from blurjax.types import Array, Params, Trial
-from blurjax.views import NEEDS_CODE, eight_bit
+from blurjax.trial_table import Arrays, add_missing_rows, trials_of
+from blurjax.trials import autoencoder_trials, classifier_of, point_trials
+from blurjax.types import Trial
+from blurjax.views import MEASURED, NEEDS_CODE
 
-Arrays = dict[str, np.ndarray]
+
+def write_view_quality(context: Context, views: FittedViews) -> None:
+    """quality-<view>-<split>.npz, for the original and each view that is measured against it."""
+    examples = context.examples
+    in_use = context.programs.views_in_use
+    measured = [view for view in MEASURED if view in in_use]
+    trials = autoencoder_trials(context.config)
+    first = trials[:1]
+    splits = examples.measured | {"test": examples.splits["test"]}
+    for split, positions in splits.items():
+        measure = partial(_measure, context, views, positions)
+        original = partial(measure, "original")
+        _add(context, f"quality-original-{split}", [first[0]._replace(bottleneck=0)], original)
+        for view in measured:
+            _add(context, f"quality-{view}-{split}", trials, partial(measure, view))
 
 
-def write_reconstruction_quality(context: Context, autoencoders: Models) -> None:
-    """reconstruction-<split>.npz, for each split."""
-    programs, examples = context.programs, context.examples
-    for split, positions in (examples.measured | {"test": examples.splits["test"]}).items():
-
-        def measure(rows: list[Trial], positions: np.ndarray = positions) -> Arrays:
-            models = [autoencoders[trial] for trial in rows]
-            params = programs.place_rows([model.params for model in models])
-            bottlenecks = programs.place(rows).bottleneck
-            program = programs.evaluate_autoencoder
-            measured = context.dispatch(program, params, bottlenecks, positions, len(rows))()
-            failed = np.array([model.failed_step for model in models], np.int32)
-            return {"mse": measured["mse"], "ssim": measured["ssim"], "failed_step": failed}
-
-        _add_missing_rows(context, f"reconstruction-{split}", list(autoencoders), measure, {})
+def _measure(
+    context: Context, views: FittedViews, positions: np.ndarray, view: str, rows: list[Trial]
+) -> Arrays:
+    program, parameters = context.programs.measure_view, views.parameters(view, rows)
+    measured = context.dispatch(program, None, parameters, positions, len(rows))()
+    failed = np.array([views.failed_step(view, row) for row in rows], np.int32)
+    return measured | {"spectrum": measured["spectrum"].mean(axis=1), "failed_step": failed}
 
 
 def write_predictions(
-    context: Context, classifiers: dict[str, Models], autoencoders: Models
+    context: Context, classifiers: Mapping[str, Models], views: FittedViews
 ) -> None:
     """<train view>-on-<test view>.npz, for each pair."""
     test = context.programs.dataset.splits["test"]
-    examples = {
+    shared = {
         "label": test.labels,
         "index": np.arange(len(test.labels), dtype=np.int32),
         "name": np.array(test.names, dtype=np.str_),
     }
-    views = context.config.views
-    for train_view, test_view in itertools.product(views.train, views.test):
-        needs_code = bool({train_view, test_view} & NEEDS_CODE)
-
-        def predict(
-            rows: list[Trial], train_view: str = train_view, test_view: str = test_view
-        ) -> Arrays:
-            return _predict(
-                context, train_view, test_view, classifiers[train_view], autoencoders, rows
-            )
-
-        wanted = classifier_trials(context.config, needs_code=needs_code)
-        _add_missing_rows(context, f"{train_view}-on-{test_view}", wanted, predict, examples)
+    config = context.config
+    for train_view, test_view in itertools.product(config.train_views, config.test_views):
+        wanted = point_trials(config, needs_code=bool({train_view, test_view} & NEEDS_CODE))
+        predict = partial(_predict, context, classifiers[train_view], views, train_view, test_view)
+        _add(context, f"{train_view}-on-{test_view}", wanted, predict, shared)
 
 
 def _predict(
     context: Context,
+    classifiers: Models,
+    views: FittedViews,
     train_view: str,
     test_view: str,
-    classifiers: Models,
-    autoencoders: Models,
     rows: list[Trial],
 ) -> Arrays:
     """What the classifiers of one train view say of the test split in one view."""
     programs = context.programs
-    painters = [autoencoders[autoencoder_of(row, context.config)] for row in rows]
-    models = [
-        classifiers[row if train_view in NEEDS_CODE else row._replace(bottleneck=0)] for row in rows
-    ]
-    parameters = programs.view_parameters(
-        test_view,
-        programs.place(rows),
-        programs.place_rows([painter.params for painter in painters]),
-    )
+    models = [classifiers[classifier_of(row, train_view)] for row in rows]
     predicted = context.dispatch(
         programs.evaluate_classifier,
         programs.place_rows([model.params for model in models]),
-        parameters,
+        views.parameters(test_view, rows),
         context.examples.splits["test"],
         len(rows),
     )()
     failed = [
-        max(model.failed_step, painter.failed_step if row.bottleneck else -1)
-        for row, model, painter in zip(rows, models, painters, strict=True)
+        max(model.failed_step, *(views.failed_step(view, row) for view in (train_view, test_view)))
+        for row, model in zip(rows, models, strict=True)
     ]
     return predicted | {"failed_step": np.array(failed, np.int32)}
 
 
-def write_gallery(context: Context, autoencoders: Models) -> None:
-    """gallery.npz: test images of all classes in turn, and their reconstructions at every bottleneck."""
+def write_probes(context: Context, autoencoders: Models) -> None:
+    """code-linear.npz and code-mlp.npz: what simple classifiers make of the code itself."""
+    shared = {"label": context.programs.dataset.splits["test"].labels}
+    for kind in probe.KINDS:
+        ask = partial(_probe, context, autoencoders, kind)
+        _add(context, f"code-{kind}", autoencoder_trials(context.config), ask, shared)
+
+
+def _probe(context: Context, autoencoders: Models, kind: str, rows: list[Trial]) -> Arrays:
+    labels = context.programs.dataset.splits["train"].labels
+    units = context.config.classifier.dense
+    codes, test_codes = (_codes(context, autoencoders, rows, split) for split in ("train", "test"))
+    predicted = [
+        probe.predict(kind, *of_trial, units=units, seed=row.seed)
+        for row, *of_trial in zip(rows, codes, [labels] * len(rows), test_codes, strict=True)
+    ]
+    failed = np.array([autoencoders[row].failed_step for row in rows], np.int32)
+    return {"prediction": np.stack(predicted), "failed_step": failed}
+
+
+def _codes(context: Context, autoencoders: Models, rows: list[Trial], split: str) -> np.ndarray:
+    """f32[T,N,D]."""
+    programs = context.programs
+    params = programs.place_rows([autoencoders[row].params for row in rows])
+    bottlenecks, positions = programs.place(rows).bottleneck, context.examples.splits[split]
+    return context.dispatch(programs.encode, params, bottlenecks, positions, len(rows))()["code"]
+
+
+def write_gallery(context: Context, views: FittedViews) -> None:
+    """gallery.npz: test images of all classes in turn, in every view, at every bottleneck."""
     config, test = context.config, context.programs.dataset.splits["test"]
     by_rank_in_class = np.argsort(_rank_in_class(test.labels), kind="stable")
     chosen = by_rank_in_class[: config.report.gallery]
     chosen = chosen[np.argsort(test.labels[chosen], kind="stable")]
-    images = np.asarray(test.images[chosen])
-
-    @jax.jit
-    def paint(params: Params, bottleneck: Array) -> Array:
-        as_floats = jnp.asarray(images).astype(jnp.float32) / 255.0
-        painted = forward(context.programs.autoencoder, params, as_floats, bottleneck)
-        return jnp.round(eight_bit(painted) * 255).astype(jnp.uint8)
-
-    trials = [trial for trial in autoencoder_trials(config) if trial.seed == config.seeds[0]]
-    painted = [np.asarray(paint(autoencoders[trial].params, trial.bottleneck)) for trial in trials]
+    shown = [view for view in MEASURED if view in {*config.test_views, "reconstruction"}]
+    painted = [
+        [_paint(context, views, view, trial, chosen) for view in shown]
+        for trial in _first_seeds(context)
+    ]
     write_npz(
         context.run / "predictions" / "gallery.npz",
-        original=images,
-        reconstruction=np.stack(painted),
-        bottleneck=np.array([trial.bottleneck for trial in trials], np.int32),
+        original=np.asarray(test.images[chosen]),
+        views=np.array(painted, np.uint8),
+        view_names=np.array(shown, dtype=np.str_),
+        bottleneck=np.array(config.bottlenecks, np.int32),
         label=test.labels[chosen],
         name=np.array([test.names[i] for i in chosen], dtype=np.str_),
     )
 
 
-def _add_missing_rows(
+def write_flips(context: Context, views: FittedViews) -> None:
+    """flips.npz: the test images that most trials answer differently once all is reconstructed."""
+    config, test = context.config, context.programs.dataset.splits["test"]
+    cells = ["original-on-original", "reconstruction-on-reconstruction"]
+    paths = [context.run / "predictions" / f"{cell}.npz" for cell in cells]
+    if not all(path.exists() for path in paths):
+        return
+    arrays = [read_npz(path) for path in paths]
+    counts = [
+        statistics.flips(*(_correct(cell, _of_first_recipe(context, trial)) for cell in arrays))
+        for trial in _first_seeds(context)
+    ]
+    chosen = np.argsort(-np.stack(counts), axis=1, kind="stable")[:, : config.report.gallery]
+    painted = [
+        _paint(context, views, "reconstruction", trial, of_trial)
+        for trial, of_trial in zip(_first_seeds(context), chosen, strict=True)
+    ]
+    write_npz(
+        context.run / "predictions" / "flips.npz",
+        bottleneck=np.array(config.bottlenecks, np.int32),
+        index=chosen.astype(np.int32),
+        count=np.take_along_axis(np.stack(counts), chosen, axis=1).astype(np.int32),
+        original=np.stack([np.asarray(test.images[of_trial]) for of_trial in chosen]),
+        reconstruction=np.stack(painted),
+        label=test.labels[chosen],
+        name=np.array([[test.names[i] for i in of_trial] for of_trial in chosen], dtype=np.str_),
+    )
+
+
+def _first_seeds(context: Context) -> list[Trial]:
+    """The first seed's autoencoder at every bottleneck."""
+    config = context.config
+    return [trial for trial in autoencoder_trials(config) if trial.seed == config.seeds[0]]
+
+
+def _of_first_recipe(context: Context, painter: Trial) -> list[Trial]:
+    """The trials of a bottleneck with the first learning rate and weight decay."""
+    config = context.config
+    return [
+        Trial(seed, config.learning_rates[0], config.weight_decays[0], painter.bottleneck)
+        for seed in config.seeds
+    ]
+
+
+def _correct(arrays: Arrays, trials: Sequence[Trial]) -> np.ndarray:
+    """bool[T,N], whether each trial names each image's class; rows of no bottleneck serve all."""
+    rows = {trial: row for row, trial in enumerate(trials_of(arrays))}
+    own = [rows[t] if t in rows else rows[t._replace(bottleneck=0)] for t in trials]
+    return arrays["prediction"][own] == arrays["label"]
+
+
+def _paint(
+    context: Context, views: FittedViews, view: str, trial: Trial, chosen: np.ndarray
+) -> np.ndarray:
+    """Test images u8[M,H,W,C] at positions of the test split, in a view of one trial."""
+    images = np.asarray(context.programs.dataset.splits["test"].images[chosen])
+    positions = context.examples.splits["test"][chosen]
+    return np.asarray(context.programs.paint(views.of_trial(view, trial), images, positions))
+
+
+def _add(
     context: Context,
     name: str,
     wanted: Sequence[Trial],
     evaluate: Callable[[list[Trial]], Arrays],
-    examples: Arrays,
+    shared: Arrays | None = None,
 ) -> None:
-    """Evaluates the trials that a prediction file lacks and appends them to it.
-
-    Args:
-      context: the run.
-      name: of the file, without .npz.
-      wanted: what the rows should be.
-      evaluate: trials -> arrays with a leading axis of trials.
-      examples: arrays without one, the same for all rows.
-    """
+    """Completes predictions/<name>.npz, and stops after it where that is asked for."""
     path = context.run / "predictions" / f"{name}.npz"
-    old = read_npz(path) if path.exists() else None
-    missing = list(wanted)
-    if old is not None:
-        columns = [old[field].tolist() for field in Trial._fields]
-        known = {Trial(*row) for row in zip(*columns, strict=True)}
-        missing = [trial for trial in wanted if trial not in known]
-    if not missing:
-        return
-    columns = Trial(*(np.array(column) for column in zip(*missing, strict=True)))
-    new = evaluate(missing) | columns._asdict() | examples
-    write_npz(path, **(new if old is None else merge_rows(old, new, frozenset(examples))))
-    if context.interrupted():
+    if add_missing_rows(path, wanted, evaluate, shared) and context.interrupted():
         raise Interrupted
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from blurjax import steps
 from blurjax.config import Config, TrainingConfig
 from blurjax.data.sources import Dataset
-from blurjax.feed import Feed, epoch_order, make_feed, members_by_fold
+from blurjax.feed import Feed, epoch_order, make_examples, make_feed, members_by_fold
 from blurjax.models.autoencoder import Autoencoder
 from blurjax.models.classifier import Classifier
 from blurjax.sweep import (
@@ -27,9 +27,9 @@ from blurjax.sweep import (
     sweep,
 )
 from blurjax.train_state import TrainState, init, make_optimizer
-from blurjax.trials import classifier_trials
+from blurjax.trials import num_folds, point_trials, views_in_use
 from blurjax.types import Params, Trial
-from blurjax.views import AXES, ViewParameters, view_index
+from blurjax.views import AXES, ViewParameters, apply_view, view_index
 
 MOST_TRIALS_PER_VMAP = 8
 LOGITS_LIMIT = 100e6
@@ -49,6 +49,8 @@ class Programs:
 
     def __init__(self, config: Config, dataset: Dataset):
         self.config, self.dataset = config, dataset
+        self.examples = make_examples(dataset, config.data.split_seed, num_folds(config))
+        self.views_in_use = views_in_use(config)
         compute = config.compute
         available = jax.devices()[: compute.devices]
         self.mesh = make_mesh(config.sweep.num_seeds, available)
@@ -115,14 +117,9 @@ class Programs:
             lambda *leaves: jax.device_put(np.stack(leaves), per_trial(self.mesh)), *padded
         )
 
-    def view_parameters(self, view: str, trials: Trial, autoencoders: Params) -> ViewParameters:
-        """What a view is made with, for trials placed on the devices and their stacked autoencoders."""
-        return ViewParameters(
-            view=jax.device_put(np.int32(view_index(view)), shared(self.mesh)),
-            seed=trials.seed,
-            bottleneck=trials.bottleneck,
-            autoencoder=autoencoders,
-        )
+    def view_index(self, view: str) -> jax.Array:
+        """The `view` of ViewParameters, on the devices."""
+        return jax.device_put(np.int32(view_index(view)), shared(self.mesh))
 
     # Autoencoders
 
@@ -153,6 +150,36 @@ class Programs:
         step = partial(steps.autoencoder_eval_step, model=self.autoencoder)
         return self._jit(loop_evaluation(step, self.feed.capacity), (0, 0, None, *SHARED_ORDER))
 
+    @cached_property
+    def encode(self) -> Callable[..., Any]:
+        """(params, bottlenecks, data, positions, start, length) -> codes."""
+        step = partial(steps.encode_step, model=self.autoencoder)
+        return self._jit(loop_evaluation(step, self.feed.capacity), (0, 0, None, *SHARED_ORDER))
+
+    # Views
+
+    @cached_property
+    def view(self) -> steps.ApplyView:
+        """The view that its parameters name, of one trial."""
+        return partial(apply_view, in_use=self.views_in_use, autoencoder=self.autoencoder)
+
+    @cached_property
+    def measure_view(self) -> Callable[..., Any]:
+        """(None, view parameters, data, positions, start, length) -> per-example results."""
+        step = partial(steps.view_quality_step, view=self.view)
+        loop = loop_evaluation(step, self.feed.capacity)
+        return self._jit(loop, (None, AXES, None, *SHARED_ORDER))
+
+    @cached_property
+    def paint(self) -> Callable[..., jax.Array]:
+        """(view parameters of one trial, images u8[M,H,W,C], positions) -> the images in the view, u8[M,H,W,C]."""
+
+        def paint(parameters: ViewParameters, images: jax.Array, positions: jax.Array) -> jax.Array:
+            viewed = self.view(parameters, images.astype(jnp.float32) / 255.0, positions)
+            return jnp.round(viewed * 255.0).astype(jnp.uint8)
+
+        return jax.jit(paint, compiler_options=_compiled_quickly())
+
     # Classifiers
 
     @cached_property
@@ -171,7 +198,7 @@ class Programs:
         return partial(
             steps.classifier_train_step,
             model=self.classifier,
-            autoencoder=self.autoencoder,
+            view=self.view,
             optimizer=make_optimizer(
                 self.config.classifier, self.num_steps(self.config.classifier)
             ),
@@ -190,19 +217,16 @@ class Programs:
         step = partial(
             steps.classifier_eval_step,
             model=self.classifier,
-            autoencoder=self.autoencoder,
+            view=self.view,
             keep_logits=self._logits_bytes() < LOGITS_LIMIT,
         )
         return self._jit(loop_evaluation(step, self.feed.capacity), (0, AXES, None, *SHARED_ORDER))
 
     def _logits_bytes(self) -> int:
         """Of all prediction files together."""
-        views = self.config.views
-        rows = (
-            len(views.train)
-            * len(views.test)
-            * len(classifier_trials(self.config, needs_code=True))
-        )
+        config = self.config
+        cells = len(config.train_views) * len(config.test_views)
+        rows = cells * len(point_trials(config, needs_code=True))
         return 4 * rows * len(self.dataset.splits["test"].labels) * len(self.dataset.class_names)
 
     # Orders
@@ -219,7 +243,11 @@ class Programs:
 
     def _order(self, training: TrainingConfig, stream: str) -> Callable[[TrainState, int], Any]:
         """(states [T], epoch) -> the order of that epoch: per trial on the device, or one for all on the host."""
-        table, lengths = members_by_fold(len(self.dataset.splits["train"].labels), None, 0)
+        count = len(self.dataset.splits["train"].labels)
+        fold_of = self.examples.fold_of
+        table, lengths = members_by_fold(
+            count, None if fold_of is None else fold_of[:count], num_folds(self.config)
+        )
         function = partial(
             epoch_order,
             steps=self.steps_per_epoch(training),

@@ -3,67 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import jax
-import numpy as np
 
-from blurjax.config import Config, TrainingConfig
-from blurjax.evaluate import Evaluation, accuracy_and_loss, dispatch
-from blurjax.feed import Examples
-from blurjax.programs import Programs
-from blurjax.run_directory import RunDirectory
-from blurjax.train import Job, Progress, Training, plan_jobs, train
-from blurjax.trials import autoencoder_of, autoencoder_trials, classifier_trials
+from blurjax.config import TrainingConfig
+from blurjax.context import Context, Model, Models
+from blurjax.evaluate import accuracy_and_loss
+from blurjax.fitted_views import FittedViews
+from blurjax.train import Job, Training, plan_jobs, train
+from blurjax.trials import all_autoencoder_trials, classifier_trials
 from blurjax.types import Params, Trial
-from blurjax.views import NEEDS_CODE, ViewParameters, view_index
-
-
-@dataclass(frozen=True)
-class Context:
-    """What every stage works with."""
-
-    config: Config
-    """Fitted to the data."""
-    run: RunDirectory
-    """Made and locked."""
-    programs: Programs
-    examples: Examples
-    progress: Callable[[Progress], None]
-    """Called after every epoch."""
-    interrupted: Callable[[], bool]
-    """Asked after every chunk of steps and every evaluation."""
-
-    def dispatch(
-        self,
-        program: Callable[..., Any],
-        params: Params,
-        view_parameters: Any,
-        positions: np.ndarray,
-        count: int,
-    ) -> Callable[[], Evaluation]:
-        """Starts an evaluation of `count` trials (the rest is padding) on the examples at positions."""
-        batch_size = self.config.classifier.batch_size
-        wait = dispatch(program, params, view_parameters, self.programs.feed, positions, batch_size)
-        return lambda: {name: values[:count] for name, values in wait().items()}
-
-
-@dataclass(frozen=True)
-class Model:
-    """One trial's model after its last step, on the host."""
-
-    params: Params
-    failed_step: int
-    """-1, or the step at which the trial was frozen."""
-
-
-Models = dict[Trial, Model]
+from blurjax.views import ViewParameters
 
 
 def train_autoencoders(context: Context) -> Models:
-    """The autoencoders of all trials."""
+    """The autoencoders of all trials, those of the folds too."""
     programs, config = context.programs, context.config.autoencoder
 
     def training(job: Job, trials: Trial) -> Training:
@@ -75,20 +32,29 @@ def train_autoencoders(context: Context) -> Models:
             steps=programs.train_autoencoder,
             validate=partial(_validate_autoencoder, context, len(job.trials), trials.bottleneck),
             view_parameters=None,
+            feed=programs.feed,
         )
 
-    return _train_jobs(context, "autoencoder", autoencoder_trials(context.config), training)
+    trials = all_autoencoder_trials(context.config)
+    if not programs.feed.streamed:
+        return _train_jobs(context, "autoencoder", trials, training)
+    # What is streamed is the same for all trials of a job, so each fold has jobs of its own.
+    models = {}
+    for _, of_fold in groupby(trials, key=lambda trial: trial.fold):
+        models |= _train_jobs(context, "autoencoder", list(of_fold), training)
+    return models
 
 
-def train_classifiers(context: Context, view: str, autoencoders: Models) -> Models:
+def train_classifiers(context: Context, view: str, views: FittedViews) -> Models:
     """The classifiers of all trials, trained on one view."""
     programs, config = context.programs, context.config.classifier
+    feed = programs.feed
+    if view == "shuffled":
+        feed = feed.relabelled(context.examples.shuffled_labels)
 
     def training(job: Job, trials: Trial) -> Training:
-        painters = [
-            autoencoders[autoencoder_of(trial, context.config)].params for trial in job.trials
-        ]
-        parameters = programs.view_parameters(view, trials, programs.place_rows(painters))
+        del trials
+        parameters = views.parameters(view, job.trials)
         return _training(
             context,
             config,
@@ -97,10 +63,12 @@ def train_classifiers(context: Context, view: str, autoencoders: Models) -> Mode
             steps=programs.train_classifier,
             validate=partial(_validate_classifier, context, len(job.trials), view, parameters),
             view_parameters=parameters,
+            feed=feed,
         )
 
-    wanted = classifier_trials(context.config, needs_code=view in NEEDS_CODE)
-    return _train_jobs(context, f"classifier/{view}", wanted, training)
+    return _train_jobs(
+        context, f"classifier/{view}", classifier_trials(context.config, view), training
+    )
 
 
 def _train_jobs(
@@ -121,7 +89,6 @@ def _training(context: Context, config: TrainingConfig, **pieces: Any) -> Traini
     steps_per_epoch = context.programs.steps_per_epoch(config)
     return Training(
         **pieces,
-        feed=context.programs.feed,
         epochs=context.programs.num_steps(config) // steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
         batch_size=config.batch_size,
@@ -150,7 +117,7 @@ def _validate_classifier(
     examples, program = context.examples, context.programs.evaluate_classifier
     cells = {name: (parameters, positions) for name, positions in examples.measured.items()}
     if view != "original":
-        as_it_is = parameters._replace(view=np.int32(view_index("original")))
+        as_it_is = parameters._replace(view=context.programs.view_index("original"))
         cells["validation_original"] = (as_it_is, examples.measured["validation"])
     waits = {
         name: (

@@ -5,6 +5,8 @@ Keyword arguments (models, optimizers, settings) are closed over with `functools
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -15,7 +17,10 @@ from blurjax.models.classifier import Classifier
 from blurjax.rng import key
 from blurjax.train_state import MakeOptimizer, TrainState, apply_gradients
 from blurjax.types import Array, Batch, Metrics, Params, Scalar
-from blurjax.views import ViewParameters, apply_view, eight_bit
+from blurjax.views import ViewParameters
+
+ApplyView = Callable[[ViewParameters, Array, Array], Array]
+"""(parameters, images f32[B,H,W,C], indices i32[B]) -> images."""
 
 
 def autoencoder_train_step(
@@ -43,13 +48,13 @@ def classifier_train_step(
     batch: Batch,
     *,
     model: Classifier,
-    autoencoder: Autoencoder,
+    view: ApplyView,
     optimizer: MakeOptimizer,
     flip: bool,
     shift: int,
 ) -> tuple[TrainState, Metrics]:
     """One step on the cross-entropy of the augmented view."""
-    images = apply_view(view_parameters, batch["image"], batch["index"], autoencoder=autoencoder)
+    images = view(view_parameters, batch["image"], batch["index"])
     images = augment(images, state.trial.seed, state.step, flip=flip, shift=shift)
 
     def loss_of(params: Params) -> Scalar:
@@ -63,17 +68,34 @@ def classifier_train_step(
 def autoencoder_eval_step(
     params: Params, bottleneck: Scalar, batch: Batch, *, model: Autoencoder
 ) -> dict[str, Array]:
-    """How well each image is reconstructed.
+    """The loss f32[B] of each image, before rounding to 8 bits."""
+    painted = forward(model, params, batch["image"], bottleneck)
+    return {"loss": losses.squared_error(painted, batch["image"])}
+
+
+def encode_step(
+    params: Params, bottleneck: Scalar, batch: Batch, *, model: Autoencoder
+) -> dict[str, Array]:
+    """The code f32[B,D] of each image."""
+    variables = {"params": params}
+    return {"code": model.apply(variables, batch["image"], bottleneck, method="encode")}  # pyright: ignore[reportReturnType]
+
+
+def view_quality_step(
+    nothing: None, view_parameters: ViewParameters, batch: Batch, *, view: ApplyView
+) -> dict[str, Array]:
+    """What a view does to each image.
 
     Returns:
-      "loss" f32[B], the squared error that training minimises; "mse" and "ssim" f32[B] of the 8-bit reconstruction.
+      "mse" and "ssim" f32[B] against the image itself, "laplacian_variance" f32[B] and "spectrum" f32[B,R] of the view.
     """
-    painted = forward(model, params, batch["image"], bottleneck)
-    rounded = eight_bit(painted)
+    del nothing
+    images = view(view_parameters, batch["image"], batch["index"])
     return {
-        "loss": losses.squared_error(painted, batch["image"]),
-        "mse": losses.squared_error(rounded, batch["image"]),
-        "ssim": image_quality.ssim(rounded, batch["image"]),
+        "mse": losses.squared_error(images, batch["image"]),
+        "ssim": image_quality.ssim(images, batch["image"]),
+        "laplacian_variance": image_quality.laplacian_variance(images),
+        "spectrum": image_quality.radial_power_spectrum(images),
     }
 
 
@@ -83,7 +105,7 @@ def classifier_eval_step(
     batch: Batch,
     *,
     model: Classifier,
-    autoencoder: Autoencoder,
+    view: ApplyView,
     keep_logits: bool,
 ) -> dict[str, Array]:
     """What the classifier says of a view of each image.
@@ -92,7 +114,7 @@ def classifier_eval_step(
       "prediction" i32[B], "confidence" f32[B] (largest softmax probability), "loss" f32[B] (nats), and "logits"
       f32[B,K] where `keep_logits`.
     """
-    images = apply_view(view_parameters, batch["image"], batch["index"], autoencoder=autoencoder)
+    images = view(view_parameters, batch["image"], batch["index"])
     logits = forward(model, params, images)
     outputs = {
         "prediction": jnp.argmax(logits, axis=-1).astype(jnp.int32),

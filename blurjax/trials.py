@@ -6,29 +6,63 @@ import itertools
 
 from blurjax.config import Config
 from blurjax.types import ALL_DATA, Trial
+from blurjax.views import NEEDS_CODE, NEEDS_FOLDS
+
+RESEEDED = 2**31
+"""Added to the seed of the control that differs from the original in nothing but the seed; settings cannot name it."""
 
 
-def autoencoder_trials(config: Config) -> list[Trial]:
-    """One autoencoder per seed and bottleneck."""
+def views_in_use(config: Config) -> tuple[str, ...]:
+    """Every view that something is trained or tested on, the original first."""
+    return tuple(dict.fromkeys(("original", *config.train_views, *config.test_views)))
+
+
+def num_folds(config: Config) -> int:
+    """How many folds autoencoders are trained on; 0 where no view needs them."""
+    return config.autoencoder.folds if NEEDS_FOLDS & {*views_in_use(config)} else 0
+
+
+def autoencoder_trials(config: Config, *, fold: int = ALL_DATA) -> list[Trial]:
+    """One autoencoder per bottleneck and seed, trained without a fold or on all data."""
     settings = config.autoencoder
     return [
-        Trial(seed, settings.learning_rate, settings.weight_decay, bottleneck, ALL_DATA)
+        Trial(seed, settings.learning_rate, settings.weight_decay, bottleneck, fold)
         for bottleneck, seed in itertools.product(config.bottlenecks, config.seeds)
     ]
 
 
-def classifier_trials(config: Config, *, needs_code: bool) -> list[Trial]:
-    """One classifier per seed and point; bottleneck 0 where nothing depends on the code."""
+def all_autoencoder_trials(config: Config) -> list[Trial]:
+    """Those trained on all data, then those of each fold."""
+    folds = (ALL_DATA, *range(num_folds(config)))
+    return [trial for fold in folds for trial in autoencoder_trials(config, fold=fold)]
+
+
+def point_trials(config: Config, *, needs_code: bool) -> list[Trial]:
+    """One trial per point and seed; bottleneck 0 where nothing depends on the code."""
     bottlenecks = config.bottlenecks if needs_code else (0,)
     return [
-        Trial(seed, learning_rate, weight_decay, bottleneck, ALL_DATA)
+        Trial(seed, learning_rate, weight_decay, bottleneck)
         for bottleneck, learning_rate, weight_decay, seed in itertools.product(
             bottlenecks, config.learning_rates, config.weight_decays, config.seeds
         )
     ]
 
 
-def autoencoder_of(trial: Trial, config: Config) -> Trial:
+def classifier_trials(config: Config, view: str) -> list[Trial]:
+    """The classifiers trained on a view."""
+    trials = point_trials(config, needs_code=view in NEEDS_CODE)
+    return [classifier_of(trial, view) for trial in trials]
+
+
+def classifier_of(trial: Trial, view: str) -> Trial:
+    """The classifier that a trial has of a train view."""
+    if view == "reseeded":
+        trial = trial._replace(seed=trial.seed + RESEEDED)
+    return trial if view in NEEDS_CODE else trial._replace(bottleneck=0)
+
+
+def autoencoder_of(trial: Trial, config: Config, *, fold: int = ALL_DATA) -> Trial:
     """The autoencoder of a classifier's trial; any of its seed's where nothing depends on the code."""
     settings, bottleneck = config.autoencoder, trial.bottleneck or config.bottlenecks[0]
-    return Trial(trial.seed, settings.learning_rate, settings.weight_decay, bottleneck, ALL_DATA)
+    seed = trial.seed % RESEEDED
+    return Trial(seed, settings.learning_rate, settings.weight_decay, bottleneck, fold)

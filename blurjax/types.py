@@ -38,6 +38,6 @@ class Batch(TypedDict):
     label: Array
     """i32[B]."""
     index: Array
-    """i32[B], position of the image in its split."""
+    """i32[B], position of the image among those of all splits."""
     mask: Array
     """bool[B], False where the batch is padded."""

@@ -9,6 +9,7 @@ from blurjax import experiment
 from blurjax.programs import Programs
 from blurjax.sweep import padded_length
 from blurjax.trials import autoencoder_trials, classifier_trials
+from blurjax.views import ViewParameters
 
 STEPS = 10
 
@@ -23,6 +24,11 @@ def programs(source, **changes):
     return Programs(fitted, dataset)
 
 
+def view_parameters(made, view, trials, autoencoders):
+    stacked = jax.tree.map(lambda leaf: leaf[:, None], autoencoders)
+    return ViewParameters(made.view_index(view), trials.seed, trials.bottleneck, stacked)
+
+
 def after_ten_steps(made):
     """The states of autoencoders and of classifiers on their reconstructions."""
     trials = made.place(autoencoder_trials(made.config))
@@ -30,8 +36,8 @@ def after_ten_steps(made):
     order = made.autoencoder_order(states, 0)
     (chunk,) = list(made.feed.chunks(order))[:1]
     autoencoders, _ = made.train_autoencoder(states, None, chunk.data, chunk.positions, 0, STEPS)
-    views = made.view_parameters("reconstruction", trials, autoencoders.params)
-    states = made.init_classifier(made.place(classifier_trials(made.config, needs_code=True)))
+    views = view_parameters(made, "reconstruction", trials, autoencoders.params)
+    states = made.init_classifier(made.place(classifier_trials(made.config, "reconstruction")))
     classifiers, _ = made.train_classifier(states, views, chunk.data, chunk.positions, 0, STEPS)
     return jax.device_get((autoencoders, classifiers))
 
@@ -79,12 +85,12 @@ def test_auto_runs_trials_one_after_another_on_cpu(source):
 def test_one_program_serves_all_views_and_all_lengths(source, reference):
     del reference
     made = programs(source)
-    trials = made.place(classifier_trials(made.config, needs_code=True))
+    trials = made.place(classifier_trials(made.config, "reconstruction"))
     autoencoders = made.init_autoencoder(trials).params
     states = made.init_classifier(trials)
     order = made.classifier_order(states, 0)
     for view in ("original", "reconstruction", "mixed"):
-        views = made.view_parameters(view, trials, autoencoders)
+        views = view_parameters(made, view, trials, autoencoders)
         for chunk in made.feed.chunks(order):
             states, _ = made.train_classifier(
                 states, views, chunk.data, chunk.positions, chunk.start, chunk.length
@@ -97,9 +103,9 @@ def test_logits_are_left_out_where_they_would_be_too_many(source, monkeypatch):
     from blurjax import programs as module
 
     made = programs(source)
-    trials = made.place(classifier_trials(made.config, needs_code=True))
+    trials = made.place(classifier_trials(made.config, "reconstruction"))
     params = made.init_classifier(trials).params
-    views = made.view_parameters("original", trials, made.init_autoencoder(trials).params)
+    views = view_parameters(made, "original", trials, made.init_autoencoder(trials).params)
     chunk = next(iter(made.feed.chunks(np.zeros((1, 16), np.int32))))
     arguments = (params, views, chunk.data, chunk.positions, 0, 1)
     assert "logits" in jax.eval_shape(made.evaluate_classifier, *arguments)

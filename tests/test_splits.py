@@ -13,7 +13,8 @@ NAMES = ("a", "b", "c")
 
 def made(labels=LABELS, shipped=None, names=NAMES, **settings):
     shipped = shipped or {"train": np.arange(len(labels))}
-    return splits.membership(labels, shipped, names, DataConfig(**settings))
+    config = DataConfig(**settings)
+    return splits.thinned(splits.membership(labels, shipped, names, config), labels, config)
 
 
 def counts(rows, labels=LABELS):

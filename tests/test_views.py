@@ -4,23 +4,50 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
+from sklearn.decomposition import PCA
 
+from blurjax.fitted_views import averaging_matrix, principal_components
+from blurjax.image_quality import gaussian_blur_matrix, radial_power_spectrum
 from blurjax.models.autoencoder import Autoencoder
 from blurjax.steps import augment
-from blurjax.views import VIEWS, ViewParameters, apply_view, eight_bit, view_index
+from blurjax.views import VIEWS, Matrices, ViewParameters, apply_view, eight_bit, view_index
 
 MODEL = Autoencoder(image_shape=(8, 8, 1), max_bottleneck=4, width=4)
 COUNT = 64
 IMAGES = jnp.round(jax.random.uniform(jax.random.key(1), (COUNT, 8, 8, 1)) * 255) / 255
 INDICES = jnp.arange(COUNT, dtype=jnp.int32)
-PARAMS = MODEL.init(jax.random.key(0), IMAGES, 4)["params"]
+FOLDS = 3
+PARAMS, *FOLD_PARAMS = (
+    MODEL.init(jax.random.key(seed), IMAGES, 4)["params"] for seed in range(FOLDS + 1)
+)
+FOLD_OF = np.arange(COUNT) % FOLDS
+BLUR = Matrices(gaussian_blur_matrix(0.8, 8), gaussian_blur_matrix(0.8, 8))
+BASIS = principal_components(np.asarray(IMAGES * 255, np.uint8), count=6, seed=0)
+PARAMETERS = ViewParameters(
+    view=None,
+    seed=0,
+    bottleneck=4,
+    autoencoders=jax.tree.map(lambda *leaves: jnp.stack(leaves), PARAMS, *FOLD_PARAMS),
+    fold_of=jnp.asarray(FOLD_OF),
+    blur=BLUR,
+    downsample=Matrices(averaging_matrix(8, 2), averaging_matrix(8, 4)),
+    basis=BASIS,
+    gain=jnp.array([1.0, 0.9, 0.5, 0.2, 0.0]),
+)
 
 
-def through(view, seed=0, images=IMAGES, indices=INDICES, bottleneck=4):
-    parameters = ViewParameters(view_index(view), seed, bottleneck, PARAMS)
+def through(view, images=IMAGES, indices=INDICES, **changes):
+    parameters = PARAMETERS._replace(view=view_index(view), **changes)
     return np.asarray(
-        jax.jit(lambda p: apply_view(p, images, indices, autoencoder=MODEL))(parameters)
+        jax.jit(lambda p: apply_view(p, images, indices, in_use=list(VIEWS), autoencoder=MODEL))(
+            parameters
+        )
     )
+
+
+def painted_by(params, bottleneck=4):
+    return np.asarray(eight_bit(MODEL.apply({"params": params}, IMAGES, bottleneck)))
 
 
 def test_original_is_the_image_itself():
@@ -43,10 +70,61 @@ def test_8_bit_images_stay_as_they_are_bitwise():
     )
 
 
+def test_identity_equals_original_bitwise():
+    np.testing.assert_array_equal(through("identity"), through("original"))
+
+
 def test_reconstruction_is_the_rounded_output_of_the_autoencoder():
-    painted = MODEL.apply({"params": PARAMS}, IMAGES, 4)
-    np.testing.assert_allclose(through("reconstruction"), eight_bit(painted), atol=1.01 / 255)
+    np.testing.assert_allclose(through("reconstruction"), painted_by(PARAMS), atol=1.01 / 255)
     assert (through("reconstruction", bottleneck=1) != through("reconstruction")).any()
+
+
+@pytest.mark.parametrize(("view", "shift"), [("crossfit", 0), ("infold", 1)])
+def test_folds_paint_what_they_did_not_see_and_what_they_saw(view, shift):
+    """Fold autoencoder f was trained on every fold but f."""
+    painted = through(view)
+    for image, fold in enumerate(FOLD_OF):
+        expected = painted_by(FOLD_PARAMS[(fold + shift) % FOLDS])[image]
+        np.testing.assert_allclose(painted[image], expected, atol=1.01 / 255)
+
+
+def test_blur_is_scipys_gaussian():
+    expected = ndimage.gaussian_filter(np.asarray(IMAGES), (0, 0.8, 0.8, 0), truncate=8)
+    np.testing.assert_allclose(through("blur"), eight_bit(expected), atol=1.01 / 255)
+
+
+@pytest.mark.parametrize("bottleneck", [1, 4, 6])
+def test_pca_is_scikit_learns_projection(bottleneck):
+    flat = np.asarray(IMAGES, np.float64).reshape(COUNT, -1)
+    oracle = PCA(bottleneck, svd_solver="full").fit(flat)
+    expected = oracle.inverse_transform(oracle.transform(flat)).reshape(IMAGES.shape)
+    found = through("pca", bottleneck=bottleneck)
+    np.testing.assert_allclose(found, eight_bit(expected), atol=1.01 / 255)
+
+
+def test_downsampling_averages_and_interpolates():
+    row = averaging_matrix(8, 2) @ np.array([0, 0, 0, 0, 1, 1, 1, 1.0])
+    np.testing.assert_allclose(row, [0, 0, 1 / 8, 3 / 8, 5 / 8, 7 / 8, 1, 1])
+    for fewer in (1, 3, 5, 8):
+        np.testing.assert_allclose(averaging_matrix(8, fewer).sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(averaging_matrix(8, 8), np.eye(8))
+    means = through("downsample").mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(means, IMAGES.mean(axis=(1, 2, 3)), atol=0.02)
+
+
+def test_spectrum_multiplies_the_power_at_each_radius():
+    quiet = 0.5 + (IMAGES - 0.5) / 4  # so that nothing is clipped
+    before, after = (
+        np.asarray(radial_power_spectrum(images)).mean(axis=0)
+        for images in (quiet, through("spectrum", images=quiet))
+    )
+    np.testing.assert_allclose(after[1:4] / before[1:4], [0.81, 0.25, 0.04], atol=0.01)
+    assert after[4] < 1e-3 * before[4]
+    np.testing.assert_allclose(
+        through("spectrum", images=quiet).mean(axis=(1, 2, 3)),
+        quiet.mean(axis=(1, 2, 3)),
+        atol=1 / 255,
+    )
 
 
 def test_mixed_is_half_and_half_by_seed_and_index_alone():

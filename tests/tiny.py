@@ -17,6 +17,8 @@ SETTINGS: dict[str, Any] = {
     "classifier.width": 4,
     "classifier.dense": 8,
     "classifier.batch_size": 16,
+    "views.train": ["original", "reconstruction", "mixed"],
+    "views.test": ["original", "reconstruction"],
     "sweep.num_seeds": 3,
     "compute.checkpoint_seconds": 0,
     "compute.chunk_steps": 3,

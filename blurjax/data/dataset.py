@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,6 +40,8 @@ class Dataset:
     """SHA-256 of pixels, labels, class names and split membership, not of where they lie."""
     notes: tuple[str, ...] = ()
     """Sentences that a reader of results should know, such as that images were skipped."""
+    dropped: int = 0
+    """Duplicates that were left out of train."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -80,10 +82,16 @@ class Examples:
 def pixels_sha256(images: np.ndarray) -> str:
     """SHA-256 of the shape and the values of images u8[N,H,W,C], read block by block."""
     digest = hashlib.sha256(repr(images.shape).encode())
-    block = max(1, _BLOCK_BYTES // max(1, images[:1].nbytes))
-    for start in range(0, len(images), block):
-        digest.update(np.ascontiguousarray(images[start : start + block]).data)
+    for block in blocks(images):
+        digest.update(block.data)
     return digest.hexdigest()
+
+
+def blocks(images: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields images u8[N,H,W,C], perhaps a memory map, in order in contiguous parts of a few MiB."""
+    size = max(1, _BLOCK_BYTES // max(1, images[:1].nbytes))
+    for start in range(0, len(images), size):
+        yield np.ascontiguousarray(images[start : start + size])
 
 
 def fingerprint(examples: Examples, membership: Mapping[str, np.ndarray]) -> str:

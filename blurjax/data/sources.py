@@ -21,7 +21,8 @@ from blurjax.data.dataset import (
     user_path,
     without_unused_classes,
 )
-from blurjax.data.splits import fold_assignment, membership
+from blurjax.data.duplicates import without_duplicates
+from blurjax.data.splits import fold_assignment, membership, thinned
 from blurjax.errors import UserError
 
 __all__ = ["Dataset", "Split", "describe", "fold_assignment", "load"]
@@ -58,12 +59,18 @@ def load(config: DataConfig) -> Dataset:
         examples = without_unused_classes(examples)
     check_classes(shown(name), examples)
     rows = membership(examples.labels, examples.shipped, examples.class_names, config)
+    before = len(rows["train"])
+    if config.duplicates == "drop":
+        examples, rows = without_duplicates(examples, rows)
+    dropped = before - len(rows["train"])
+    rows = thinned(rows, examples.labels, config)
     return Dataset(
         name=name,
         class_names=examples.class_names,
         splits={split: _take(examples, of_split, config) for split, of_split in rows.items()},
         fingerprint=fingerprint(examples, rows),
         notes=examples.notes,
+        dropped=dropped,
     )
 
 

@@ -21,20 +21,18 @@ def membership(
     """Which images belong to train, validation and test.
 
     A split that ships is taken as it is; the others are stratified parts of train, test first.
-    `train_examples` then thins out what is left of train.
 
     Args:
       labels: i32[N] of all images.
       shipped: split -> positions i64 of its images; has at least "train".
       class_names: for error messages.
-      config: fractions, train_examples and the seed.
+      config: fractions and the seed.
 
     Returns:
       Split -> positions i64, ascending, for each of the three splits.
 
     Raises:
-      UserError: a class has too few images to be in every split, or train has fewer than
-        train_examples.
+      UserError: a class has too few images to be in every split.
     """
     parts = dict(shipped)
     needed = ["train", *(name for name in ("validation", "test") if name not in shipped)]
@@ -46,9 +44,26 @@ def membership(
         leave = len(needed) - 1 - position
         chosen = _stratified(labels[pool], count, leave, generator(config.split_seed, name))
         parts[name], parts["train"] = pool[chosen], pool[~chosen]
-    if config.train_examples is not None:
-        parts["train"] = _subset(parts["train"], labels, config.train_examples, config.split_seed)
     return {name: parts[name] for name in SPLITS}
+
+
+def thinned(
+    rows: Mapping[str, np.ndarray], labels: np.ndarray, config: DataConfig
+) -> dict[str, np.ndarray]:
+    """Takes a stratified part of `train_examples` images of train, where that is set.
+
+    Args:
+      rows: split -> positions i64, ascending.
+      labels: i32[N] of all images.
+      config: train_examples and the seed.
+
+    Raises:
+      UserError: train has fewer images, or more classes.
+    """
+    if config.train_examples is None:
+        return dict(rows)
+    train = _subset(rows["train"], labels, config.train_examples, config.split_seed)
+    return {**rows, "train": train}
 
 
 def fold_assignment(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:

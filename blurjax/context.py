@@ -1,0 +1,62 @@
+"""What the stages of an experiment share, and what they hand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from blurjax.config import Config
+from blurjax.evaluate import Evaluation, dispatch
+from blurjax.feed import Examples
+from blurjax.programs import Programs
+from blurjax.run_directory import RunDirectory
+from blurjax.train import Progress
+from blurjax.types import Params, Trial
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage works with."""
+
+    config: Config
+    """Fitted to the data."""
+    run: RunDirectory
+    """Made and locked."""
+    programs: Programs
+    progress: Callable[[Progress], None]
+    """Called after every epoch."""
+    interrupted: Callable[[], bool]
+    """Asked after every chunk of steps and every evaluation."""
+
+    @property
+    def examples(self) -> Examples:
+        """Which positions are what."""
+        return self.programs.examples
+
+    def dispatch(
+        self,
+        program: Callable[..., Any],
+        params: Params,
+        view_parameters: Any,
+        positions: np.ndarray,
+        count: int,
+    ) -> Callable[[], Evaluation]:
+        """Starts an evaluation of `count` trials (the rest is padding) on the examples at positions."""
+        batch_size = self.config.classifier.batch_size
+        wait = dispatch(program, params, view_parameters, self.programs.feed, positions, batch_size)
+        return lambda: {name: values[:count] for name, values in wait().items()}
+
+
+@dataclass(frozen=True)
+class Model:
+    """One trial's model after its last step, on the host."""
+
+    params: Params
+    failed_step: int
+    """-1, or the step at which the trial was frozen."""
+
+
+Models = dict[Trial, Model]

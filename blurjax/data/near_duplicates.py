@@ -1,0 +1,162 @@
+"""Images that look alike: the same photograph, compressed again, scaled or made brighter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from blurjax.data.dataset import blocks
+
+MOST_BITS = 3
+"""Near duplicates differ in at most this many of the 64 bits of their hashes."""
+MOST_DIFFERENCE = 0.05
+"""Their thumbnails differ by less than this, root mean square of values in [0, 1]."""
+LEAST_CONTRAST = 2 * MOST_DIFFERENCE
+"""Images with less are left out: two of them may differ that little by chance."""
+THUMBNAIL = 16
+"""Most rows and columns of a thumbnail."""
+_BANDS = 4  # 3 differing bits leave at least one of 4 bands equal
+_GREY = np.array([299.0, 587.0, 114.0])
+_CANDIDATES = 2**22
+_COMPARED = 2**12
+
+
+class Looks(NamedTuple):
+    """What is compared of the images with enough contrast."""
+
+    rows: np.ndarray
+    """i64[n], ascending: which images these are."""
+    hashes: np.ndarray
+    """u64[n]."""
+    thumbnails: np.ndarray
+    """u8[n,h,w,C]."""
+
+
+def looks(images: np.ndarray) -> Looks:
+    """Reads images u8[N,H,W,C], C 1 or 3, once and block by block."""
+    height, width, channels = images.shape[1:]
+    small = (min(height, THUMBNAIL), min(width, THUMBNAIL))
+    parts = [(np.empty(0, bool), np.empty(0, np.uint64), np.empty((0, *small, channels), np.uint8))]
+    for block in blocks(images):
+        means = _area_sums(block, *small) / (height * width)
+        thumbnails = np.rint(means).astype(np.uint8)
+        has_contrast = _contrasts(thumbnails) >= LEAST_CONTRAST
+        parts.append(
+            (has_contrast, difference_hashes(block[has_contrast]), thumbnails[has_contrast])
+        )
+    has_contrast, hashes, thumbnails = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Looks(np.flatnonzero(has_contrast), hashes, thumbnails)
+
+
+def difference_hashes(images: np.ndarray) -> np.ndarray:
+    """Which of two neighbouring areas is brighter: survives compression, scaling and brightening.
+
+    The grey image is averaged over 8 rows of 9 areas of equal size; each of the 64 bits says
+    whether an area is brighter than the one to its left.
+
+    Args:
+      images: u8[N,H,W,C], C 1 or 3.
+
+    Returns:
+      u64[N].
+    """
+    areas = _area_sums(images, 8, 9)
+    grey = areas @ _GREY if images.shape[3] == 3 else areas[..., 0]
+    bits = grey[:, :, 1:] > grey[:, :, :-1]
+    # Two rows make a band of `close_pairs`; distant ones have less in common than neighbours, so
+    # that fewer images share a band by chance.
+    bits = bits[:, [0, 4, 1, 5, 2, 6, 3, 7]].reshape(len(bits), 64)
+    return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
+
+
+def close_pairs(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Finds all pairs of hashes that differ in at most MOST_BITS bits, without comparing all with all.
+
+    Such a pair has at least one of four bands of 16 bits in common (the pigeonhole principle), so
+    only pairs that share a band are compared.
+
+    Args:
+      a: u64[N].
+      b: u64[M].
+
+    Yields:
+      (i, j): i64[n] each, positions in a and b; every pair once.
+    """
+    bands_a, bands_b = (hashes.view(np.uint16).reshape(-1, _BANDS) for hashes in (a, b))
+    for band in range(_BANDS):
+        order = np.argsort(bands_b[:, band], kind="stable")
+        for i, place in _equal_pairs(bands_a[:, band], bands_b[order, band]):
+            j = order[place]
+            is_close = np.bitwise_count(a[i] ^ b[j]) <= MOST_BITS
+            i, j = i[is_close], j[is_close]
+            is_new = ~np.any(bands_a[i, :band] == bands_b[j, :band], axis=1)
+            yield i[is_new], j[is_new]
+
+
+def are_alike(a: np.ndarray, b: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """Whether thumbnails differ by less than MOST_DIFFERENCE, but for the mean of each channel.
+
+    Args:
+      a: u8[N,h,w,C].
+      b: u8[M,h,w,C].
+      i: integers [n], positions in a.
+      j: integers [n], positions in b.
+
+    Returns:
+      bool[n], for each pair of positions.
+    """
+    alike = np.empty(len(i), bool)
+    for start in range(0, len(i), _COMPARED):
+        part = slice(start, start + _COMPARED)
+        difference = a[i[part]].astype(np.float32) - b[j[part]]
+        alike[part] = _contrasts(difference) < MOST_DIFFERENCE
+    return alike
+
+
+def _contrasts(images: np.ndarray) -> np.ndarray:
+    """Root mean square, in [0, 1], of what is left of images [N,h,w,C] without each channel's mean."""
+    pixels = images.reshape(len(images), -1, images.shape[3]).astype(np.float32)
+    mean = pixels.mean(axis=1)
+    square = np.einsum("npc,npc->nc", pixels, pixels) / pixels.shape[1]
+    return np.sqrt(np.maximum(square - mean**2, 0).mean(axis=1)) / 255
+
+
+def _area_sums(images: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Divides images u8[N,H,W,C] into equal areas, and each pixel among those that it lies in.
+
+    Returns:
+      f64[N,rows,columns,C], H * W times the mean of each area: whole numbers, exact, so that areas
+      of equal pixels are equal.
+    """
+    count, height, width, channels = images.shape
+    stripes = _shares(height, rows) @ images.reshape(count, height, width * channels)
+    return _shares(width, columns) @ stripes.reshape(count, rows, width, channels)
+
+
+def _shares(size: int, cells: int) -> np.ndarray:
+    """f64[cells,size]: how much of each pixel lies in each cell, in units of 1 / cells of a pixel."""
+    cell, pixel = np.arange(cells)[:, None], np.arange(size)[None, :]
+    begin = np.maximum(cell * size, pixel * cells)
+    end = np.minimum((cell + 1) * size, (pixel + 1) * cells)
+    return np.maximum(end - begin, 0).astype(np.float64)
+
+
+def _equal_pairs(
+    values: np.ndarray, ascending: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields all (i, j) with values[i] == ascending[j], in parts of about _CANDIDATES."""
+    first = np.searchsorted(ascending, values, "left")
+    counts = np.searchsorted(ascending, values, "right") - first
+    ends = np.cumsum(counts)
+    start = 0
+    while start < len(values):
+        done = ends[start] - counts[start]
+        stop = max(start + 1, int(np.searchsorted(ends, done + _CANDIDATES, "right")))
+        of_part = counts[start:stop]
+        i = np.repeat(np.arange(start, stop), of_part)
+        # The k-th pair of value i is the k-th entry from its first: k counts from its own begin.
+        begin = np.repeat(ends[start:stop] - of_part, of_part) - done
+        yield i, first[i] + np.arange(len(i)) - begin
+        start = stop

@@ -1,0 +1,266 @@
+"""The views with everything fitted that they are made with: blurs of equal distortion, principal components, ..."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import jax
+import numpy as np
+from sklearn.decomposition import PCA
+
+from blurjax.config import Config
+from blurjax.context import Context, Models
+from blurjax.data.sources import Dataset
+from blurjax.data.splits import generator
+from blurjax.errors import UserError
+from blurjax.image_quality import gaussian_blur_matrix
+from blurjax.run_directory import read_npz, write_npz
+from blurjax.sweep import shared
+from blurjax.trial_table import Arrays, add_missing_rows, trials_of
+from blurjax.trials import autoencoder_of, autoencoder_trials, num_folds, views_in_use
+from blurjax.types import ALL_DATA, Params, Trial
+from blurjax.views import (
+    NEEDS_AUTOENCODER,
+    NEEDS_CODE,
+    NEEDS_FOLDS,
+    Basis,
+    Matrices,
+    ViewParameters,
+)
+
+MOST_PCA_IMAGES = 20_000
+SMALLEST_SIGMA, SIGMAS = 0.2, 24
+"""Of the curve that blurs are read from: pixels, and how many between it and the size of the image."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What belongs to one autoencoder."""
+
+    sigma: float
+    """Pixels, of the Gaussian blur whose distortion on validation is the autoencoder's."""
+    reachable: bool
+    """False where no blur has it, and sigma is the nearest."""
+    gain: np.ndarray
+    """f32[R], the root of the share of power that is left at each radius of frequency."""
+
+
+class FittedViews:
+    """Everything that views are made with, laid out for whichever trials ask."""
+
+    def __init__(
+        self, context: Context, autoencoders: Models, fits: dict[Trial, Fit], basis: Basis | None
+    ):
+        self._programs, self._config = context.programs, context.config
+        self._autoencoders, self._fits = autoencoders, fits
+        on_all = shared(self._programs.mesh)
+        self._basis = None if basis is None else jax.device_put(basis, on_all)
+        fold_of = context.examples.fold_of
+        self._fold_of = None if fold_of is None else jax.device_put(fold_of, on_all)
+        self._of_trials = lru_cache(maxsize=2)(self._place)
+
+    def parameters(self, view: str, trials: Sequence[Trial]) -> ViewParameters:
+        """What a view is made with, for trials as `Programs.place` lays them on the devices."""
+        parameters = self._of_trials(tuple(trials))
+        return parameters._replace(view=self._programs.view_index(view))
+
+    def of_trial(self, view: str, trial: Trial) -> ViewParameters:
+        """What a view of one trial is made with."""
+        row = self._row(trial)._replace(fold_of=self._fold_of, basis=self._basis)
+        return row._replace(view=self._programs.view_index(view))
+
+    def failed_step(self, view: str, trial: Trial) -> int:
+        """The step at which an autoencoder that the view needs was frozen, or -1."""
+        folds = list(range(num_folds(self._config))) if view in NEEDS_FOLDS else []
+        folds += [ALL_DATA] if view in NEEDS_AUTOENCODER else []
+        painters = [autoencoder_of(trial, self._config, fold=fold) for fold in folds]
+        return max((self._autoencoders[painter].failed_step for painter in painters), default=-1)
+
+    def _place(self, trials: tuple[Trial, ...]) -> ViewParameters:
+        placed = self._programs.place_rows([self._row(trial) for trial in trials])
+        return placed._replace(fold_of=self._fold_of, basis=self._basis)
+
+    def _row(self, trial: Trial) -> ViewParameters:
+        """What belongs to one trial, on the host."""
+        painter = autoencoder_of(trial, self._config)
+        fit, in_use = self._fits[painter], self._programs.views_in_use
+        shape = self._programs.dataset.image_shape
+        return ViewParameters(
+            view=None,
+            seed=np.uint32(trial.seed),
+            bottleneck=np.int32(painter.bottleneck),
+            autoencoders=self._painters(painter),
+            blur=_gaussian(fit.sigma, shape) if "blur" in in_use else None,
+            downsample=_averaging(shape, painter.bottleneck) if "downsample" in in_use else None,
+            gain=fit.gain if "spectrum" in in_use else None,
+        )
+
+    def _painters(self, painter: Trial) -> Params:
+        folds = (ALL_DATA, *range(num_folds(self._config)))
+        params = [self._autoencoders[painter._replace(fold=fold)].params for fold in folds]
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *params)
+
+
+def check_views(config: Config, dataset: Dataset) -> None:
+    """Raises UserError where a view in use cannot be made of these images."""
+    in_use = views_in_use(config)
+    count, values = len(dataset.splits["train"].labels), math.prod(dataset.image_shape)
+    widest, narrowest = max(config.bottlenecks), min(config.bottlenecks)
+    if "pca" in in_use and widest > min(count, values):
+        raise UserError(
+            f"The view pca has at most {min(count, values)} components here ({count} training images of {values} "
+            f"values), fewer than the bottleneck {widest}; lower autoencoder.bottleneck, or leave pca out of "
+            "views.train and views.test."
+        )
+    channels = dataset.image_shape[2]
+    if "downsample" in in_use and narrowest < channels:
+        raise UserError(
+            f"The view downsample needs a float for each of the {channels} channels, but the bottleneck is "
+            f"{narrowest}; raise autoencoder.bottleneck, or leave downsample out of views.train and views.test."
+        )
+    if num_folds(config) > count:
+        raise UserError(
+            f"autoencoder.folds is {num_folds(config)}, but the train split has only {count} images; lower it."
+        )
+
+
+def fit_views(context: Context, autoencoders: Models) -> FittedViews:
+    """Fits what the views in use need, or reads it where the run directory holds it (docs/run_directory.md)."""
+    basis = _basis(context) if "pca" in context.programs.views_in_use else None
+    trials = autoencoder_trials(context.config)
+    height, width, _ = context.programs.dataset.image_shape
+    unfitted = Fit(0.0, True, np.ones(min(height, width) // 2 + 1, np.float32))
+    views = FittedViews(context, autoencoders, dict.fromkeys(trials, unfitted), basis)
+    if not NEEDS_CODE & {*context.programs.views_in_use}:
+        return views
+    path = context.run / "views" / "fitted.npz"
+    add_missing_rows(path, trials, lambda missing: _fit(context, views, missing))
+    arrays = read_npz(path)
+    columns = zip(*(arrays[name] for name in ("sigma", "reachable", "gain")), strict=True)
+    rows = zip(trials_of(arrays), columns, strict=True)
+    fits = {trial: Fit(float(sigma), bool(there), gain) for trial, (sigma, there, gain) in rows}
+    return FittedViews(context, autoencoders, fits, basis)
+
+
+def _fit(context: Context, views: FittedViews, trials: list[Trial]) -> Arrays:
+    """The columns of fitted.npz, for autoencoders."""
+    measured = _measure(context, views.parameters("reconstruction", trials), len(trials))
+    plain = _measure(context, views.parameters("original", trials[:1]), 1)
+    before, after = plain["spectrum"].mean(axis=1), measured["spectrum"].mean(axis=1)
+    gain = np.sqrt(np.divide(after, before, out=np.ones_like(after), where=before > 0))
+    gain[:, 0] = 1.0  # the mean, which a spectrum leaves out
+    sigma, reachable = np.zeros(len(trials), np.float32), np.ones(len(trials), bool)
+    if "blur" in context.programs.views_in_use:
+        sigmas, distortion = _distortion_of_blur(context, views, trials[0])
+        target = measured["mse"].mean(axis=1, dtype=np.float64)
+        sigma, reachable = read_curve(sigmas, distortion, target)
+    return {"sigma": sigma, "reachable": reachable, "gain": gain}
+
+
+def _measure(context: Context, parameters: ViewParameters, count: int) -> Arrays:
+    positions = context.examples.splits["validation"]
+    return context.dispatch(context.programs.measure_view, None, parameters, positions, count)()
+
+
+def _distortion_of_blur(
+    context: Context, views: FittedViews, some: Trial
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sigmas f64[S], and the mean squared error f64[S] on validation of the blurs that they make."""
+    shape = context.programs.dataset.image_shape
+    sigmas = np.geomspace(SMALLEST_SIGMA, max(shape[:2]), SIGMAS)
+    blurs = context.programs.place_rows([_gaussian(sigma, shape) for sigma in sigmas])
+    parameters = views.parameters("blur", [some] * SIGMAS)._replace(blur=blurs)
+    return sigmas, _measure(context, parameters, SIGMAS)["mse"].mean(axis=1, dtype=np.float64)
+
+
+def read_curve(
+    sigmas: np.ndarray, distortion: np.ndarray, target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sigmas at which a curve of distortions reaches its targets.
+
+    Interpolated between logarithms, where distortions are close to straight.
+
+    Args:
+      sigmas: f64[S], ascending.
+      distortion: f64[S], mean squared errors, 0 where a blur is so weak that 8 bits do not show it.
+      target: f64[T], mean squared errors.
+
+    Returns:
+      f32[T], clamped to the range of sigmas, and bool[T]: whether the curve reaches the target.
+    """
+    rising = np.maximum.accumulate(distortion)
+    first = max(int(np.argmax(rising > 0)), 0)
+    with np.errstate(divide="ignore"):
+        wanted, known = np.log(target), np.log(rising[first:])
+    found = np.exp(np.interp(wanted, known, np.log(sigmas[first:])))
+    return found.astype(np.float32), (wanted >= known[0]) & (wanted <= known[-1])
+
+
+def _basis(context: Context) -> Basis:
+    path = context.run / "views" / "pca.npz"
+    if not path.exists():
+        config = context.config
+        components = config.autoencoder.max_bottleneck
+        assert components is not None
+        images = context.programs.dataset.splits["train"].images
+        write_npz(
+            path, **principal_components(images, components, config.data.split_seed)._asdict()
+        )
+    return Basis(**read_npz(path))
+
+
+def principal_components(images: np.ndarray, count: int, seed: int) -> Basis:
+    """The first principal components of images u8[N,H,W,C], of at most 20,000 of them drawn by the seed.
+
+    Randomised (Halko, Martinsson and Tropp 2011), in float32.
+    """
+    if len(images) > MOST_PCA_IMAGES:
+        chosen = generator(seed, "pca").choice(len(images), MOST_PCA_IMAGES, replace=False)
+        images = images[np.sort(chosen)]
+    values = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    count = min(count, *values.shape)
+    fitted = PCA(count, svd_solver="randomized", random_state=seed).fit(values)
+    return Basis(np.float32(fitted.mean_), np.float32(fitted.components_))
+
+
+def _gaussian(sigma: float, shape: tuple[int, int, int]) -> Matrices:
+    height, width, _ = shape
+    return Matrices(_blur_matrix(sigma, height), _blur_matrix(sigma, width))
+
+
+@lru_cache(maxsize=256)
+def _blur_matrix(sigma: float, size: int) -> np.ndarray:
+    return np.asarray(gaussian_blur_matrix(sigma, size))
+
+
+def _averaging(shape: tuple[int, int, int], values: int) -> Matrices:
+    height, width = reduced_size(shape, values)
+    return Matrices(averaging_matrix(shape[0], height), averaging_matrix(shape[1], width))
+
+
+def reduced_size(shape: tuple[int, int, int], values: int) -> tuple[int, int]:
+    """The largest h * w with h * w * C <= values, as square as can be.
+
+    Args:
+      shape: (H, W, C) of the images.
+      values: at least C.
+    """
+    height, width, channels = shape
+    pixels = values // channels
+    heights = range(1, min(height, pixels) + 1)
+    sizes = [(h, min(width, pixels // h)) for h in heights]
+    return max(sizes, key=lambda size: (size[0] * size[1], -abs(size[0] - size[1]), size[1]))
+
+
+def averaging_matrix(size: int, fewer: int) -> np.ndarray:
+    """f32[size,size]: averages `size` pixels to `fewer` by area, and interpolates linearly between their centres."""
+    edges = np.arange(fewer + 1) * size / fewer
+    pixels = np.arange(size)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    averaged = np.maximum(overlap, 0) * fewer / size
+    centres = np.clip((pixels + 0.5) * fewer / size - 0.5, 0, fewer - 1)
+    weights = np.maximum(1 - np.abs(centres[:, None] - np.arange(fewer)), 0)
+    return (weights @ averaged).astype(np.float32)
