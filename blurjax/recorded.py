@@ -18,11 +18,11 @@ from blurjax.history import History, Point, read_history
 from blurjax.run_directory import RunDirectory, read_json, read_npz
 
 SPLITS = ("train", "validation", "test")
-CONTROLS = ("identity", "reseeded", "shuffled")
+CHECK_VIEWS = ("identity", "reseeded", "shuffled")
 """Train views of original images that check the experiment itself."""
-WITHOUT_CODE = ("original", *CONTROLS)
+WITHOUT_CODE = ("original", *CHECK_VIEWS)
 """Views whose images are the data set's own."""
-WITHOUT_QUALITY = ("mixed", *CONTROLS)
+WITHOUT_QUALITY = ("mixed", *CHECK_VIEWS)
 """Views that show nothing but the images of other views."""
 PROBES = ("linear", "mlp")
 

@@ -38,12 +38,12 @@ OWN = {
 """Accuracy of each view's classifiers on their own view (infold: on crossfit) at 8 floats."""
 MISMATCH = 0.05
 """What a test view that is not the train view costs beyond the worse of the two."""
-CONTROLS = ("identity", "reseeded", "shuffled")
+CHECK_VIEWS = ("identity", "reseeded", "shuffled")
 
 
 def skill(train_view: str, test_view: str) -> float:
     """A plausible accuracy at 8 floats."""
-    train = "original" if train_view in CONTROLS else train_view
+    train = "original" if train_view in CHECK_VIEWS else train_view
     if (train, test_view) in (("infold", "crossfit"), ("mixed", "reconstruction")):
         return OWN[train]
     painted = {"reconstruction", "crossfit", "infold", "mixed"}
@@ -138,7 +138,7 @@ def _painted(made_up: Synthetic) -> bool:
 
 
 def _of_code(*views: str) -> bool:
-    return not {*views} <= {"original", *CONTROLS}
+    return not {*views} <= {"original", *CHECK_VIEWS}
 
 
 def _shown(made_up: Synthetic) -> list[str]:

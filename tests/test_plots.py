@@ -3,13 +3,13 @@
 import matplotlib as mpl
 import numpy as np
 import pytest
-from synthetic_run import ALL_TESTS, ALL_VIEWS, CONTROLS, Synthetic, write_run
+from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, Synthetic, write_run
 
 from blurjax import plots, results
 from blurjax.plots.style import class_labels
 from blurjax.run_directory import read_npz
 
-MOST_TRAIN, MOST_TEST = (*ALL_VIEWS, *CONTROLS), ALL_TESTS
+MOST_TRAIN, MOST_TEST = (*ALL_VIEWS, *CHECK_VIEWS), ALL_TESTS
 VIEWS = {"train": ["original", "reconstruction", "mixed"], "test": ["original", "reconstruction"]}
 HOSTILE = ("森林", "a $b_1$ c", "<b>\u200f", "ünï", "a name that is much too long")
 
@@ -60,7 +60,7 @@ def test_transfer_matrix_lists_the_question_first_and_keeps_its_colours(full_poi
     rows = [label.get_text() for label in axes.get_yticklabels()]
     columns = [label.get_text() for label in axes.get_xticklabels()]
     assert rows[:3] == columns[:3] == ["original", "reconstruction", "crossfit"]
-    assert rows[-3:] == list(CONTROLS)
+    assert rows[-3:] == list(CHECK_VIEWS)
     cell = full_point["accuracy"]["crossfit"]["blur"]
     shown = texts(axes)[rows.index("crossfit") * len(columns) + columns.index("blur")]
     assert shown.startswith(f"{100 * cell['mean']:.1f}\n")

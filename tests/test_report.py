@@ -6,7 +6,7 @@ import io
 import re
 
 import pytest
-from synthetic_run import ALL_TESTS, ALL_VIEWS, CONTROLS, OWN, Synthetic, write_run
+from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, OWN, Synthetic, write_run
 
 from blurjax import answer, figures, first_experiment, plots, report, tables
 from blurjax.errors import UserError
@@ -138,7 +138,7 @@ def test_a_run_with_everything_shows_all_of_it(tmp_path, no_figures):
         class_names=HOSTILE,
         images=60,
         epochs=2,
-        train_views=(*ALL_VIEWS, "spectrum", *CONTROLS),
+        train_views=(*ALL_VIEWS, "spectrum", *CHECK_VIEWS),
         test_views=(*ALL_TESTS, "spectrum"),
     )
     run, results, html = made(tmp_path / "run", made_up)

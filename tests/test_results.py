@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 from sklearn import metrics
-from synthetic_run import ALL_TESTS, ALL_VIEWS, CONTROLS, FIRST_VIEWS, Synthetic, write_run
+from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, FIRST_VIEWS, Synthetic, write_run
 
 from blurjax import measures, recorded, results, scores, statistics
 from blurjax.errors import UserError
@@ -17,7 +17,7 @@ from blurjax.run_directory import read_json, read_npz, write_json, write_npz
 SMALL = Synthetic(seeds=4, class_names=("cat", "dog", "owl"), images=60, epochs=3)
 EVERYTHING = dataclasses.replace(
     SMALL,
-    train_views=(*ALL_VIEWS, "spectrum", *CONTROLS),
+    train_views=(*ALL_VIEWS, "spectrum", *CHECK_VIEWS),
     test_views=(*ALL_TESTS, "spectrum"),
 )
 

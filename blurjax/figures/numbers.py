@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from blurjax import first_experiment as experiment_of_2020
 from blurjax import plots
 from blurjax.figures.drawn import Drawn, Material, Point, drawn
-from blurjax.recorded import CONTROLS
+from blurjax.recorded import CHECK_VIEWS
 
 
 def sweep(material: Material) -> Iterator[Drawn]:
@@ -168,5 +168,5 @@ def _groups(point: Point) -> list[list[str]]:
     """The train views in two groups: those that the question is about, and the rest without controls."""
     trained = plots.in_order(point["history"]["classifier"])
     main = [view for view in trained if view in plots.MAIN_VIEWS]
-    rest = [view for view in trained if view not in (*plots.MAIN_VIEWS, *CONTROLS)]
+    rest = [view for view in trained if view not in (*plots.MAIN_VIEWS, *CHECK_VIEWS)]
     return [group for group in (main, rest) if group] or [trained]

@@ -19,7 +19,7 @@ from blurjax.plots.style import (
     new_figure,
     styled,
 )
-from blurjax.recorded import CONTROLS
+from blurjax.recorded import CHECK_VIEWS
 
 Curve = Mapping[str, Any]
 
@@ -51,7 +51,7 @@ def sweep(curves: Sequence[Curve]) -> Figure:
 
 
 def _accuracies(ax: Axes, curve: Curve) -> None:
-    views = in_order(view for view in curve["accuracy"] if view not in CONTROLS)
+    views = in_order(view for view in curve["accuracy"] if view not in CHECK_VIEWS)
     for number, view in enumerate(views):
         entry, is_main = curve["accuracy"][view], view in MAIN_VIEWS
         floats = np.array(curve["bottleneck"]) * APART ** (number - len(views) / 2)
