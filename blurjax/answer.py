@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from blurjax import statistics
 from blurjax.statistics import FEWEST_TRIALS
 
 Results = Mapping[str, Any]
@@ -89,8 +86,8 @@ def of_point(point: Point, confidence: float) -> list[str]:
         f"kept) reach {percent(painted)}, against {percent(original)} on originals; "
         f"{_cost(total, confidence)}."
     )
-    # Worse and better are said already; the others say what they rest on.
-    limits = [] if total["verdict"] in ("worse", "better") else [total["sentence"]]
+    # Worse and better say it all; these also say what they rest on.
+    limits = [total["sentence"]] if total["verdict"] in ("equivalent", "undecided") else []
     return [headline, *_why(point["decomposition"], 1 - confidence), *limits]
 
 
@@ -260,52 +257,3 @@ def _caution(points: Sequence[Point]) -> list[str]:
 
 def _count(number: float, noun: str) -> str:
     return f"{number:g} {noun}" + ("" if number == 1 else "s")
-
-
-# The first experiment.
-
-
-def first_experiment(point: Point, confidence: float) -> str:
-    """What the experiment of 2020 (training climbed, validation did not) probably saw."""
-    history = point["history"]["classifier"]["reconstruction"]
-    own = _gap(history, "validation")
-    sentence = (
-        "The experiment of 2020 saw training accuracy climb and validation accuracy stay behind. "
-        "Here, trained on reconstructions, the gap between the two went from "
-        f"{signed(own[0].mean())} points after the first epoch to {signed(own[-1].mean())} after "
-        "the last when validated on reconstructions"
-    )
-    if "validation_original" not in history:
-        return sentence + "."
-    other = _gap(history, "validation_original")
-    sentence += (
-        f", and from {signed(other[0].mean())} to {signed(other[-1].mean())} when validated on "
-        "originals"
-    )
-    return sentence + _which(other[-1] - own[-1], confidence)
-
-
-def _which(excess: np.ndarray, confidence: float) -> str:
-    """Whether it matters what was validated on; excess[T]: how much larger the originals' gap is."""
-    twice = np.stack([excess, excess], axis=1)  # no images: the interval of trials alone
-    interval = statistics.estimate(twice, confidence).interval_trials
-    size = f"{signed(excess.mean())} points"
-    if interval is None:
-        return f": a difference of {size}, in too few trials to tell from chance."
-    level = f"{100 * confidence:g}% interval over trials {span(interval, signed)}"
-    if contains_zero(interval):
-        return (
-            f": a difference of {size} ({level}), so whether it validated on the one or the other "
-            "is not what this run can tell apart."
-        )
-    wider = "originals" if excess.mean() > 0 else "reconstructions"
-    return (
-        f": a difference of {size} ({level}), so it probably saw more of a gap if it validated on "
-        f"{wider}."
-    )
-
-
-def _gap(history: Mapping[str, Any], side: str) -> np.ndarray:
-    """[E,T]: accuracy on train minus on this side."""
-    train, other = (np.array(history[key]["accuracy"], float) for key in ("train", side))
-    return train - other

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from blurjax import statistics
+from blurjax import scores, statistics
 from blurjax.recorded import Arrays, Cell
 
 CONVERGED = 0.02
@@ -34,19 +34,19 @@ def _evaluation(arrays: Arrays, num_classes: int, confidence: float) -> dict[str
     label, predictions = arrays["label"], arrays["prediction"]
     correct = predictions == label
     errors = [
-        statistics.expected_calibration_error(*pair)
+        scores.expected_calibration_error(*pair)
         for pair in zip(arrays["confidence"], correct, strict=True)
     ]
-    scores = [statistics.per_class(label, row, num_classes) for row in predictions]
+    by_class = [scores.per_class(label, row, num_classes) for row in predictions]
     return {
         "accuracy": statistics.accuracy(correct, confidence).as_json(),
         "loss": statistics.estimate(arrays["loss"], confidence).as_json(),
         "ece": _per_trial(errors),
         "per_class": {
-            name: np.mean([score[name] for score in scores], axis=0)
+            name: np.mean([score[name] for score in by_class], axis=0)
             for name in ("precision", "recall", "f1")
         },
-        "confusion": sum(statistics.confusion(label, row, num_classes) for row in predictions),
+        "confusion": sum(scores.confusion(label, row, num_classes) for row in predictions),
     }
 
 
@@ -137,10 +137,7 @@ def per_class_change(
         return {}
     painted, original = (
         np.array(
-            [
-                statistics.per_class(a["label"], row, num_classes)["recall"]
-                for row in a["prediction"]
-            ]
+            [scores.per_class(a["label"], row, num_classes)["recall"] for row in a["prediction"]]
         )
         for a in (cells[cell] for cell in own)
     )

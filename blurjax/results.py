@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from blurjax import measures, recorded, statistics
+from blurjax import measures, recorded, scores, statistics
 from blurjax.comparisons import Judging, comparisons, decomposition
 from blurjax.config import Config
+from blurjax.errors import UserError
 from blurjax.recorded import Arrays, Cell, PointRecord, Recorded, points_of
 from blurjax.run_directory import FORMAT, RunDirectory, jsonable, read_json
 from blurjax.verdicts import smallest_equivalent
@@ -60,7 +61,7 @@ def collect(run: RunDirectory, config: Config) -> Block:
             "curves": curves(points),
             "tuned": tuned(records, config),
             "audit": _json_or(run, "audit.json", None),
-            "looks": _looks(_json_or(run, "results.json", {}), jsonable(points)),
+            "looks": _looks(_before(run), jsonable(points)),
             "failures": recorded.unique(failures),
             "seconds": _json_or(run, "seconds.json", {}),
         }
@@ -69,6 +70,14 @@ def collect(run: RunDirectory, config: Config) -> Block:
 
 def _json_or(run: RunDirectory, name: str, missing: Any) -> Any:
     return read_json(run / name) if (run / name).exists() else missing
+
+
+def _before(run: RunDirectory) -> Any:
+    try:
+        return _json_or(run, "results.json", {})
+    except UserError as error:
+        advice = "Remove it: all but its record of looks is made again."
+        raise UserError(f"{error} {advice}") from None
 
 
 def _judging(config: Config) -> Judging:
@@ -124,7 +133,7 @@ def _above_chance(cells: Mapping[Cell, Arrays], num_classes: int) -> np.ndarray 
     shuffled = cells.get(("shuffled", "original"))
     if shuffled is None:
         return None
-    return statistics.above_chance(shuffled["label"], shuffled["prediction"], num_classes)
+    return scores.above_chance(shuffled["label"], shuffled["prediction"], num_classes)
 
 
 def _nothing_left() -> Block:

@@ -485,7 +485,7 @@ def _job_lines(
 def _measured(view: str | None, epoch: int, trials: int, rng: np.random.Generator) -> dict:
     if view is None:
         return {
-            side: {"loss": level * np.exp(-epoch) + 0.01 * rng.uniform(0.9, 1.1, trials)}
+            side: {"loss": level * np.exp(-epoch) + 0.01 * rng.uniform(0.98, 1.02, trials)}
             for side, level in (("train", 0.1), ("validation", 0.12))
         }
     of_code = _of_code(view)

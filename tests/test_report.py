@@ -8,7 +8,7 @@ import re
 import pytest
 from synthetic_run import ALL_TESTS, ALL_VIEWS, CONTROLS, OWN, Synthetic, write_run
 
-from blurjax import answer, plots, report, tables
+from blurjax import answer, figures, first_experiment, plots, report, tables
 from blurjax.errors import UserError
 from blurjax.plots import style
 from blurjax.run_directory import RunDirectory, read_json
@@ -114,8 +114,8 @@ def test_equal_runs_give_equal_bytes(small, tmp_path):
     run, _, html = small
     again, _, same = made(tmp_path / "elsewhere", SMALL)
     assert same == html
-    figures = sorted(path.name for path in (run / "figures").iterdir())
-    assert figures == [
+    written = sorted(path.name for path in (run / "figures").iterdir())
+    assert written == [
         "autoencoder.png",
         "causes.png",
         "confusion.png",
@@ -128,7 +128,7 @@ def test_equal_runs_give_equal_bytes(small, tmp_path):
         "transfer_matrix.png",
         "views.png",
     ]
-    for name in [f"figures/{name}" for name in figures] + ["tables/causes.tex", "results.json"]:
+    for name in [f"figures/{name}" for name in written] + ["tables/causes.tex", "results.json"]:
         assert (run / name).read_bytes() == (again / name).read_bytes()
 
 
@@ -159,7 +159,7 @@ def test_a_run_with_everything_shows_all_of_it(tmp_path, no_figures):
     assert f"{100 * point['probe']['mlp']['mean']:.1f}%" in page
     assert "standard deviation of" in page
     names = {path.name for path in (run / "figures").iterdir()}
-    assert "other_curves.png" in names
+    assert names == {f"{name}.png" for name in figures.NAMES} - {"sweep.png", "reconstructions.png"}
 
 
 @pytest.mark.parametrize(
@@ -318,15 +318,15 @@ def test_first_experiment_is_judged_by_its_gaps(small):
     history["train"]["accuracy"] = [[0.5, 0.5, 0.5], [0.99, 0.99, 0.99]]
     history["validation"]["accuracy"] = [[0.48, 0.48, 0.48], [0.92, 0.91, 0.93]]
     history["validation_original"]["accuracy"] = [[0.47, 0.47, 0.47], [0.85, 0.86, 0.86]]
-    sentence = answer.first_experiment(point, 0.95)
+    sentence = first_experiment.retold(point, 0.95)
     assert "from +2.0 points after the first epoch to +7.0 after the last" in sentence
     assert "from +3.0 to +13.3 when validated on originals" in sentence
     assert "more of a gap if it validated on originals" in sentence
     history["validation_original"]["accuracy"][-1] = [0.93, 0.91, 0.92]
-    assert "is not what this run can tell apart" in answer.first_experiment(point, 0.95)
+    assert "is not what this run can tell apart" in first_experiment.retold(point, 0.95)
     for side in ("train", "validation", "validation_original"):
         history[side]["accuracy"] = [row[:1] for row in history[side]["accuracy"]]
-    assert "too few trials" in answer.first_experiment(point, 0.95)
+    assert "too few trials" in first_experiment.retold(point, 0.95)
 
 
 def test_fewer_than_three_trials_are_a_caution(small):

@@ -10,7 +10,7 @@ import pytest
 from sklearn import metrics
 from synthetic_run import ALL_TESTS, ALL_VIEWS, CONTROLS, FIRST_VIEWS, Synthetic, write_run
 
-from blurjax import measures, recorded, results, statistics
+from blurjax import measures, recorded, results, scores, statistics
 from blurjax.errors import UserError
 from blurjax.run_directory import read_json, read_npz, write_json, write_npz
 
@@ -69,7 +69,7 @@ def test_scores_are_those_of_scikit_learn(small, cell):
     )
     expected = statistics.accuracy(predictions == label, 0.95)
     assert at["accuracy"]["interval"] == list(expected.interval)
-    ece = statistics.expected_calibration_error(arrays["confidence"][1], predictions[1] == label)
+    ece = scores.expected_calibration_error(arrays["confidence"][1], predictions[1] == label)
     assert at["ece"]["per_trial"][1] == ece
 
 
@@ -446,6 +446,13 @@ def test_every_look_is_recorded_once(tmp_path):
         "trials": 5,
         **{name: total[name] for name in ("mean", "interval", "p")},
     }
+
+
+def test_a_damaged_record_of_looks_is_not_forgotten_silently(tmp_path):
+    run, config = write_run(tmp_path / "run", SMALL)
+    (run / "results.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=r"results.json is damaged: .* Remove it"):
+        results.collect(run, config)
 
 
 def test_the_audit_is_taken_over_as_it_is(small):

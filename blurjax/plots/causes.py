@@ -82,7 +82,7 @@ def waterfall(point: Point) -> list[_Level | _Step]:
     to_painted = "information", "leakage"
     if "on_reconstructions" in terms:
         names = to_painted if "information" in terms else ("on_reconstructions",)
-        parts = [level(*original), *steps(*names), level(*painted)]
+        parts: list[_Level | _Step] = [level(*original), *steps(*names), level(*painted)]
     elif "on_originals" in terms:
         return [level(*original), *steps("on_originals"), level(*transferred)]
     elif "test_view" in terms:

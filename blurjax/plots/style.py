@@ -110,7 +110,7 @@ def in_order(views: Iterable[str]) -> list[str]:
     return sorted(views, key=lambda view: order.index(view) if view in order else len(order))
 
 
-def look(view: str) -> dict[str, str]:
+def look(view: str) -> dict[str, Any]:
     """Colour and line style of a view, as matplotlib takes them."""
     colour, line = LOOKS.get(view, (BLACK, "-."))
     return {"color": colour, "linestyle": line}
