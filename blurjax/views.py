@@ -227,7 +227,8 @@ def apply_view(
       in_use: names of the views that may be asked for; no other is compiled.
       autoencoder: the model.
     """
-    functions = list(dict.fromkeys(VIEWS[name] for name in in_use))
+    # Two functions at least: a switch of one would dissolve in what follows, and bits change with the views in use.
+    functions = list(dict.fromkeys([original, identity, *(VIEWS[name] for name in in_use)]))
     function_of = np.array([functions.index(f) if f in functions else 0 for f in VIEWS.values()])
     branches = [
         lambda parameters, images, indices, function=function: function(

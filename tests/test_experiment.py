@@ -1,5 +1,6 @@
 """The whole experiment on tiny data: what it writes, what continuing it adds, what it refuses."""
 
+import itertools
 import json
 
 import numpy as np
@@ -11,6 +12,11 @@ from blurjax import run_experiment
 from blurjax.errors import UserError
 from blurjax.run_directory import read_json, read_npz
 from blurjax.train import AllTrialsFailed, Interrupted
+
+ALL_TRAIN_VIEWS = [
+    "original", "reconstruction", "crossfit", "infold", "mixed", "blur", "pca", "downsample",
+]  # fmt: skip
+ALL_TEST_VIEWS = ["original", "reconstruction", "crossfit", "blur", "pca", "downsample"]
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +30,9 @@ def finished(source, tmp_path_factory):
     return out, run_experiment(config(source), out)
 
 
-def without_seconds(results):
-    return {key: value for key, value in results.items() if key != "seconds"}
+def without_history(results):
+    """What two ways to the same trials must agree on: neither how long it took nor when one looked."""
+    return {key: value for key, value in results.items() if key not in ("seconds", "looks")}
 
 
 def lines(out):
@@ -38,7 +45,7 @@ def predictions(out):
 
 def assert_same_run(one, other):
     """Bit by bit: results, predictions, metrics (whatever the order of jobs)."""
-    assert without_seconds(read_json(one / "results.json")) == without_seconds(
+    assert without_history(read_json(one / "results.json")) == without_history(
         read_json(other / "results.json")
     )
 
@@ -107,7 +114,7 @@ def test_the_same_command_changes_nothing(finished, source):
     out, results = finished
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     again = run_experiment(config(source), out)
-    assert without_seconds(again) == without_seconds(results)
+    assert without_history(again) == without_history(results)
     changed = {
         path.name
         for path, content in before.items()
@@ -162,8 +169,8 @@ def test_further_seeds_and_views_run_alone_and_equal_those_of_one_run(finished, 
         "classifier/reconstruction/job-0": [0, 1, 2],
         "classifier/mixed/job-0": [0, 1, 2],
     }
-    whole = without_seconds(finished[1])
-    assert without_seconds(results) == whole
+    whole = without_history(finished[1])
+    assert without_history(results) == whole
 
 
 def test_trials_of_a_sweep_equal_trials_run_alone(finished, source, tmp_path):
@@ -199,6 +206,101 @@ def test_points_are_crossed_and_views_without_code_train_once_per_seed(source, t
         point["accuracy"]["original"]["original"]["per_trial"] for point in results["points"]
     ]
     assert on_original[:2] == on_original[2:]
+
+
+@pytest.fixture(scope="module")
+def complete(source, tmp_path_factory):
+    """Every view, every control, three folds."""
+    out = tmp_path_factory.mktemp("complete") / "run"
+    settings = config(
+        source,
+        views__train=ALL_TRAIN_VIEWS,
+        views__test=ALL_TEST_VIEWS,
+        views__controls=True,
+        autoencoder__folds=3,
+    )
+    return out, run_experiment(settings, out)
+
+
+def per_trial(point, train_view, test_view):
+    return np.array(point["accuracy"][train_view][test_view]["per_trial"])
+
+
+def test_views_that_are_added_change_nothing_of_the_others(finished, complete):
+    """Further views are further branches of the programs, further folds further trials."""
+    before, after = finished[1]["points"][0], complete[1]["points"][0]
+    for block in ("accuracy", "loss", "history"):
+        part = before[block]["classifier"] if block == "history" else before[block]
+        other = after[block]["classifier"] if block == "history" else after[block]
+        for train_view, cells in part.items():
+            for name, cell in cells.items():
+                assert other[train_view][name] == cell, (block, train_view, name)
+
+
+def test_every_pair_of_views_is_there_with_its_controls(complete):
+    out, results = complete
+    (point,) = results["points"]
+    controls = ["spectrum", "identity", "reseeded", "shuffled"]
+    assert results["views"]["train"] == [*ALL_TRAIN_VIEWS, *controls]
+    assert results["views"]["test"] == [*ALL_TEST_VIEWS, "spectrum"]
+    found = {(train, test) for train, cells in point["accuracy"].items() for test in cells}
+    assert found == set(itertools.product(results["views"]["train"], results["views"]["test"]))
+    jobs = {line["job"] for line in lines(out)}
+    assert {f"classifier/{view}/job-0" for view in results["views"]["train"]} <= jobs
+
+
+def test_totals_are_the_sums_of_their_terms_in_every_trial(complete):
+    (point,) = complete[1]["points"]
+    terms = {name: np.array(term["per_trial"]) for name, term in point["decomposition"].items()}
+    without_test_view = terms["information"] + terms["leakage"]
+    np.testing.assert_allclose(terms["on_reconstructions"], without_test_view, atol=1e-6)
+    np.testing.assert_allclose(
+        terms["on_originals"], without_test_view + terms["test_view"], atol=1e-6
+    )
+    leakage = per_trial(point, "crossfit", "crossfit") - per_trial(point, "infold", "crossfit")
+    np.testing.assert_allclose(terms["leakage"], leakage, atol=1e-12)
+
+
+def test_identity_equals_original_bitwise_and_reseeded_does_not(complete):
+    all_predictions = predictions(complete[0])
+    for test_view in ("original", "crossfit"):
+        ours = all_predictions[f"original-on-{test_view}.npz"]
+        same = all_predictions[f"identity-on-{test_view}.npz"]
+        other = all_predictions[f"reseeded-on-{test_view}.npz"]
+        for name in ("logits", "loss", "prediction", "seed"):
+            np.testing.assert_array_equal(ours[name], same[name])
+        assert (ours["logits"] != other["logits"]).any()
+        np.testing.assert_array_equal(ours["seed"], other["seed"])
+    (point,) = complete[1]["points"]
+    assert point["comparisons"]["identity"]["per_trial"] == [0.0, 0.0, 0.0]
+
+
+def test_fold_autoencoders_leave_their_fold_out(complete):
+    """Trained for as many steps, and worse on images that they have not seen only by what they lack."""
+    out, _ = complete
+    (job,) = (out / "checkpoints" / "autoencoder").iterdir()
+    trials = read_json(job / "job.json")["trials"]
+    assert [(trial["seed"], trial["fold"]) for trial in trials] == [
+        (seed, fold) for fold in (-1, 0, 1, 2) for seed in (0, 1, 2)
+    ]
+    quality = {
+        view: read_npz(out / "predictions" / f"quality-{view}-train.npz")["mse"]
+        for view in ("reconstruction", "crossfit", "infold")
+    }
+    assert (quality["crossfit"] != quality["infold"]).mean() > 0.9
+    assert (quality["crossfit"] != quality["reconstruction"]).mean() > 0.9
+
+
+def test_blur_has_the_distortion_of_the_autoencoder(complete):
+    fitted = read_npz(complete[0] / "views" / "fitted.npz")
+    mse = {
+        view: read_npz(complete[0] / "predictions" / f"quality-{view}-validation.npz")["mse"]
+        for view in ("reconstruction", "blur")
+    }
+    for trial in range(3):
+        if fitted["reachable"][trial]:
+            ours, theirs = (mse[view][trial].mean() for view in ("blur", "reconstruction"))
+            assert ours == pytest.approx(theirs, rel=0.03)
 
 
 @pytest.mark.parametrize(
