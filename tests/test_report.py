@@ -5,13 +5,14 @@ import csv
 import io
 import re
 
+import numpy as np
 import pytest
 from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, OWN, Synthetic, write_run
 
 from blurjax import answer, figures, first_experiment, plots, report, tables
 from blurjax.errors import UserError
 from blurjax.plots import style
-from blurjax.run_directory import RunDirectory, read_json
+from blurjax.run_directory import RunDirectory, read_json, read_npz, write_npz
 
 HOSTILE = ('<b>"bold"</b>', "it's & <script>alert(1)</script>", "森林\u200fשלום")
 SMALL = Synthetic(
@@ -183,6 +184,18 @@ def test_a_page_of_some_views_and_few_trials(tmp_path, no_figures, train, test, 
     assert f"{100 * mean:.1f}%" in page
     assert "Caution: with" in page
     assert not re.search(r"\b(worse|better) (acc|–)", page)  # no verdict from few trials
+
+
+def test_a_distortion_that_no_blur_reaches_is_said(tmp_path, no_figures):
+    made_up = Synthetic(
+        seeds=3, class_names=("a", "b"), images=40, epochs=1, test_views=("original", "blur")
+    )
+    run, _ = write_run(tmp_path / "run", made_up)
+    fitted = dict(read_npz(run / "views" / "fitted.npz"))
+    write_npz(run / "views" / "fitted.npz", **fitted | {"reachable": np.array([True, False, True])})
+    report.make_report(run.path)
+    page = text_of((run / "report.html").read_text(encoding="utf-8"))
+    assert f"standard deviation of {fitted['sigma'].mean():.2f} pixels; in 1 of 3 trials no" in page
 
 
 def test_a_run_that_all_trials_left_has_a_page(tmp_path, no_figures):
