@@ -9,7 +9,6 @@ Positions number the images of all splits, train first, then validation, then te
 
 from __future__ import annotations
 
-import copy
 import math
 import zlib
 from collections.abc import Iterator
@@ -42,8 +41,6 @@ class Examples:
     """Positions on which curves are measured: "validation", and a fixed subset as large of "train"."""
     fold_of: np.ndarray | None
     """i32[N], the fold of every image, in each split as evenly as can be; None without folds."""
-    shuffled_labels: np.ndarray
-    """i32[N], of train permuted, of the other splits as they are."""
 
 
 def make_examples(dataset: Dataset, split_seed: int, num_folds: int) -> Examples:
@@ -51,17 +48,15 @@ def make_examples(dataset: Dataset, split_seed: int, num_folds: int) -> Examples
     labels = [dataset.splits[name].labels for name in SPLITS]
     bounds = np.cumsum([0, *map(len, labels)], dtype=np.int32)
     splits = {name: np.arange(*bounds[i : i + 2], dtype=np.int32) for i, name in enumerate(SPLITS)}
-    subset_rng = np.random.default_rng([split_seed, zlib.crc32(b"measured")])
+    rng = np.random.default_rng([split_seed, zlib.crc32(b"measured")])
     size = min(len(splits["train"]), len(splits["validation"]))
-    subset = np.sort(subset_rng.choice(splits["train"], size, replace=False))
-    label_rng = np.random.default_rng([split_seed, zlib.crc32(b"shuffled")])
+    subset = np.sort(rng.choice(splits["train"], size, replace=False))
     fold_of = [fold_assignment(of_split, num_folds, split_seed) for of_split in labels if num_folds]
     return Examples(
         labels=np.concatenate(labels),
         splits=splits,
         measured={"train": subset, "validation": splits["validation"]},
         fold_of=np.concatenate(fold_of) if fold_of else None,
-        shuffled_labels=np.concatenate([label_rng.permutation(labels[0]), *labels[1:]]),
     )
 
 
@@ -157,12 +152,6 @@ class ResidentFeed:
         index = np.arange(len(images), dtype=np.int32)
         self._data = jax.device_put({"image": images, "label": labels, "index": index}, sharding)
 
-    def relabelled(self, labels: np.ndarray) -> ResidentFeed:
-        """The same images with other labels i32[N]."""
-        feed = copy.copy(self)
-        feed._data = self._data | {"label": jax.device_put(labels, self._sharding)}
-        return feed
-
     def chunks(self, order: Array | np.ndarray, first: int = 0) -> Iterator[Chunk]:
         """Chunks of an order, from step `first` on.
 
@@ -194,12 +183,6 @@ class StreamedFeed:
         batch_bytes = batch_size * math.prod(dataset.image_shape)
         self.capacity = max(1, min(capacity, STREAM_BYTES // batch_bytes))
         self._sharding = sharding
-
-    def relabelled(self, labels: np.ndarray) -> StreamedFeed:
-        """The same images with other labels i32[N]."""
-        feed = copy.copy(self)
-        feed._labels = labels
-        return feed
 
     def chunks(self, order: np.ndarray, first: int = 0) -> Iterator[Chunk]:
         """Chunks of an order i32[S,B] on the host, whose positions lie in one split, from step `first` on."""

@@ -64,12 +64,14 @@ class FittedViews:
 
     def parameters(self, view: str, trials: Sequence[Trial]) -> ViewParameters:
         """What a view is made with, for trials as `Programs.place` lays them on the devices."""
-        parameters = self._of_trials(tuple(trials))
+        parameters = self._of_trials(tuple(trials), view == "shuffled")
         return parameters._replace(view=self._programs.view_index(view))
 
     def of_trial(self, view: str, trial: Trial) -> ViewParameters:
         """What a view of one trial is made with."""
-        row = self._row(trial)._replace(fold_of=self._fold_of, basis=self._basis)
+        row = self._row(trial)._replace(
+            labels=self._labels(trial, view == "shuffled"), fold_of=self._fold_of, basis=self._basis
+        )
         return row._replace(view=self._programs.view_index(view))
 
     def failed_step(self, view: str, trial: Trial) -> int:
@@ -79,8 +81,11 @@ class FittedViews:
         painters = [autoencoder_of(trial, self._config, fold=fold) for fold in folds]
         return max((self._autoencoders[painter].failed_step for painter in painters), default=-1)
 
-    def _place(self, trials: tuple[Trial, ...]) -> ViewParameters:
-        placed = self._programs.place_rows([self._row(trial) for trial in trials])
+    def _place(self, trials: tuple[Trial, ...], is_shuffled: bool) -> ViewParameters:
+        rows = [
+            self._row(trial)._replace(labels=self._labels(trial, is_shuffled)) for trial in trials
+        ]
+        placed = self._programs.place_rows(rows)
         return placed._replace(fold_of=self._fold_of, basis=self._basis)
 
     def _row(self, trial: Trial) -> ViewParameters:
@@ -97,6 +102,18 @@ class FittedViews:
             downsample=_averaging(shape, painter.bottleneck) if "downsample" in in_use else None,
             gain=fit.gain if "spectrum" in in_use else None,
         )
+
+    def _labels(self, trial: Trial, is_shuffled: bool) -> np.ndarray | None:
+        """What the trial's classifiers are told; None where no view in use shuffles labels."""
+        if "shuffled" not in self._programs.views_in_use:
+            return None
+        labels = self._programs.examples.labels
+        train = self._programs.examples.splits["train"]
+        if not is_shuffled:
+            return labels
+        told = labels.copy()
+        told[train] = generator(trial.seed, "shuffled").permutation(labels[train])
+        return told
 
     def _painters(self, painter: Trial) -> Params:
         folds = (ALL_DATA, *range(num_folds(self._config)))

@@ -32,7 +32,6 @@ def train_autoencoders(context: Context) -> Models:
             steps=programs.train_autoencoder,
             validate=partial(_validate_autoencoder, context, len(job.trials), trials.bottleneck),
             view_parameters=None,
-            feed=programs.feed,
         )
 
     trials = all_autoencoder_trials(context.config)
@@ -48,9 +47,6 @@ def train_autoencoders(context: Context) -> Models:
 def train_classifiers(context: Context, view: str, views: FittedViews) -> Models:
     """The classifiers of all trials, trained on one view."""
     programs, config = context.programs, context.config.classifier
-    feed = programs.feed
-    if view == "shuffled":
-        feed = feed.relabelled(context.examples.shuffled_labels)
 
     def training(job: Job, trials: Trial) -> Training:
         del trials
@@ -63,7 +59,6 @@ def train_classifiers(context: Context, view: str, views: FittedViews) -> Models
             steps=programs.train_classifier,
             validate=partial(_validate_classifier, context, len(job.trials), view, parameters),
             view_parameters=parameters,
-            feed=feed,
         )
 
     return _train_jobs(
@@ -89,6 +84,7 @@ def _training(context: Context, config: TrainingConfig, **pieces: Any) -> Traini
     steps_per_epoch = context.programs.steps_per_epoch(config)
     return Training(
         **pieces,
+        feed=context.programs.feed,
         epochs=context.programs.num_steps(config) // steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
         batch_size=config.batch_size,

@@ -56,10 +56,12 @@ def classifier_train_step(
     """One step on the cross-entropy of the augmented view."""
     images = view(view_parameters, batch["image"], batch["index"])
     images = augment(images, state.trial.seed, state.step, flip=flip, shift=shift)
+    told = view_parameters.labels
+    labels = batch["label"] if told is None else told[batch["index"]]
 
     def loss_of(params: Params) -> Scalar:
         logits = forward(model, params, images)
-        return losses.masked_mean(losses.cross_entropy(logits, batch["label"]), batch["mask"])
+        return losses.masked_mean(losses.cross_entropy(logits, labels), batch["mask"])
 
     loss, grads = jax.value_and_grad(loss_of)(state.params)
     return apply_gradients(state, loss, grads, optimizer), {"loss": loss}

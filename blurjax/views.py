@@ -61,6 +61,8 @@ class ViewParameters(NamedTuple):
     basis: Basis | None = None
     gain: Any = None
     """f32[R], of each radius of frequency."""
+    labels: Any = None
+    """i32[N], what classifiers are told that the images are; None: the truth."""
 
 
 AXES = ViewParameters(
@@ -73,6 +75,7 @@ AXES = ViewParameters(
     downsample=0,  # pyright: ignore[reportArgumentType]
     basis=None,
     gain=0,
+    labels=0,
 )
 """Which parameters differ between trials (0) and which are shared (None), in the manner of `jax.vmap`."""
 
