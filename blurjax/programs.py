@@ -10,14 +10,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from blurjax import steps
-from blurjax.config import Config, TrainingConfig
+from blurjax import memory, steps
+from blurjax.config import Config, TrainingConfig, override
 from blurjax.data.sources import Dataset
-from blurjax.feed import Feed, epoch_order, make_feed, members_by_fold
+from blurjax.feed import Feed, epoch_order, fits, make_feed, members_by_fold
 from blurjax.models.autoencoder import Autoencoder
 from blurjax.models.classifier import Classifier
 from blurjax.sweep import (
+    gather_batch,
     loop_evaluation,
     loop_steps,
     make_mesh,
@@ -27,11 +29,10 @@ from blurjax.sweep import (
     sweep,
 )
 from blurjax.train_state import TrainState, init, make_optimizer
-from blurjax.trials import classifier_trials
+from blurjax.trials import autoencoder_trials, classifier_trials
 from blurjax.types import Params, Trial
 from blurjax.views import AXES, ViewParameters, view_index
 
-MOST_TRIALS_PER_VMAP = 8
 LOGITS_LIMIT = 100e6
 """Bytes of logits in all prediction files together, above which they are not kept."""
 SHARED_ORDER = (None, None, None)
@@ -52,7 +53,7 @@ class Programs:
         compute = config.compute
         available = jax.devices()[: compute.devices]
         self.mesh = make_mesh(config.sweep.num_seeds, available)
-        self.trials_per_vmap = _trials_per_vmap(config, self.mesh.size)
+        self.trials_per_vmap = _trials_per_vmap(config, dataset, self.mesh)
         shape, lowering = dataset.image_shape, compute.convolution
         self.autoencoder = Autoencoder(
             image_shape=shape,
@@ -250,12 +251,43 @@ class Programs:
         return jax.jit(sweep(function, self.mesh, self.trials_per_vmap, in_axes), **options)
 
 
-def _trials_per_vmap(config: Config, num_devices: int) -> int:
+def _trials_per_vmap(config: Config, dataset: Dataset, mesh: Mesh) -> int:
+    """What the settings say; where they say `auto`, 1 on CPU, and elsewhere what the devices have memory for.
+
+    Trials are counted as seeds: every job has a multiple of them, so that none is padded.
+    """
     if config.compute.trials_per_vmap != "auto":
         return config.compute.trials_per_vmap
-    if jax.default_backend() == "cpu":
+    trials = math.ceil(config.sweep.num_seeds / mesh.size)
+    if jax.default_backend() == "cpu" or trials == 1:
         return 1
-    return min(MOST_TRIALS_PER_VMAP, math.ceil(config.sweep.num_seeds / num_devices))
+    free = memory.free_bytes(mesh.local_devices)
+    if fits(dataset, config.data.resident_limit):
+        free -= sum(split.images.nbytes for split in dataset.splits.values())
+    return memory.trials_that_fit(trials, bytes_per_trial(config, dataset), free)
+
+
+def bytes_per_trial(config: Config, dataset: Dataset) -> float:
+    """Device memory that each of several trials side by side takes, in the training step that takes most."""
+    two = {"compute.trials_per_vmap": 2, "compute.devices": 1}
+    programs = Programs(override(config, two), dataset)
+    trials = programs.place(autoencoder_trials(config)[:1])
+    autoencoders = jax.eval_shape(programs.init_autoencoder, trials)
+    classifiers = jax.eval_shape(programs.init_classifier, trials)
+    views = programs.view_parameters("original", trials, autoencoders.params)
+    images = jax.ShapeDtypeStruct((1, *dataset.image_shape), np.uint8)
+    labels = jax.ShapeDtypeStruct((1,), np.int32)
+    data = {"image": images, "label": labels, "index": labels}
+
+    def taken(section: TrainingConfig, step: Callable[..., Any], axes: Any, *args: Any) -> float:
+        positions = jax.ShapeDtypeStruct((2, section.batch_size), np.int32)
+        batches = jax.eval_shape(jax.vmap(gather_batch, (None, 0)), data, positions)
+        return memory.live_bytes(jax.vmap(step, (0, axes, 0)), *args, batches) / 2
+
+    return max(
+        taken(config.autoencoder, programs.autoencoder_step, None, autoencoders, None),
+        taken(config.classifier, programs.classifier_step, AXES, classifiers, views),
+    )
 
 
 def _compiled_quickly() -> dict[str, int]:

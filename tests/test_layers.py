@@ -21,7 +21,7 @@ ROWS = [
     ["trials"],
     ["train_state"],
     ["steps"],
-    ["sweep"],
+    ["sweep", "memory"],
     ["feed"],
     ["checkpoint"],
     ["train"],
