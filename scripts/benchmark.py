@@ -101,25 +101,26 @@ HEADER = f"{'':<28}{'trials':>7}{'ms per trial-step':>26}{'x blurjax':>22}{'of m
 
 def print_row(row: dict[str, Any], before: list[dict[str, Any]]) -> None:
     """One line, under a title where a table begins."""
-    place = (row["workload"], row.get("title"))
-    if not before or place[0] != before[-1]["workload"]:
-        details = [row[name] for name in ("batch_size", "dtype") if name in row]
-        title = ", ".join(map(str, filter(None, (*place, *details))))
-        print(f"\n{title}, {row.get('rounds')} round(s)\n{HEADER}")
+    if not before or row["workload"] != before[-1]["workload"]:
+        title = [f"{row['workload']}: {row['title']}"]
+        title += [f"batch {row['batch_size']}, {row['dtype']}"] if "batch_size" in row else []
+        print("\n" + ", ".join([*title, f"n = {row['rounds']}"]))
+        if row["spread"]:
+            print(HEADER)
     cells = [f"{row['contender']:<28}", f"{row.get('trials', ''):>7}"]
-    cells.append(f"{spread_text(row.get('ms_per_trial_step'), row.get('spread'), '.3g'):>26}")
-    cells.append(f"{spread_text(row.get('ratio_to_blurjax'), row.get('ratio_spread'), '.2f'):>22}")
+    cells.append(f"{spread_text(row.get('ms_per_trial_step'), row.get('spread')):>26}")
+    cells.append(f"{spread_text(row.get('ratio_to_blurjax'), row.get('ratio_spread')):>22}")
     cells.append(f"{row['share_of_matmul']:>11.0%}" if "share_of_matmul" in row else "")
     print("".join(cells).rstrip() + "".join(f"  {part}" for part in remarks(row)), flush=True)
 
 
-def spread_text(median: float | None, quartiles: list[float] | None, form: str) -> str:
+def spread_text(median: float | None, quartiles: list[float] | None) -> str:
     """Such as "1.23 (1.20-1.27)"."""
     if median is None:
         return ""
-    if quartiles is None:
-        return f"{median:{form}}"
-    return f"{median:{form}} ({quartiles[0]:{form}}-{quartiles[1]:{form}})"
+    numbers = [median, *(quartiles or ())]
+    texts = [f"{x:,.0f}" if x >= 100 else f"{x:#.3g}" for x in numbers]
+    return texts[0] + (f" ({texts[1]}-{texts[2]})" if quartiles else "")
 
 
 def remarks(row: dict[str, Any]) -> list[str]:
@@ -142,6 +143,7 @@ def remarks(row: dict[str, Any]) -> list[str]:
         found.append(f"(before training {row['resident_set_before'] / 1e6:,.0f} MB)")
     if row.get("peak_device_bytes"):
         found.append(f"device {row['peak_device_bytes'] / 1e6:,.0f} MB")
+        found.append(f"(estimate {row['estimated_bytes_per_trial'] / 1e6:,.0f} MB a trial)")
     return found
 
 

@@ -29,7 +29,7 @@ def random_batches(network: Network, batch_size: int) -> list[tuple[np.ndarray, 
     ]
 
 
-def _random_params(model: nn.Module, size: int, seed: int) -> Any:
+def random_params(model: nn.Module, size: int, seed: int) -> Any:
     """Of the shapes that a module wants; flax's own initialisers take seconds to compile."""
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
@@ -50,7 +50,7 @@ def _plain(network: Network, trials: int, dtype: str) -> tuple[list[Any], Callab
         updates, opt_state = optimizer.update(jax.grad(loss_of)(params), opt_state)
         return optax.apply_updates(params, updates), opt_state
 
-    initial = [_random_params(model, network.image_size, seed) for seed in range(trials)]
+    initial = [random_params(model, network.image_size, seed) for seed in range(trials)]
     return [jax.tree.map(jnp.asarray, (p, optimizer.init(p))) for p in initial], step
 
 
