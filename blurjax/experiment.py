@@ -17,6 +17,7 @@ from blurjax.data.sources import Dataset
 from blurjax.environment import describe_environment
 from blurjax.feed import SPLITS, fits
 from blurjax.fitted_views import check_views, fit_views
+from blurjax.memory import readable_memory_errors
 from blurjax.predictions import (
     write_flips,
     write_gallery,
@@ -74,14 +75,14 @@ def run_experiment(
       The content of results.json (docs/run_directory.md).
 
     Raises:
-      UserError: a mistake in the settings, the data or the run directory.
+      UserError: a mistake in the settings, the data or the run directory, or not enough memory.
       Interrupted: after saving.
       AllTrialsFailed: every trial of a job has become non-finite.
     """
     if dataset is None:
         dataset, config = load(config)
     run = RunDirectory(out)
-    with readable_os_errors(run.path):
+    with readable_os_errors(run.path), readable_memory_errors():
         run.create()
         with run.lock():
             _check_fingerprints(run, config, dataset)

@@ -10,14 +10,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from blurjax import steps
-from blurjax.config import Config, TrainingConfig
+from blurjax import memory, steps
+from blurjax.config import Config, TrainingConfig, override
 from blurjax.data.sources import Dataset
-from blurjax.feed import Feed, epoch_order, make_examples, make_feed, members_by_fold
+from blurjax.feed import Feed, epoch_order, fits, make_examples, make_feed, members_by_fold
 from blurjax.models.autoencoder import Autoencoder
 from blurjax.models.classifier import Classifier
 from blurjax.sweep import (
+    gather_batch,
     loop_evaluation,
     loop_steps,
     make_mesh,
@@ -27,11 +29,10 @@ from blurjax.sweep import (
     sweep,
 )
 from blurjax.train_state import TrainState, init, make_optimizer
-from blurjax.trials import num_folds, point_trials, views_in_use
+from blurjax.trials import autoencoder_trials, num_folds, point_trials, views_in_use
 from blurjax.types import Params, Trial
-from blurjax.views import AXES, ViewParameters, apply_view, view_index
+from blurjax.views import AXES, Basis, Matrices, ViewParameters, apply_view, view_index
 
-MOST_TRIALS_PER_VMAP = 8
 LOGITS_LIMIT = 100e6
 """Bytes of logits in all prediction files together, above which they are not kept."""
 SHARED_ORDER = (None, None, None)
@@ -54,7 +55,7 @@ class Programs:
         compute = config.compute
         available = jax.devices()[: compute.devices]
         self.mesh = make_mesh(config.sweep.num_seeds, available)
-        self.trials_per_vmap = _trials_per_vmap(config, self.mesh.size)
+        self.trials_per_vmap = _trials_per_vmap(config, dataset, self.mesh)
         shape, lowering = dataset.image_shape, compute.convolution
         self.autoencoder = Autoencoder(
             image_shape=shape,
@@ -180,6 +181,39 @@ class Programs:
 
         return jax.jit(paint, compiler_options=_compiled_quickly())
 
+    def abstract_views(self, autoencoders: Params) -> ViewParameters:
+        """Shapes and dtypes of the parameters of all views in use, for parameters [T,...] of autoencoders."""
+        height, width, channels = self.dataset.image_shape
+        trials = jax.tree.leaves(autoencoders)[0].shape[0]
+        painters = 1 + num_folds(self.config)
+        images, components = self.examples.labels.shape, self.config.autoencoder.max_bottleneck
+
+        def array(*shape: int, dtype: Any = np.float32) -> Any:
+            return jax.ShapeDtypeStruct(shape, dtype)
+
+        matrices = Matrices(array(trials, height, height), array(trials, width, width))
+        pixels = height * width * channels
+        of_view = {
+            "blur": {"blur": matrices},
+            "downsample": {"downsample": matrices},
+            "pca": {"basis": Basis(array(pixels), array(_fitted(components), pixels))},
+            "spectrum": {"gain": array(trials, min(height, width) // 2 + 1)},
+            "shuffled": {"labels": array(trials, *images, dtype=np.int32)},
+        }
+        parameters = ViewParameters(
+            view=array(dtype=np.int32),
+            seed=array(trials, dtype=np.uint32),
+            bottleneck=array(trials, dtype=np.int32),
+            autoencoders=jax.tree.map(
+                lambda leaf: array(trials, painters, *leaf.shape[1:], dtype=leaf.dtype),
+                autoencoders,
+            ),
+            fold_of=array(*images, dtype=np.int32) if painters > 1 else None,
+        )
+        for view, fields in of_view.items():
+            parameters = parameters._replace(**(fields if view in self.views_in_use else {}))
+        return parameters
+
     # Classifiers
 
     @cached_property
@@ -278,12 +312,43 @@ class Programs:
         return jax.jit(sweep(function, self.mesh, self.trials_per_vmap, in_axes), **options)
 
 
-def _trials_per_vmap(config: Config, num_devices: int) -> int:
+def _trials_per_vmap(config: Config, dataset: Dataset, mesh: Mesh) -> int:
+    """What the settings say; where they say `auto`, 1 on CPU, and elsewhere what the devices have memory for.
+
+    Trials are counted as seeds: every job has a multiple of them, so that none is padded.
+    """
     if config.compute.trials_per_vmap != "auto":
         return config.compute.trials_per_vmap
-    if jax.default_backend() == "cpu":
+    trials = math.ceil(config.sweep.num_seeds / mesh.size)
+    if jax.default_backend() == "cpu" or trials == 1:
         return 1
-    return min(MOST_TRIALS_PER_VMAP, math.ceil(config.sweep.num_seeds / num_devices))
+    free = memory.free_bytes(mesh.local_devices)
+    if fits(dataset, config.data.resident_limit):
+        free -= sum(split.images.nbytes for split in dataset.splits.values())
+    return memory.trials_that_fit(trials, bytes_per_trial(config, dataset), free)
+
+
+def bytes_per_trial(config: Config, dataset: Dataset) -> float:
+    """Device memory that each of several trials side by side takes, in the training step that takes most."""
+    two = {"compute.trials_per_vmap": 2, "compute.devices": 1}
+    programs = Programs(override(config, two), dataset)
+    trials = programs.place(autoencoder_trials(config)[:1])
+    autoencoders = jax.eval_shape(programs.init_autoencoder, trials)
+    classifiers = jax.eval_shape(programs.init_classifier, trials)
+    views = programs.abstract_views(autoencoders.params)
+    images = jax.ShapeDtypeStruct((1, *dataset.image_shape), np.uint8)
+    labels = jax.ShapeDtypeStruct((1,), np.int32)
+    data = {"image": images, "label": labels, "index": labels}
+
+    def taken(section: TrainingConfig, step: Callable[..., Any], axes: Any, *args: Any) -> float:
+        positions = jax.ShapeDtypeStruct((2, section.batch_size), np.int32)
+        batches = jax.eval_shape(jax.vmap(gather_batch, (None, 0)), data, positions)
+        return memory.live_bytes(jax.vmap(step, (0, axes, 0)), *args, batches) / 2
+
+    return max(
+        taken(config.autoencoder, programs.autoencoder_step, None, autoencoders, None),
+        taken(config.classifier, programs.classifier_step, AXES, classifiers, views),
+    )
 
 
 def _compiled_quickly() -> dict[str, int]:

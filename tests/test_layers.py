@@ -22,7 +22,7 @@ ROWS = [
     ["trials"],
     ["train_state"],
     ["steps"],
-    ["sweep"],
+    ["sweep", "memory"],
     ["feed"],
     ["checkpoint"],
     ["train"],

@@ -1,0 +1,160 @@
+#!/usr/bin/env python
+"""Measures blurjax against other ways to train the same networks, and its own overheads.
+
+    python scripts/benchmark.py --quick                         # at most three minutes on two cores
+    python scripts/benchmark.py --with-torch --json FILE        # W1 to W4
+    python scripts/benchmark.py --workloads pipeline startup linear memory
+
+Within a workload all contenders are timed in turn, round after round, so that what else the machine does meets all of
+them; figures are medians with quartiles, ratios are medians of the ratios within each round.
+
+  W1        a CNN (3x3 convolutions of 32, 64, 128 filters, ReLU, 2x2 max pooling; dense 128; 10 classes), Adam
+  W2        a convolutional autoencoder, 64x64x3, Adam
+  W3        W1 at several numbers of trials
+  W4        the whole digits experiment, once with a cold and once with a warm cache of programs
+  pipeline  what batches cost: whole epochs against as many steps on one batch that stays on the device
+  startup   seconds from process start to the first finished step
+  linear    seconds of an epoch against the number of examples and of trials
+  memory    peak memory against the number of trials, and of trials side by side
+
+blurjax trains as in a real run: decoded images on the device, an order for each trial, clipping, learning rate schedule
+and the check for values that are not finite included. The other contenders are given their batches on the device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+# A process of their own: these come first, while this one has no accelerator.
+OWN_PROCESS = ("W4", "startup", "memory")
+WORKLOADS = ("W1", "W2", "W3", "W4", "pipeline", "startup", "linear", "memory")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The options."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    add = parser.add_argument
+    add("--workloads", nargs="+", choices=WORKLOADS, default=WORKLOADS[:4], metavar="NAME")
+    add("--quick", action="store_true", help="little of everything, flax in W1 alone")
+    add("--rounds", type=int, help="default: 9; with --quick 3")
+    add("--seconds", type=float, help="of each contender in a round; default: 1, with --quick 0.2")
+    add("--trials", type=int, nargs="+", help="of W1, W2, W3; default: as fits the machine")
+    add("--batch-size", type=int, default=64)
+    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of activations")
+    add("--convolution", default="auto", help="blurjax's compute.convolution")
+    add("--trials-per-vmap", type=int, nargs="+", default=[], help="measure these besides auto")
+    add("--with-torch", action="store_true", help="pip install blurjax[benchmark]")
+    add("--json", type=Path, metavar="FILE", help="write the results there, too")
+    options = parser.parse_args(arguments)
+    options.rounds = options.rounds or (3 if options.quick else 9)
+    options.seconds = options.seconds or (0.2 if options.quick else 1.0)
+    return options
+
+
+def main() -> None:
+    """Measures, prints tables, writes JSON."""
+    options = parse()
+    from benchmarks import processes, subjects
+
+    from blurjax import terminal
+    from blurjax.config import ComputeConfig
+
+    terminal.prepare_jax(ComputeConfig(cache_programs=False))
+    load_before = os.getloadavg()
+    rows: list[dict[str, Any]] = []
+    for workload in sorted(options.workloads, key=lambda name: name not in OWN_PROCESS):
+        module = processes if workload in OWN_PROCESS else subjects
+        for row in module.measure(options, workload):
+            print_row(row, rows)
+            rows.append(row)
+    found = {"machine": machine(options, rows, load_before), "rows": rows}
+    print_machine(found["machine"])
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def machine(options: argparse.Namespace, rows: list[dict[str, Any]], load: Any) -> dict[str, Any]:
+    """Where and how the rows were measured."""
+    from blurjax.environment import describe_environment
+
+    environment = describe_environment()
+    if options.with_torch:
+        from benchmarks.torch_networks import import_torch
+
+        environment["packages"]["torch"] = import_torch().__version__
+    rates = {row["contender"]: row["gflop_per_s"] for row in rows if "gflop_per_s" in row}
+    return environment | {
+        "command": " ".join(sys.argv),
+        "load_average_before": load[0],
+        "matmul_gflop_per_s": rates,
+    }
+
+
+HEADER = f"{'':<28}{'trials':>7}{'ms per trial-step':>26}{'x blurjax':>22}{'of matmul':>11}"
+
+
+def print_row(row: dict[str, Any], before: list[dict[str, Any]]) -> None:
+    """One line, under a title where a table begins."""
+    if not before or row["workload"] != before[-1]["workload"]:
+        title = [f"{row['workload']}: {row['title']}"]
+        title += [f"batch {row['batch_size']}, {row['dtype']}"] if "batch_size" in row else []
+        print("\n" + ", ".join([*title, f"n = {row['rounds']}"]))
+        if row["spread"]:
+            print(HEADER)
+    cells = [f"{row['contender']:<28}", f"{row.get('trials', ''):>7}"]
+    cells.append(f"{spread_text(row.get('ms_per_trial_step'), row.get('spread')):>26}")
+    cells.append(f"{spread_text(row.get('ratio_to_blurjax'), row.get('ratio_spread')):>22}")
+    cells.append(f"{row['share_of_matmul']:>11.0%}" if "share_of_matmul" in row else "")
+    print("".join(cells).rstrip() + "".join(f"  {part}" for part in remarks(row)), flush=True)
+
+
+def spread_text(median: float | None, quartiles: list[float] | None) -> str:
+    """Such as "1.23 (1.20-1.27)"."""
+    if median is None:
+        return ""
+    numbers = [median, *(quartiles or ())]
+    texts = [f"{x:,.0f}" if x >= 100 else f"{x:#.3g}" for x in numbers]
+    return texts[0] + (f" ({texts[1]}-{texts[2]})" if quartiles else "")
+
+
+def remarks(row: dict[str, Any]) -> list[str]:
+    """What a row says besides times."""
+    found = []
+    if "gflop_per_s" in row:
+        found.append(f"{row['gflop_per_s']:,.0f} GFLOP/s, {row['size']}x{row['size']}")
+    if "seconds" in row:
+        found.append(f"{row['seconds']:.1f} s")
+    if "seconds_until" in row:
+        found.append(", ".join(f"{k} {v:.1f} s" for k, v in row["seconds_until"].items()))
+    if "pipeline_share" in row:
+        found.append(f"pipeline {row['pipeline_share']:.1%}")
+    if "seconds_per_epoch" in row:
+        found.append(f"{row['examples']} examples, {row['seconds_per_epoch']:.3g} s an epoch")
+    if "exponent" in row:
+        found.append(f"cost ~ n^{row['exponent']:.3f}, R² {row['r_squared']:.4f}")
+    if "peak_resident_set" in row:
+        found.append(f"resident set {row['peak_resident_set'] / 1e6:,.0f} MB")
+        found.append(f"(before training {row['resident_set_before'] / 1e6:,.0f} MB)")
+    if row.get("peak_device_bytes"):
+        found.append(f"device {row['peak_device_bytes'] / 1e6:,.0f} MB")
+        found.append(f"(estimate {row['estimated_bytes_per_trial'] / 1e6:,.0f} MB a trial)")
+    return found
+
+
+def print_machine(found: dict[str, Any]) -> None:
+    """Under all tables."""
+    packages = found["packages"]
+    versions = ", ".join(f"{n} {packages[n]}" for n in ("jax", "flax", "torch") if n in packages)
+    print(
+        f"\n{found['backend']}, {len(found['devices'])} device(s), {found['cores']} cores; {versions}"
+    )
+
+
+if __name__ == "__main__":
+    main()

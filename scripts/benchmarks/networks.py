@@ -1,0 +1,126 @@
+"""The networks of the workloads: their arithmetic, and plain flax modules with the parameters of blurjax's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+BOTTLENECK = 128
+
+Layer = tuple[int, int, int]
+"""(pixels of the output, numbers that each of its values is made of, channels of the output)."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is trained in a workload."""
+
+    title: str
+    stage: str
+    """Of blurjax: "classifier" or "autoencoder"."""
+    image_size: int
+    layers: Sequence[Layer]
+    plain: Callable[[Any], nn.Module]
+    """Activations' dtype -> module."""
+    loss: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+    """(output, images, labels) -> scalar."""
+
+    def flop(self, batch_size: int) -> float:
+        """Floating-point operations of one training step, as the network is written down.
+
+        Two for each product and sum; as many again for the kernels' gradients and for the images' gradients, which the
+        first layer does not need. Convolutions and dense layers alone count. (After upsampling, blurjax computes the
+        same values in 4/9 of the products; they are counted in full all the same.)
+        """
+        forward = [2 * math.prod(layer) for layer in self.layers]
+        return batch_size * (3 * sum(forward) - forward[0])
+
+
+class PlainClassifier(nn.Module):
+    """`blurjax.models.classifier.Classifier` at width 32, as flax's own layers say it."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Images f32[B,32,32,3] -> logits f32[B,10]."""
+        x = images - 0.5
+        for features in (32, 64, 128):
+            x = nn.relu(nn.Conv(features, (3, 3), dtype=self.dtype)(x))
+            x = nn.max_pool(x, (2, 2), (2, 2))
+        x = x.reshape(x.shape[0], -1)
+        x = nn.relu(nn.Dense(128, dtype=self.dtype)(x))
+        return nn.Dense(10, dtype=self.dtype)(x).astype(jnp.float32)
+
+
+class PlainAutoencoder(nn.Module):
+    """`blurjax.models.autoencoder.Autoencoder` at width 32, as flax's own layers say it."""
+
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        """Makes the layers, under the names that they have in blurjax."""
+        self.encoder = [nn.Conv(n, (3, 3), dtype=self.dtype) for n in (32, 64, 128, 128)]
+        self.to_code = nn.Dense(BOTTLENECK, dtype=self.dtype)
+        self.from_code = nn.Dense(4 * 4 * 128, dtype=self.dtype)
+        self.decoder = [nn.Conv(n, (3, 3), dtype=self.dtype) for n in (128, 64, 32)]
+        self.to_image = nn.Conv(3, (3, 3), dtype=self.dtype)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Images f32[B,64,64,3] -> their reconstructions."""
+        x = images - 0.5
+        for conv in self.encoder:
+            x = nn.avg_pool(nn.gelu(conv(x)), (2, 2), (2, 2))
+        code = self.to_code(x.reshape(x.shape[0], -1)).astype(jnp.float32)
+        x = nn.gelu(self.from_code(code)).reshape(-1, 4, 4, 128)
+        for conv in self.decoder:
+            x = nn.gelu(conv(_doubled(x)))
+        return self.to_image(_doubled(x)).astype(jnp.float32) + 0.5
+
+
+def _doubled(images: jax.Array) -> jax.Array:
+    return images.repeat(2, axis=1).repeat(2, axis=2)
+
+
+CNN = Network(
+    title="CNN, 32x32x3",
+    stage="classifier",
+    image_size=32,
+    layers=(
+        (32 * 32, 9 * 3, 32),
+        (16 * 16, 9 * 32, 64),
+        (8 * 8, 9 * 64, 128),
+        (1, 4 * 4 * 128, 128),
+        (1, 128, 10),
+    ),
+    plain=PlainClassifier,
+    loss=lambda logits, images, labels: optax.softmax_cross_entropy_with_integer_labels(
+        logits, labels
+    ).mean(),
+)
+AUTOENCODER = Network(
+    title="convolutional autoencoder, 64x64x3",
+    stage="autoencoder",
+    image_size=64,
+    layers=(
+        (64 * 64, 9 * 3, 32),
+        (32 * 32, 9 * 32, 64),
+        (16 * 16, 9 * 64, 128),
+        (8 * 8, 9 * 128, 128),
+        (1, 4 * 4 * 128, BOTTLENECK),
+        (1, BOTTLENECK, 4 * 4 * 128),
+        (8 * 8, 9 * 128, 128),
+        (16 * 16, 9 * 128, 64),
+        (32 * 32, 9 * 64, 32),
+        (64 * 64, 9 * 32, 3),
+    ),
+    plain=PlainAutoencoder,
+    loss=lambda painted, images, labels: ((painted - images) ** 2).mean(),
+)

@@ -1,0 +1,181 @@
+"""What is measured on processes of their own: whole experiments, time to the first step, peaks of memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.timing import spread
+
+Rows = Iterator[dict[str, Any]]
+SHORT = ["--sweep.num_seeds=2", "--autoencoder.epochs=1", "--classifier.epochs=1"]
+"""Of the digits, for --quick."""
+MEMORY_POINTS = ((1, 1), (8, 1), (8, 2), (8, 4), (8, 8), (2, 1), (4, 1), (16, 1))
+"""(trials, trials side by side on a device)."""
+
+
+def _run(arguments: list[str], cache: Path) -> tuple[float, str]:
+    """Seconds and output of a Python process that keeps compiled programs in a cache."""
+    scripts = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, (scripts, os.environ.get("PYTHONPATH"))))
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": path}
+    begun = time.time()
+    done = subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
+    return time.time() - begun, done.stdout
+
+
+def digits(options: Namespace) -> Rows:
+    """The whole experiment on the digits, from the start of the process to its end, with a cold and a warm cache."""
+    changes = SHORT if options.quick else []
+    for cache_is, directory in _cold_then_warm():
+        out = directory / cache_is
+        arguments = ["-m", "blurjax.cli", "run", "digits", "--out", str(out), *changes]
+        seconds, _ = _run(arguments, directory / "cache")
+        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        last = {line["job"]: line for line in lines}.values()
+        yield {
+            "workload": "W4",
+            "contender": f"blurjax, {cache_is} cache",
+            "trials": len(next(iter(last))["loss"]),
+            "ms_per_trial_step": 1e3 * seconds / sum(d["step"] * len(d["loss"]) for d in last),
+            "spread": None,
+            "rounds": 1,
+            "title": "the whole digits experiment" + " (few seeds, few epochs)" * options.quick,
+            "seconds": seconds,
+            "seconds_of_stages": json.loads((out / "seconds.json").read_text()),
+        }
+
+
+def startup(options: Namespace) -> Rows:
+    """Seconds from the start of a process to its first finished step of a digits run."""
+    repeats = 1 if options.quick else 3
+    marks: dict[str, list[dict[str, float]]] = {"cold": [], "warm": []}
+    for _ in range(repeats):
+        for cache_is, directory in _cold_then_warm():
+            begun = time.time()
+            code = f"from benchmarks import processes; processes.first_step({str(directory)!r})"
+            _, output = _run(["-c", code], directory / "cache")
+            found = json.loads(output.splitlines()[-1])
+            marks[cache_is].append({name: at - begun for name, at in found.items()})
+    for cache_is, found in marks.items():
+        seconds = np.array([each["first step"] for each in found])
+        yield {
+            "workload": "startup",
+            "contender": f"blurjax, {cache_is} cache",
+            "trials": 8,
+            "ms_per_trial_step": None,
+            "spread": None,
+            "rounds": repeats,
+            "title": "from process start to the first finished step of the digits",
+            "seconds": float(np.median(seconds)),
+            "seconds_spread": spread(seconds),
+            "seconds_until": {
+                name: float(np.median([each[name] for each in found])) for name in found[0]
+            },
+        }
+
+
+def first_step(directory: str) -> None:
+    """Runs the digits as the command line does until the first step is done and saved; prints what was when."""
+    from blurjax import config as settings
+
+    config = settings.load("digits", {"compute.chunk_steps": 1})
+    from blurjax import experiment, terminal
+    from blurjax.plan import make_plan
+    from blurjax.train import Interrupted
+
+    terminal.prepare_jax(config.compute)
+    marks = {"imports": time.time()}
+    dataset, config = experiment.load(config)
+    out = Path(tempfile.mkdtemp(dir=directory))
+    make_plan(config, dataset, out)
+    marks["plan"] = time.time()
+    try:
+        experiment.run_experiment(config, out, dataset=dataset, interrupted=lambda: True)
+    except Interrupted:
+        print(json.dumps(marks | {"first step": time.time()}))
+
+
+def memory(options: Namespace) -> Rows:
+    """The most memory that processes have taken after some steps of W1."""
+    for trials, side_by_side in MEMORY_POINTS[: 3 if options.quick else None]:
+        code = (
+            f"from benchmarks import processes; processes.peak({trials}, {side_by_side}, "
+            f"{options.batch_size}, {options.dtype!r}, {options.convolution!r})"
+        )
+        with tempfile.TemporaryDirectory() as directory:
+            _, output = _run(["-c", code], Path(directory))
+        yield {
+            "workload": "memory",
+            "contender": f"blurjax, {side_by_side} side by side",
+            "trials": trials,
+            "ms_per_trial_step": None,
+            "spread": None,
+            "rounds": 1,
+            "title": "peak memory of a process that trains the CNN",
+            **json.loads(output.splitlines()[-1]),
+        }
+
+
+def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolution: str) -> None:
+    """Takes five steps and prints the peaks: resident sets of the process, and of the fullest accelerator."""
+    import jax
+
+    from benchmarks.networks import CNN
+    from benchmarks.stage import Stage, random_dataset
+    from blurjax import programs, terminal
+    from blurjax.config import ComputeConfig
+
+    terminal.prepare_jax(ComputeConfig(cache_programs=False))
+    settings = {
+        "sweep.num_seeds": trials,
+        "compute.trials_per_vmap": side_by_side,
+        "compute.convolution": convolution,
+        "classifier.batch_size": batch_size,
+        "classifier.dtype": dtype,
+    }
+    dataset = random_dataset(CNN.image_size, 1024)
+    before = _resident_set()
+    stage = Stage(CNN, dataset, settings)
+    stage.run(5)
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    found = {
+        "resident_set_before": before,
+        "peak_resident_set": _resident_set(),
+        "peak_device_bytes": max(each.get("peak_bytes_in_use", 0) for each in stats) or None,
+        "estimated_bytes_per_trial": programs.bytes_per_trial(stage.config, dataset),
+    }
+    print(json.dumps(found))
+
+
+def _resident_set() -> int:
+    """The most bytes of memory that this process has had so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _cold_then_warm() -> Iterator[tuple[str, Path]]:
+    """Twice the same new directory, whose cache the first user fills for the second."""
+    with tempfile.TemporaryDirectory() as directory:
+        for cache_is in ("cold", "warm"):
+            yield cache_is, Path(directory)
+
+
+def measure(options: Namespace, workload: str) -> Rows:
+    """The rows of one workload or subject."""
+    yield from {"W4": digits, "startup": startup, "memory": memory}[workload](options)

@@ -1,0 +1,77 @@
+"""The same networks in PyTorch, eager, channels_last, one seed after another."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from benchmarks.contenders import BATCHES, LEARNING_RATE, random_batches
+from benchmarks.networks import BOTTLENECK, Network
+from benchmarks.timing import Contender
+
+
+def import_torch() -> Any:
+    """PyTorch, which only the optional extra `benchmark` installs; its products as precise as jax's default."""
+    torch = importlib.import_module("torch")
+    torch.set_float32_matmul_precision("high")
+    return torch
+
+
+def make_network(network: Network) -> Any:
+    """A torch module with as many parameters as blurjax's."""
+    nn = import_torch().nn
+    layers: list[Any] = []
+    if network.stage == "classifier":
+        for before, features in ((3, 32), (32, 64), (64, 128)):
+            layers += [nn.Conv2d(before, features, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.Flatten(), nn.Linear(4 * 4 * 128, 128), nn.ReLU(), nn.Linear(128, 10)]
+        return nn.Sequential(*layers)
+    gelu = nn.GELU(approximate="tanh")
+    for before, features in ((3, 32), (32, 64), (64, 128), (128, 128)):
+        layers += [nn.Conv2d(before, features, 3, padding=1), gelu, nn.AvgPool2d(2)]
+    layers += [nn.Flatten(), nn.Linear(4 * 4 * 128, BOTTLENECK)]
+    layers += [nn.Linear(BOTTLENECK, 4 * 4 * 128), gelu, nn.Unflatten(1, (128, 4, 4))]
+    for before, features in ((128, 128), (128, 64), (64, 32)):
+        layers += [nn.Upsample(scale_factor=2), nn.Conv2d(before, features, 3, padding=1), gelu]
+    return nn.Sequential(*layers, nn.Upsample(scale_factor=2), nn.Conv2d(32, 3, 3, padding=1))
+
+
+def torch_contender(network: Network, trials: int, batch_size: int, dtype: str) -> Contender:
+    """Trains `trials` networks, one after another; bfloat16 by autocast."""
+    torch = import_torch()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    models, optimizers = [], []
+    for seed in range(trials):
+        torch.manual_seed(seed)
+        model = make_network(network).to(device, memory_format=torch.channels_last)
+        models.append(model)
+        optimizers.append(torch.optim.Adam(model.parameters(), LEARNING_RATE))
+    batches = [
+        (
+            torch.from_numpy(images)
+            .to(device)
+            .permute(0, 3, 1, 2),  # NHWC in memory: channels_last
+            torch.from_numpy(labels).to(device).long(),
+        )
+        for images, labels in random_batches(network, batch_size)
+    ]
+
+    def step(model: Any, optimizer: Any, images: Any, labels: Any) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+            output = model(images - 0.5)
+        if network.stage == "classifier":
+            loss = torch.nn.functional.cross_entropy(output.float(), labels)
+        else:
+            loss = torch.nn.functional.mse_loss(output.float() + 0.5, images)
+        loss.backward()
+        optimizer.step()
+
+    def run(repeats: int) -> None:
+        for model, optimizer in zip(models, optimizers, strict=True):
+            for number in range(repeats):
+                step(model, optimizer, *batches[number % BATCHES])
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return Contender("torch", run, trials)

@@ -1,0 +1,154 @@
+"""The benchmark: contenders take turns and run the same networks, and one command ends in a table and JSON."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+from benchmarks import subjects, timing
+from benchmarks.contenders import random_params
+from benchmarks.networks import AUTOENCODER, BOTTLENECK, CNN
+from benchmarks.timing import Contender
+
+from blurjax.models.autoencoder import Autoencoder
+from blurjax.models.classifier import Classifier
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Clock:
+    """Goes on only while a contender runs."""
+
+    def __init__(self):
+        self.seconds, self.turns = 0.0, []
+
+    def contender(self, name, seconds, **sizes):
+        def run(repeats):
+            self.turns.append(name)
+            self.seconds += repeats * seconds
+
+        return Contender(name, run, **sizes)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock.seconds)
+    return clock
+
+
+def test_times_are_of_one_step_of_one_trial(clock):
+    slow = clock.contender("slow", 0.6, trials=3, steps=5)
+    quick = clock.contender("quick", 0.001, trials=2)
+    times = timing.interleave([slow, quick], rounds=4, seconds=0.25)
+    np.testing.assert_allclose(times["slow"], [40.0] * 4)
+    np.testing.assert_allclose(times["quick"], [0.5] * 4)
+
+
+def test_contenders_take_turns_and_begin_in_turn(clock):
+    contenders = [clock.contender(name, 1.0) for name in "abc"]
+    timing.interleave(contenders, rounds=4, seconds=0.1)
+    assert "".join(clock.turns).endswith("abc" + "bca" + "cab" + "abc")
+
+
+def test_a_round_lasts_about_as_long_as_asked_for(clock):
+    timing.interleave([clock.contender("a", 0.001)], rounds=1, seconds=0.2)
+    before = clock.seconds
+    timing.interleave([clock.contender("a", 0.001)], rounds=2, seconds=0.2)
+    once = (clock.seconds - before) - before
+    assert once == pytest.approx(0.2)
+
+
+def test_operations_are_those_of_the_networks():
+    """64 images: the CNN's 3.95 GFLOP were counted by hand, from 21.2 million in a forward pass."""
+    assert CNN.flop(64) == pytest.approx(3.95e9, rel=0.01)
+    kernels = 9 * (3 * 32 * 4096 + 32 * 64 * 1024 + 64 * 128 * 256 + 128 * 128 * 64)
+    decoder = 9 * (128 * 128 * 64 + 128 * 64 * 256 + 64 * 32 * 1024 + 32 * 3 * 4096)
+    forward = 2 * (kernels + decoder + 2 * 2048 * 128)
+    assert AUTOENCODER.flop(64) == 64 * (3 * forward - 2 * 9 * 3 * 32 * 4096)
+
+
+@pytest.mark.parametrize(
+    ("network", "model", "rest"),
+    [
+        (CNN, Classifier(num_classes=10), ()),
+        (AUTOENCODER, Autoencoder((64, 64, 3), BOTTLENECK), (BOTTLENECK,)),
+    ],
+    ids=["W1", "W2"],
+)
+def test_plain_flax_runs_blurjax_s_own_network(network, model, rest):
+    size = network.image_size
+    images = jax.random.uniform(jax.random.key(0), (2, size, size, 3))
+    plain = network.plain(jnp.float32)
+    params = random_params(plain, size, seed=1)
+    expected = jax.jit(model.apply)(params, images, *rest)
+    assert expected.std() > 0.01
+    np.testing.assert_allclose(jax.jit(plain.apply)(params, images), expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", [CNN, AUTOENCODER], ids=["W1", "W2"])
+def test_torch_runs_a_network_of_as_many_parameters(network):
+    torch = pytest.importorskip("torch")
+    from benchmarks.torch_networks import make_network
+
+    size = network.image_size
+    shapes = jax.eval_shape(
+        network.plain(jnp.float32).init, jax.random.key(0), jnp.zeros((1, size, size, 3))
+    )
+    model = make_network(network)
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    assert sum(p.numel() for p in model.parameters()) == count
+    out = model(torch.zeros(2, 3, size, size))
+    assert out.shape == ((2, 10) if network is CNN else (2, 3, size, size))
+
+
+def test_a_power_law_is_found_in_its_own_points():
+    exponent, r_squared = subjects.power_law([1, 2, 5, 10], [3 * n**1.5 for n in (1, 2, 5, 10)])
+    assert exponent == pytest.approx(1.5)
+    assert r_squared == pytest.approx(1.0)
+    assert subjects.power_law([1, 2, 5, 10], [1, 9, 2, 8])[1] < 0.6
+
+
+def test_one_command_measures_prints_and_writes(tmp_path):
+    out = tmp_path / "found.json"
+    environment = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache" / "programs"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "benchmark.py"),
+        "--quick",
+        "--workloads",
+        "W1",
+    ]
+    command += ["--rounds", "1", "--batch-size", "8", "--trials", "2", "--json", str(out)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    rows = {row["contender"]: row for row in found["rows"]}
+    assert list(rows) == ["blurjax", "flax_step", "flax_vmap", "matmul float32"]
+    product = rows["matmul float32"]
+    for name, row in rows.items():
+        assert row["workload"] == "W1"
+        assert row["spread"] == [row["ms_per_trial_step"]] * 2
+        assert f"\n{name} " in done.stdout
+    for name in ("blurjax", "flax_step", "flax_vmap"):
+        row, milliseconds = rows[name], rows[name]["ms_per_trial_step"]
+        assert row["trials"] == 2
+        assert row["ratio_to_blurjax"] * rows["blurjax"]["ms_per_trial_step"] == pytest.approx(
+            milliseconds
+        )
+        rate = CNN.flop(8) / milliseconds / 1e6
+        assert row["share_of_matmul"] == pytest.approx(rate / product["gflop_per_s"])
+    assert found["machine"]["backend"] == jax.default_backend()
+    rates = found["machine"]["matmul_gflop_per_s"]
+    assert rates == {"matmul float32": product["gflop_per_s"]}
