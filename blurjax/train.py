@@ -127,7 +127,7 @@ def train(job: Job, run: RunDirectory, trials: Trial, training: Training) -> Tra
     directory = run / "checkpoints" / job.name
     write_json(directory / "job.json", {"trials": [trial._asdict() for trial in job.trials]})
     with Checkpoints(directory) as checkpoints:
-        loop = _Loop(job, run, training, checkpoints, training.init(trials))
+        loop = _Loop(job, run, training, checkpoints, trials)
         if loop.step < loop.total_steps:
             loop.run()
         states = loop.host_states()
@@ -148,7 +148,7 @@ class _Loop:
         run: RunDirectory,
         training: Training,
         checkpoints: Checkpoints,
-        states: TrainState,
+        trials: Trial,
     ):
         self.job, self.run_directory, self.training, self.checkpoints = (
             job,
@@ -156,25 +156,33 @@ class _Loop:
             training,
             checkpoints,
         )
-        self.states = states
         self.total_steps = training.epochs * training.steps_per_epoch
         self.loss_sum = np.zeros(len(job.trials), np.float32)
         """Of the epoch's steps so far; part of a checkpoint, so that a resumed epoch reports the same mean."""
         self.step = 0
-        self._restore()
+        self.states = self._restore(trials) or training.init(trials)
         self.first_step, self.begun, self.saved = self.step, time.monotonic(), time.monotonic()
         self.run_directory.keep_metrics(
             lambda line: line["job"] != job.name or line["step"] <= self.step
         )
 
-    def _restore(self) -> None:
+    def _restore(self, trials: Trial) -> TrainState | None:
+        """The states of the last checkpoint, padded as the trials are, or None where there is none."""
         count = len(self.job.trials)
-        like = jax.tree.map(lambda x: np.zeros((count, *x.shape[1:]), x.dtype), self.states)
+        abstract = jax.eval_shape(self.training.init, trials)
+        like = jax.tree.map(lambda x: np.zeros((count, *x.shape[1:]), x.dtype), abstract)
         restored = self.checkpoints.restore({"states": like, "loss_sum": self.loss_sum})
-        if restored is not None:
-            self.states = jax.tree.map(_place_like, restored["states"], self.states)
-            self.loss_sum = restored["loss_sum"]
-            self.step = int(restored["states"].step[0])
+        if restored is None:
+            return None
+        self.loss_sum = restored["loss_sum"]
+        self.step = int(restored["states"].step[0])
+        padding = [(0, len(trials.seed) - count)]
+
+        def place(rows: np.ndarray) -> jax.Array:
+            padded = np.pad(rows, padding + [(0, 0)] * (rows.ndim - 1), mode="edge")
+            return jax.device_put(padded, trials.seed.sharding)
+
+        return jax.tree.map(place, restored["states"])
 
     def host_states(self) -> TrainState:
         """The states without padding, as NumPy arrays."""
@@ -266,9 +274,3 @@ class _Loop:
                 line=line,
             )
         )
-
-
-def _place_like(restored: np.ndarray, placed: jax.Array) -> jax.Array:
-    """Restored rows, followed by the padding's rows, where the state lies."""
-    padded = np.concatenate([restored, np.asarray(placed)[len(restored) :]])
-    return jax.device_put(padded, placed.sharding)

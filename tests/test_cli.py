@@ -40,13 +40,11 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def settings_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("settings")
-    sections = {
-        "data": {"source": write_stripes(folder / "stripes.npz")},
-        "views": {"train": ["original", "mixed"]},
-    }
+    sections = {"data": {"source": write_stripes(folder / "stripes.npz")}}
     for key, value in (SETTINGS | {"classifier.epochs": 20, "autoencoder.epochs": 20}).items():
         section, name = key.split(".")
         sections.setdefault(section, {})[name] = value
+    sections["views"] = {"train": ["original", "mixed"], "test": ["original"]}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(sections))
     return folder / "tiny.yaml"
 

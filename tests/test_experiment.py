@@ -360,13 +360,21 @@ def test_all_trials_failed_is_a_clear_end(source, tmp_path):
 
 def test_streamed_and_resident_see_the_same_images(source, tmp_path):
     """The orders differ by design; an experiment from a stream still learns the stripes, and is repeatable."""
-    settings = {"data__resident_limit": 0, "views__train": ["original"], "classifier__epochs": 40}
+    settings = {
+        "data__resident_limit": 0,
+        "views__train": ["original"],
+        "views__test": ["original", "crossfit"],
+        "classifier__epochs": 25,
+    }
     results = run_experiment(config(source, **settings), tmp_path / "one")
+    jobs = (tmp_path / "one" / "checkpoints" / "autoencoder").glob("*/job.json")
+    folds = [{trial["fold"] for trial in read_json(path)["trials"]} for path in jobs]
+    assert sorted(folds, key=max) == [{-1}, {0}, {1}]
     assert min(results["points"][0]["accuracy"]["original"]["original"]["per_trial"]) > 0.9
     out = tmp_path / "two"
     for _ in range(100):
         try:
-            run_experiment(config(source, **settings), out, interrupted=StopAfter(12))
+            run_experiment(config(source, **settings), out, interrupted=StopAfter(30))
             break
         except Interrupted:
             pass

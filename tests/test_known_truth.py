@@ -2,11 +2,14 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from tiny import config
 
 from blurjax import run_experiment, views
 from blurjax.image_quality import gaussian_blur_matrix
 from blurjax.views import eight_bit, view_index
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = {
     "views__train": ["original", "reconstruction", "crossfit", "infold"],
