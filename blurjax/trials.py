@@ -13,8 +13,10 @@ RESEEDED = 2**31
 
 
 def views_in_use(config: Config) -> tuple[str, ...]:
-    """Every view that something is trained or tested on, the original first."""
-    return tuple(dict.fromkeys(("original", *config.train_views, *config.test_views)))
+    """Every view that something is trained or tested on or matched to, the original first."""
+    asked_for = ("original", *config.train_views, *config.test_views)
+    matched = ("reconstruction",) if NEEDS_CODE & {*asked_for} else ()
+    return tuple(dict.fromkeys((*asked_for, *matched)))
 
 
 def num_folds(config: Config) -> int:
