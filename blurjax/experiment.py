@@ -13,9 +13,10 @@ from blurjax.audit import audit
 from blurjax.config import Config, TrainingConfig, fit_to_data, to_yaml
 from blurjax.context import Context
 from blurjax.data import sources
+from blurjax.data.dataset import SPLITS
 from blurjax.data.sources import Dataset
 from blurjax.environment import describe_environment
-from blurjax.feed import SPLITS, fits
+from blurjax.feed import fits
 from blurjax.fitted_views import check_views, fit_views
 from blurjax.memory import readable_memory_errors
 from blurjax.predictions import (

@@ -20,11 +20,11 @@ import numpy as np
 from jax.sharding import Sharding
 
 from blurjax.data import pipeline
+from blurjax.data.dataset import SPLITS
 from blurjax.data.sources import Dataset, fold_assignment
 from blurjax.rng import key
 from blurjax.types import ALL_DATA, Array, Scalar
 
-SPLITS = ("train", "validation", "test")
 STREAM_BYTES = 64 * 2**20
 """Decoded images in one streamed chunk; three are in flight."""
 

@@ -20,16 +20,16 @@ from blurjax.image_quality import gaussian_blur_matrix
 from blurjax.run_directory import read_npz, write_npz
 from blurjax.sweep import shared
 from blurjax.trial_table import Arrays, add_missing_rows, trials_of
-from blurjax.trials import autoencoder_of, autoencoder_trials, num_folds, views_in_use
+from blurjax.trials import autoencoder_of, autoencoder_trials
 from blurjax.types import ALL_DATA, Params, Trial
-from blurjax.views import (
+from blurjax.view_names import (
     NEEDS_AUTOENCODER,
     NEEDS_CODE,
     NEEDS_FOLDS,
-    Basis,
-    Matrices,
-    ViewParameters,
+    num_folds,
+    views_in_use,
 )
+from blurjax.views import Basis, Matrices, ViewParameters
 
 MOST_PCA_IMAGES = 20_000
 SMALLEST_SIGMA, SIGMAS = 0.2, 24
@@ -64,15 +64,11 @@ class FittedViews:
 
     def parameters(self, view: str, trials: Sequence[Trial]) -> ViewParameters:
         """What a view is made with, for trials as `Programs.place` lays them on the devices."""
-        parameters = self._of_trials(tuple(trials), view == "shuffled")
-        return parameters._replace(view=self._programs.view_index(view))
+        return self._completed(self._of_trials(tuple(trials), view == "shuffled"), view)
 
     def of_trial(self, view: str, trial: Trial) -> ViewParameters:
         """What a view of one trial is made with."""
-        row = self._row(trial)._replace(
-            labels=self._labels(trial, view == "shuffled"), fold_of=self._fold_of, basis=self._basis
-        )
-        return row._replace(view=self._programs.view_index(view))
+        return self._completed(self._row(trial, view == "shuffled"), view)
 
     def failed_step(self, view: str, trial: Trial) -> int:
         """The step at which an autoencoder that the view needs was frozen, or -1."""
@@ -82,13 +78,15 @@ class FittedViews:
         return max((self._autoencoders[painter].failed_step for painter in painters), default=-1)
 
     def _place(self, trials: tuple[Trial, ...], is_shuffled: bool) -> ViewParameters:
-        rows = [
-            self._row(trial)._replace(labels=self._labels(trial, is_shuffled)) for trial in trials
-        ]
-        placed = self._programs.place_rows(rows)
-        return placed._replace(fold_of=self._fold_of, basis=self._basis)
+        return self._programs.place_rows([self._row(trial, is_shuffled) for trial in trials])
 
-    def _row(self, trial: Trial) -> ViewParameters:
+    def _completed(self, parameters: ViewParameters, view: str) -> ViewParameters:
+        """With what all trials share."""
+        return parameters._replace(
+            view=self._programs.view_index(view), fold_of=self._fold_of, basis=self._basis
+        )
+
+    def _row(self, trial: Trial, is_shuffled: bool) -> ViewParameters:
         """What belongs to one trial, on the host."""
         painter = autoencoder_of(trial, self._config)
         fit, in_use = self._fits[painter], self._programs.views_in_use
@@ -101,6 +99,7 @@ class FittedViews:
             blur=_gaussian(fit.sigma, shape) if "blur" in in_use else None,
             downsample=_averaging(shape, painter.bottleneck) if "downsample" in in_use else None,
             gain=fit.gain if "spectrum" in in_use else None,
+            labels=self._labels(trial, is_shuffled),
         )
 
     def _labels(self, trial: Trial, is_shuffled: bool) -> np.ndarray | None:
@@ -209,7 +208,7 @@ def read_curve(
       f32[T], clamped to the range of sigmas, and bool[T]: whether the curve reaches the target.
     """
     rising = np.maximum.accumulate(distortion)
-    first = max(int(np.argmax(rising > 0)), 0)
+    first = int(np.argmax(rising > 0))
     with np.errstate(divide="ignore"):
         wanted, known = np.log(target), np.log(rising[first:])
     found = np.exp(np.interp(wanted, known, np.log(sigmas[first:])))

@@ -14,6 +14,7 @@ import numpy as np
 
 from blurjax.errors import UserError
 from blurjax.run_directory import RunDirectory, read_json
+from blurjax.view_names import RESEEDED
 
 SIDES = ("train", "validation", "validation_original")
 
@@ -96,8 +97,7 @@ def _trials(run: RunDirectory, job: str) -> list[dict[str, Any]]:
 
 def _is_of(trial: Mapping[str, Any], stage: str, point: Point, seed: int) -> bool:
     """Whether this is the seed's trial of the point, trained on the whole train split."""
-    # `reseeded` runs the classifier of a pair with seed + 2**31.
-    same = int(trial["seed"]) % 2**31 == seed and trial["fold"] == -1
+    same = int(trial["seed"]) % RESEEDED == seed and trial["fold"] == -1
     same &= trial["bottleneck"] in (0, point.bottleneck)
     if stage == "classifier":  # an autoencoder does not depend on the classifier's recipe
         for name in ("learning_rate", "weight_decay"):

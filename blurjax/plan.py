@@ -19,9 +19,9 @@ from blurjax.feed import fits
 from blurjax.programs import Programs
 from blurjax.run_directory import RunDirectory
 from blurjax.train import find_jobs
-from blurjax.trials import all_autoencoder_trials, classifier_trials, num_folds, point_trials
+from blurjax.trials import all_autoencoder_trials, classifier_trials, point_trials
 from blurjax.types import Trial
-from blurjax.views import NEEDS_FOLDS
+from blurjax.view_names import NEEDS_FOLDS, num_folds
 
 MATMUL_SHARE = 0.3
 """Of the machine's matmul rate that training reaches: a rule of thumb, to estimate the time with."""

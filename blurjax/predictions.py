@@ -16,21 +16,19 @@ from blurjax.train import Interrupted
 from blurjax.trial_table import Arrays, add_missing_rows, trials_of
 from blurjax.trials import autoencoder_trials, classifier_of, point_trials
 from blurjax.types import Trial
-from blurjax.views import MEASURED, NEEDS_CODE
+from blurjax.view_names import MEASURED, NEEDS_CODE
 
 
 def write_view_quality(context: Context, views: FittedViews) -> None:
     """quality-<view>-<split>.npz, for the original and each view that is measured against it."""
     examples = context.examples
-    in_use = context.programs.views_in_use
-    measured = [view for view in MEASURED if view in in_use]
+    measured = [view for view in MEASURED if view in context.programs.views_in_use]
     trials = autoencoder_trials(context.config)
-    first = trials[:1]
+    of_all = [trials[0]._replace(bottleneck=0)]
     splits = examples.measured | {"test": examples.splits["test"]}
     for split, positions in splits.items():
         measure = partial(_measure, context, views, positions)
-        original = partial(measure, "original")
-        _add(context, f"quality-original-{split}", [first[0]._replace(bottleneck=0)], original)
+        _add(context, f"quality-original-{split}", of_all, partial(measure, "original"))
         for view in measured:
             _add(context, f"quality-{view}-{split}", trials, partial(measure, view))
 

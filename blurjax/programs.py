@@ -29,8 +29,9 @@ from blurjax.sweep import (
     sweep,
 )
 from blurjax.train_state import TrainState, init, make_optimizer
-from blurjax.trials import autoencoder_trials, num_folds, point_trials, views_in_use
+from blurjax.trials import autoencoder_trials, point_trials
 from blurjax.types import Params, Trial
+from blurjax.view_names import num_folds, views_in_use
 from blurjax.views import AXES, Basis, Matrices, ViewParameters, apply_view, view_index
 
 LOGITS_LIMIT = 100e6

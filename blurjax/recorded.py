@@ -13,17 +13,12 @@ import numpy as np
 
 from blurjax import statistics
 from blurjax.config import Config
+from blurjax.data.dataset import SPLITS
 from blurjax.errors import UserError
 from blurjax.history import History, Point, read_history
 from blurjax.run_directory import RunDirectory, read_json, read_npz
+from blurjax.view_names import MEASURED, views_in_use
 
-SPLITS = ("train", "validation", "test")
-CHECK_VIEWS = ("identity", "reseeded", "shuffled")
-"""Train views of original images that check the experiment itself."""
-WITHOUT_CODE = ("original", *CHECK_VIEWS)
-"""Views whose images are the data set's own."""
-WITHOUT_QUALITY = ("mixed", *CHECK_VIEWS)
-"""Views that show nothing but the images of other views."""
 PROBES = ("linear", "mlp")
 
 Arrays = Mapping[str, np.ndarray]
@@ -89,10 +84,8 @@ def read(run: RunDirectory, config: Config) -> Recorded:
       UserError: something is not there yet, or damaged.
     """
     pairs = list(itertools.product(config.train_views, config.test_views))
-    views = list(dict.fromkeys([*config.train_views, *config.test_views]))
-    shown = ["original", *(view for view in views if view not in WITHOUT_QUALITY)]
-    if not set(views) <= set(WITHOUT_CODE):
-        shown.append("reconstruction")  # measured as soon as there is an autoencoder
+    in_use = views_in_use(config)
+    measured = [view for view in in_use if view == "original" or view in MEASURED]
     probes = {name: _optional(run, f"predictions/code-{name}.npz") for name in PROBES}
     return Recorded(
         directory=run,
@@ -101,10 +94,10 @@ def read(run: RunDirectory, config: Config) -> Recorded:
         cells={(a, b): _required(run, f"predictions/{a}-on-{b}.npz") for a, b in pairs},
         quality={
             (view, split): _required(run, f"predictions/quality-{view}-{split}.npz")
-            for view, split in itertools.product(dict.fromkeys(shown), SPLITS)
+            for view, split in itertools.product(measured, SPLITS)
         },
         probes={name: arrays for name, arrays in probes.items() if arrays is not None},
-        blur=_required(run, "views/fitted.npz") if "blur" in views else None,
+        blur=_required(run, "views/fitted.npz") if "blur" in in_use else None,
         flips=_optional(run, "predictions/flips.npz"),
         history=read_history(run),
     )

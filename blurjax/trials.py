@@ -6,22 +6,7 @@ import itertools
 
 from blurjax.config import Config
 from blurjax.types import ALL_DATA, Trial
-from blurjax.views import NEEDS_CODE, NEEDS_FOLDS
-
-RESEEDED = 2**31
-"""Added to the seed of the control that differs from the original in nothing but the seed; settings cannot name it."""
-
-
-def views_in_use(config: Config) -> tuple[str, ...]:
-    """Every view that something is trained or tested on or matched to, the original first."""
-    asked_for = ("original", *config.train_views, *config.test_views)
-    matched = ("reconstruction",) if NEEDS_CODE & {*asked_for} else ()
-    return tuple(dict.fromkeys((*asked_for, *matched)))
-
-
-def num_folds(config: Config) -> int:
-    """How many folds autoencoders are trained on; 0 where no view needs them."""
-    return config.autoencoder.folds if NEEDS_FOLDS & {*views_in_use(config)} else 0
+from blurjax.view_names import NEEDS_CODE, RESEEDED, num_folds
 
 
 def autoencoder_trials(config: Config, *, fold: int = ALL_DATA) -> list[Trial]:

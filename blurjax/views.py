@@ -198,14 +198,6 @@ VIEWS: dict[str, View] = {
     "reseeded": original,  # with another seed
     "shuffled": original,  # with other labels
 }
-NEEDS_CODE = frozenset(VIEWS) - {"original", "identity", "reseeded", "shuffled"}
-"""The views that depend on the trial's autoencoder or on the size of its code."""
-NEEDS_AUTOENCODER = frozenset({"reconstruction", "mixed", "blur", "spectrum"})
-"""Of these, the ones made with or matched to the autoencoder of all data."""
-NEEDS_FOLDS = frozenset({"crossfit", "infold"})
-"""Of these, the ones that fold autoencoders paint."""
-MEASURED = tuple(view for view in VIEWS if view in NEEDS_CODE - {"mixed"})
-"""The views whose quality is measured against the original."""
 
 
 def view_index(name: str) -> int:

@@ -10,11 +10,6 @@ import skimage.metrics
 from blurjax import image_quality
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 def images(rng, *shape):
     return rng.random(shape, np.float32)
 

@@ -11,6 +11,7 @@ PACKAGE = Path(blurjax.__file__).parent
 ROWS = [
     ["errors"],
     ["config"],
+    ["view_names"],
     ["types"],
     ["rng"],
     ["run_directory"],
@@ -59,6 +60,7 @@ ONLY = {
 NO_JAX = [
     "errors",
     "config",
+    "view_names",
     "run_directory",
     "audit",
     "statistics",

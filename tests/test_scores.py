@@ -7,11 +7,6 @@ import sklearn.metrics
 from blurjax import scores, statistics
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 def assert_close(actual, expected):
     np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-12)
 

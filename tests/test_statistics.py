@@ -12,11 +12,6 @@ from blurjax import statistics, verdicts
 SMALL = np.array([[2.0, 2.0], [2.0, 6.0], [5.0, 13.0]])
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 def assert_close(actual, expected):
     np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-12)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from blurjax import first_experiment as experiment_of_2020
 from blurjax import plots
 from blurjax.figures.drawn import Drawn, Material, Point, drawn
-from blurjax.recorded import CHECK_VIEWS
+from blurjax.view_names import CHECK_VIEWS
 
 
 def sweep(material: Material) -> Iterator[Drawn]:

@@ -19,7 +19,7 @@ from blurjax.plots.style import (
     new_figure,
     styled,
 )
-from blurjax.recorded import CHECK_VIEWS
+from blurjax.view_names import CHECK_VIEWS
 
 Curve = Mapping[str, Any]
 
