@@ -34,7 +34,7 @@ class Autoencoder(nn.Module):
     Attributes:
       image_shape: (H, W, C) with H = W.
       max_bottleneck: floats of the code as built.
-      width: channels of the first level; they double per level up to 4 * width.
+      width: channels of the first level; they double per level up to 8 * width.
       dtype: of activations; parameters are float32.
       lowering: of the convolutions.
     """
@@ -48,7 +48,7 @@ class Autoencoder(nn.Module):
     def setup(self) -> None:
         """Makes the layers."""
         levels = len(map_sizes(self.image_shape[0])) - 1
-        channels = [self.width * min(2**level, 4) for level in range(levels)]
+        channels = [self.width * min(2**level, 8) for level in range(levels)]
         self.encoder = [self._conv(features) for features in channels]
         self.to_code = self._dense(self.max_bottleneck, lecun_uniform)
         self.from_code = self._dense(SMALLEST_MAP**2 * channels[-1], he_uniform)
