@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ class Checkpoints:
     def save(self, step: int, tree: Any) -> None:
         """Writes a pytree of NumPy arrays in the background; nothing happens where the step is there already."""
         if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.Composite(**{ITEM: ocp.args.StandardSave(tree)}))
+            content = {"tree": tree, "crc32": _checksum(tree)}
+            self._manager.save(
+                step, args=ocp.args.Composite(**{ITEM: ocp.args.StandardSave(content)})
+            )
 
     def restore(self, like: Any) -> Any | None:
         """The newest checkpoint that is whole, or None where there is none; damaged ones are set aside.
@@ -42,15 +46,16 @@ class Checkpoints:
           like: a pytree of arrays of the shapes and dtypes that were saved.
         """
         abstract = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
-        args = ocp.args.Composite(**{ITEM: ocp.args.StandardRestore(abstract)})
+        content = {"tree": abstract, "crc32": _checksum(abstract)}
+        args = ocp.args.Composite(**{ITEM: ocp.args.StandardRestore(content)})
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                tree = self._manager.restore(step, args=args)[ITEM]
-                _check_shapes(tree, abstract)  # which Orbax does not
+                restored = self._manager.restore(step, args=args)[ITEM]
+                _check(restored, abstract)  # which Orbax does not
             except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
                 self._set_aside(step, error)
             else:
-                return tree
+                return restored["tree"]
         return None
 
     def _set_aside(self, step: int, error: Exception) -> None:
@@ -62,11 +67,23 @@ class Checkpoints:
         self._manager.reload()
 
 
-def _check_shapes(tree: Any, like: Any) -> None:
-    def check(path: Any, found: np.ndarray, expected: np.ndarray) -> None:
+def _checksum(tree: Any) -> np.ndarray:
+    """u32[], of the bytes of all leaves in order."""
+    checksum = 0
+    for leaf in jax.tree.leaves(tree):
+        checksum = zlib.crc32(np.ascontiguousarray(leaf).data, checksum)
+    return np.array(checksum, np.uint32)
+
+
+def _check(restored: Any, like: Any) -> None:
+    """Raises ValueError where shapes are not those expected, or the bytes not those that were saved."""
+
+    def check_shape(path: Any, found: np.ndarray, expected: np.ndarray) -> None:
         if found.shape != expected.shape:
             raise ValueError(
                 f"{jax.tree_util.keystr(path)} is {found.shape}, expected {expected.shape}"
             )
 
-    jax.tree_util.tree_map_with_path(check, tree, like)
+    jax.tree_util.tree_map_with_path(check_shape, restored["tree"], like)
+    if restored["crc32"] != _checksum(restored["tree"]):
+        raise ValueError("its checksum is another")

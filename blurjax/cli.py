@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 
 from blurjax import config as settings
 from blurjax.errors import UserError
+from blurjax.stop import INTERRUPTED, StopRequest
 
-USER_ERROR, INTERRUPTED = 2, 130
-"""Exit codes; 75 follows SIGTERM, 1 an experiment all of whose trials failed."""
+ALL_FAILED, USER_ERROR = 1, 2
+"""Exit codes: of an experiment all of whose trials failed, and of a mistake; those of signals are in stop.py."""
 DEFAULT_PRESET = "digits"
 
 DESCRIPTION = """\
@@ -38,7 +39,14 @@ class Parser(argparse.ArgumentParser):
         if message.startswith("unrecognized arguments: "):
             unknown = message.removeprefix("unrecognized arguments: ").split()[0]
             key = unknown.lstrip("-").split("=")[0].replace("-", "_")
-            known = [name for name, _ in settings.fields()] + ["out", "dry_run", "debug", "help"]
+            known = [name for name, _ in settings.fields()] + [
+                "out",
+                "dry_run",
+                "take_over",
+                "deterministic",
+                "debug",
+                "help",
+            ]
             raise UserError(
                 settings.unknown_key(key, known)
                 if unknown.startswith("-")
@@ -68,6 +76,20 @@ def make_parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR", help="the run directory (default: runs/PRESET)"
     )
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    run.add_argument(
+        "--take-over",
+        "--take_over",
+        action="store_true",
+        help="continue a directory whose owner on another machine is gone, without waiting until that is certain",
+    )
+    run.add_argument(
+        "--deterministic",
+        dest="compute.deterministic",
+        action="store_const",
+        const="true",
+        default=argparse.SUPPRESS,
+        help="the same as --compute.deterministic true",
+    )
     _add_settings(run)
     run.set_defaults(function=run_command)
 
@@ -149,7 +171,13 @@ def run_command(parsed: argparse.Namespace) -> int:
     if preset is None and "data.source" not in overrides:
         preset = DEFAULT_PRESET
     config = settings.load(preset, overrides)
+    with StopRequest() as stop:
+        return _run(parsed, preset, config, stop)
 
+
+def _run(
+    parsed: argparse.Namespace, preset: str | None, config: settings.Config, stop: StopRequest
+) -> int:
     from blurjax import experiment, terminal
     from blurjax.plan import make_plan
     from blurjax.train import AllTrialsFailed, Interrupted
@@ -162,17 +190,22 @@ def run_command(parsed: argparse.Namespace) -> int:
     print(make_plan(config, dataset, out), flush=True)
     if parsed.dry_run:
         return 0
-    stop = terminal.StopRequest()
+    stop.save_first()
     try:
         experiment.run_experiment(
-            config, out, dataset=dataset, progress=terminal.ProgressLine(), interrupted=stop
+            config,
+            out,
+            dataset=dataset,
+            progress=terminal.ProgressLine(),
+            interrupted=stop,
+            take_over=parsed.take_over,
         )
     except Interrupted:
         print("Stopped; everything is saved, and the same command continues it.")
         return stop.exit_code
     except AllTrialsFailed as error:
         print(f"blurjax: {error}", file=sys.stderr)
-        return 1
+        return ALL_FAILED
     print(f"The report is {out / 'report.html'}")
     return 0
 

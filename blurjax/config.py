@@ -240,6 +240,9 @@ class ComputeConfig(Section):
     cache_programs: bool = Field(
         default=True, description="keep compiled programs in the user's cache"
     )
+    deterministic: bool = Field(
+        default=False, description="only GPU kernels that give the same bits every time; slower"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

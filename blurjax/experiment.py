@@ -62,6 +62,7 @@ def run_experiment(
     dataset: Dataset | None = None,
     progress: Callable[[Progress], None] = _ignore,
     interrupted: Callable[[], bool] = lambda: False,
+    take_over: bool = False,
 ) -> dict[str, Any]:
     """Runs an experiment, or whatever of it is missing in a run directory.
 
@@ -71,6 +72,7 @@ def run_experiment(
       dataset: from `load`, where the caller has it already.
       progress: called after every epoch.
       interrupted: asked after every chunk of steps; True saves and raises Interrupted.
+      take_over: continue a directory even if another machine wrote to it a moment ago.
 
     Returns:
       The content of results.json (docs/run_directory.md).
@@ -85,7 +87,7 @@ def run_experiment(
     run = RunDirectory(out)
     with readable_os_errors(run.path), readable_memory_errors():
         run.create()
-        with run.lock():
+        with run.lock(take_over=take_over):
             _check_fingerprints(run, config, dataset)
             _describe(run, config, dataset)
             programs = Programs(config, dataset)

@@ -202,6 +202,7 @@ def _add(
     shared: Arrays | None = None,
 ) -> None:
     """Completes predictions/<name>.npz, and stops after it where that is asked for."""
+    context.run.check_owner()
     path = context.run / "predictions" / f"{name}.npz"
     if add_missing_rows(path, wanted, evaluate, shared) and context.interrupted():
         raise Interrupted

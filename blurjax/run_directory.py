@@ -6,8 +6,8 @@ import contextlib
 import errno
 import io
 import json
+import logging
 import os
-import socket
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,9 +15,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from blurjax import lock
 from blurjax.errors import UserError
 
 FORMAT = 1
+logger = logging.getLogger("blurjax")
 
 
 class RunDirectory:
@@ -25,6 +27,7 @@ class RunDirectory:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
+        self._held: lock.Lock | None = None
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -63,32 +66,24 @@ class RunDirectory:
             )
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Holds the directory for one writer.
+    def lock(self, *, take_over: bool = False) -> Iterator[None]:
+        """Holds the directory for one writer, and keeps what is logged meanwhile in run.log.
+
+        Args:
+          take_over: even from another machine that was alive a moment ago.
 
         Raises:
           UserError: another process holds it.
         """
-        lock = self / ".lock"
-        while True:
-            try:
-                with lock.open("x", encoding="utf-8") as file:
-                    json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
-                break
-            except FileExistsError:
-                owner = _read_owner(lock)
-                if _is_alive(owner):
-                    raise UserError(
-                        f"{self.path} is being written by process {owner.get('pid')} on {owner.get('host')}; "
-                        f"wait for it, or remove {lock} if that process is gone."
-                    ) from None
-                lock.unlink(missing_ok=True)
-            except OSError as error:
-                raise UserError(os_error_sentence(error, self.path)) from None
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+        with readable_os_errors(self.path), lock.hold(self / ".lock", take_over=take_over) as held:
+            self._held = held
+            with _log_to(self / "run.log"):
+                yield
+
+    def check_owner(self) -> None:
+        """Raises UserError where the directory was deleted or taken over since it was locked."""
+        if self._held is not None:
+            self._held.check()
 
     def check_fingerprint(self, stage: str, settings: Mapping[str, Any]) -> None:
         """Refuses to continue a stage that was run with other settings; remembers those of a new stage.
@@ -127,6 +122,7 @@ class RunDirectory:
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Adds one line to metrics.jsonl and waits until it is on the disk."""
+        self.check_owner()
         with (self / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(jsonable(line), allow_nan=False) + "\n")
             file.flush()
@@ -256,21 +252,14 @@ def os_error_sentence(error: OSError, path: Path) -> str:
     return f"{where}: {error.strerror or error}."
 
 
-def _read_owner(lock: Path) -> dict[str, Any]:
+@contextlib.contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Appends what blurjax logs, with the time."""
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
     try:
-        return json.loads(lock.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def _is_alive(owner: Mapping[str, Any]) -> bool:
-    """False only where the owner is certainly gone: it ran on this host and its process has ended."""
-    if owner.get("host") != socket.gethostname():
-        return True
-    try:
-        os.kill(int(owner["pid"]), 0)
-    except (ProcessLookupError, KeyError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return True
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

@@ -1,14 +1,12 @@
-"""What a person at a terminal sees and does: progress, warnings, Ctrl-C."""
+"""What a person at a terminal sees: progress, warnings; and how the command line sets up jax."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
@@ -17,29 +15,6 @@ import numpy as np
 from blurjax.config import ComputeConfig
 from blurjax.plan import duration
 from blurjax.train import Progress
-
-INTERRUPTED, TERMINATED = 130, 75
-"""Exit codes after Ctrl-C and after SIGTERM."""
-
-
-class StopRequest:
-    """False until SIGINT or SIGTERM arrives, then True; a second Ctrl-C stops at once."""
-
-    def __init__(self) -> None:
-        self.exit_code = 0
-        signal.signal(signal.SIGINT, self._handle)
-        signal.signal(signal.SIGTERM, self._handle)
-
-    def __call__(self) -> bool:
-        """Whether the run was asked to stop."""
-        return self.exit_code != 0
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        if self.exit_code == INTERRUPTED and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.exit_code = INTERRUPTED if number == signal.SIGINT else TERMINATED
-        print("\nStopping at the end of the running steps; Ctrl-C again stops at once.", flush=True)
 
 
 class ProgressLine:
@@ -96,6 +71,9 @@ def log_to_terminal() -> None:
 
 def prepare_jax(compute: ComputeConfig) -> None:
     """One CPU device per core, and compiled programs kept between runs; both belong to the command line alone."""
+    if compute.deterministic:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     if compute.cache_programs:

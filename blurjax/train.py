@@ -226,6 +226,7 @@ class _Loop:
         return due or self.step == self.total_steps or self.training.interrupted()
 
     def _save(self) -> None:
+        self.run_directory.check_owner()
         self.checkpoints.save(self.step, {"states": self.host_states(), "loss_sum": self.loss_sum})
         self.saved = time.monotonic()
         if self.training.interrupted() and self.step < self.total_steps:

@@ -11,6 +11,7 @@ PACKAGE = Path(blurjax.__file__).parent
 ROWS = [
     ["errors"],
     ["config"],
+    ["lock", "stop"],
     ["view_names"],
     ["types"],
     ["rng"],
@@ -61,6 +62,8 @@ NO_JAX = [
     "errors",
     "config",
     "view_names",
+    "lock",
+    "stop",
     "run_directory",
     "audit",
     "statistics",

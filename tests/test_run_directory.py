@@ -1,10 +1,9 @@
 """The run directory: files whole or not at all, one writer, other settings refused."""
 
 import json
+import logging
 import os
-import socket
-import subprocess
-import sys
+import shutil
 
 import numpy as np
 import pytest
@@ -121,35 +120,22 @@ def test_a_line_cut_off_by_a_crash_is_dropped_and_the_rest_kept_by_choice(run):
     assert all(json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
 
 
-def test_one_writer(run):
-    with (
-        run.lock(),
-        pytest.raises(
-            UserError, match=rf"is being written by process {os.getpid()} on {socket.gethostname()}"
-        ),
-        run.lock(),
-    ):
-        pass
+def test_what_is_logged_under_the_lock_is_kept(run):
+    logger = logging.getLogger("blurjax")
+    logger.warning("before")
     with run.lock():
-        pass
-    assert not (run / ".lock").exists()
+        logger.warning("meanwhile")
+    logger.warning("after")
+    (line,) = (run / "run.log").read_text().splitlines()
+    assert line.endswith("WARNING meanwhile")
 
 
-def test_the_lock_of_a_dead_process_is_taken_over(run):
-    code = (
-        "import os, sys; from blurjax.run_directory import RunDirectory; lock = RunDirectory(sys.argv[1]).lock();"
-        "lock.__enter__(); os._exit(9)"
-    )
-    subprocess.run([sys.executable, "-c", code, str(run.path)], check=False)
-    assert (run / ".lock").exists()
+def test_a_directory_that_is_deleted_is_not_written_to(run):
     with run.lock():
-        assert json.loads((run / ".lock").read_text())["pid"] == os.getpid()
-
-
-def test_the_lock_of_another_host_is_respected(run):
-    (run / ".lock").write_text(json.dumps({"pid": 1, "host": "elsewhere"}))
-    with pytest.raises(UserError, match="on elsewhere"), run.lock():
-        pass
+        shutil.rmtree(run.path)
+        with pytest.raises(UserError, match="was the run directory deleted"):
+            run.append_metrics({"step": 1})
+    assert not run.path.exists()
 
 
 @pytest.mark.parametrize(
