@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import re
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +33,20 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._manager.close()  # waits for what is being written
+        with _plain_os_errors(self._directory):
+            self._manager.close()  # waits for what is being written
 
     def save(self, step: int, tree: Any) -> None:
-        """Writes a pytree of NumPy arrays in the background; nothing happens where the step is there already."""
-        if step not in self._manager.all_steps():
-            content = {"tree": tree, "crc32": _checksum(tree)}
-            self._manager.save(
-                step, args=ocp.args.Composite(**{ITEM: ocp.args.StandardSave(content)})
-            )
+        """Writes a pytree of NumPy arrays in the background; nothing happens where the step is there already.
+
+        Raises:
+          OSError: this one or the one before could not be written.
+        """
+        if step in self._manager.all_steps():
+            return
+        content = ocp.args.StandardSave({"tree": tree, "crc32": _checksum(tree)})
+        with _plain_os_errors(self._directory):
+            self._manager.save(step, args=ocp.args.Composite(**{ITEM: content}))
 
     def restore(self, like: Any) -> Any | None:
         """The newest checkpoint that is whole, or None where there is none; damaged ones are set aside.
@@ -65,6 +74,18 @@ class Checkpoints:
         logger.warning("The checkpoint %s is damaged; using the one before (%s).", path, reason)
         path.rename(path.with_name(f"damaged-{step}-{time.time_ns()}"))
         self._manager.reload()
+
+
+@contextlib.contextmanager
+def _plain_os_errors(directory: Path) -> Iterator[None]:
+    """Turns what TensorStore makes of an OSError, such as that of a full disk, into one again."""
+    try:
+        yield
+    except ValueError as error:
+        number = re.search(r"os_error_code='(\d+)'", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(directory)) from error
 
 
 def _checksum(tree: Any) -> np.ndarray:

@@ -176,6 +176,7 @@ def _timed(run: RunDirectory, stage: str) -> Iterator[None]:
     try:
         yield
     finally:
+        run.check_owner()
         path = run / "seconds.json"
         seconds = read_json(path) if path.exists() else {}
         seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - begun, 2)

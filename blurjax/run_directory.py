@@ -19,6 +19,9 @@ from blurjax import lock
 from blurjax.errors import UserError
 
 FORMAT = 1
+SUBDIRECTORIES = ("checkpoints", "views", "predictions", "figures", "tables")
+TEMPORARY = ".blurjax-tmp"
+"""Ends the names of files that are not whole yet."""
 logger = logging.getLogger("blurjax")
 
 
@@ -42,9 +45,10 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             marker = self / "format.json"
             if not marker.exists():
-                strangers = sorted(
-                    p.name for p in self.path.iterdir() if p.name not in (".lock", "run.log")
-                )
+                names = sorted(path.name for path in self.path.iterdir())
+                strangers = [
+                    name for name in names if not name.startswith((".format.json.", ".lock"))
+                ]
                 if strangers:
                     raise UserError(
                         f"{self.path} is not empty and not a run of blurjax (it holds {strangers[0]}); "
@@ -54,7 +58,7 @@ class RunDirectory:
         self.check_format()
 
     def check_format(self) -> None:
-        """Raises UserError where this is no run directory, or one of another format."""
+        """Raises UserError where this is no run directory, one of another format, or one that leads elsewhere."""
         marker = self / "format.json"
         if not marker.is_file():
             raise UserError(f"{self.path} is not a run of blurjax: it has no format.json.")
@@ -64,6 +68,11 @@ class RunDirectory:
                 f"{self.path} was written in format {found}, this version of blurjax reads format {FORMAT}; "
                 "name another directory with --out."
             )
+        for name in SUBDIRECTORIES:
+            if (self / name).is_symlink():
+                raise UserError(
+                    f"{self / name} is a link, and blurjax writes only inside the run directory; remove it."
+                )
 
     @contextlib.contextmanager
     def lock(self, *, take_over: bool = False) -> Iterator[None]:
@@ -77,6 +86,8 @@ class RunDirectory:
         """
         with readable_os_errors(self.path), lock.hold(self / ".lock", take_over=take_over) as held:
             self._held = held
+            for left in self.path.rglob(f".*{TEMPORARY}"):  # by a process that was killed
+                left.unlink(missing_ok=True)
             with _log_to(self / "run.log"):
                 yield
 
@@ -147,7 +158,7 @@ class RunDirectory:
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Replaces a file by what `write` writes: whole and on the disk, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         with temporary.open("wb") as file:
             write(file)

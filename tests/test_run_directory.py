@@ -90,6 +90,13 @@ def test_another_format_is_refused(run):
         run.create()
 
 
+def test_a_directory_that_leads_elsewhere_is_refused(run, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (run / "figures").symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match="figures is a link"):
+        run.create()
+
+
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(UserError, match="run"):

@@ -20,6 +20,9 @@ def import_tensorflow(name: str = "tensorflow") -> Any:
       UserError: it is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault(
+        "TF_ENABLE_ONEDNN_OPTS", "0"
+    )  # or its import prints a notice; no image meets oneDNN
     try:
         tensorflow = importlib.import_module("tensorflow")
         module = importlib.import_module(name)

@@ -1,0 +1,54 @@
+"""Runs the command `blurjax` as a user does, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tiny import SETTINGS, write_stripes
+
+MODULE = ("-m", "blurjax.cli")
+
+
+def start(
+    *arguments: Any, cwd: Path, cache: Path, python: Sequence[str] = MODULE
+) -> subprocess.Popen[str]:
+    """Starts the command; its programs are kept in `cache`."""
+    return subprocess.Popen(
+        [sys.executable, *python, *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | {"XDG_CACHE_HOME": str(cache), "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs the command to its end."""
+    return finish(start(*arguments, **options))
+
+
+def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    """Waits, and returns the exit code and what was printed."""
+    with process:
+        out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def write_settings(folder: Path, **changes: Any) -> Path:
+    """tiny.yaml for the stripes, with some settings changed (`sweep__num_seeds=2`); its runs go to runs/tiny."""
+    sections: dict[str, dict[str, Any]] = {}
+    settings = SETTINGS | {"data.source": write_stripes(folder / "stripes.npz")}
+    settings |= {name.replace("__", "."): value for name, value in changes.items()}
+    for key, value in settings.items():
+        section, name = key.split(".")
+        sections.setdefault(section, {})[name] = value
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(sections))
+    return path

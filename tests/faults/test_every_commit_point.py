@@ -1,0 +1,63 @@
+"""A run that is killed before, within and after everything that it writes, and continued each time, ends the same."""
+
+import pytest
+from injection import Injector, Killed, injected
+from same import assert_same_run
+from tiny import config, write_stripes
+
+from blurjax import experiment, figures, run_experiment
+
+SMALL = {
+    "sweep__num_seeds": 2,
+    "autoencoder__epochs": 1,
+    "classifier__epochs": 2,
+    "views__train": ["original", "reconstruction"],
+    "views__test": ["original", "reconstruction", "blur"],
+    "compute__chunk_steps": 4,
+}
+
+
+@pytest.fixture
+def programs_and_drawings_are_made_once(monkeypatch):
+    """They depend on settings and results alone, and take most of the time of so small a run."""
+    programs, drawings = [], {}
+    make, draw = experiment.Programs, figures.draw
+
+    def make_once(settings, dataset):
+        if not programs:
+            programs.append(make(settings, dataset))
+        return programs[0]
+
+    def draw_once(run, results, confidence):
+        key = repr({name: results[name] for name in results if name not in ("seconds", "looks")})
+        if key not in drawings:
+            drawings[key] = draw(run, results, confidence)
+        return drawings[key]
+
+    monkeypatch.setattr(experiment, "Programs", make_once)
+    monkeypatch.setattr(figures, "draw", draw_once)
+
+
+@pytest.mark.usefixtures("programs_and_drawings_are_made_once")
+def test_killed_at_every_commit_point_and_continued(tmp_path):
+    settings = config(write_stripes(tmp_path / "stripes.npz"), **SMALL)
+    recorder = Injector(tmp_path / "whole")
+    with injected(recorder):
+        run_experiment(settings, recorder.out)
+    kinds = {what.split("/")[0].split(":")[0] for _, what in recorder.passed}
+    assert {
+        "checkpoint",
+        "metrics.jsonl",
+        "predictions",
+        "views",
+        "figures",
+        "results.json",
+    } <= kinds
+
+    out = tmp_path / "killed"
+    for point in recorder.passed:
+        with injected(Injector(out, kill_at=point)), pytest.raises(Killed):
+            run_experiment(settings, out)
+    run_experiment(settings, out)
+    assert_same_run(recorder.out, out)
+    print(f"{len(recorder.passed)} commit points")
