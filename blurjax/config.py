@@ -228,6 +228,11 @@ class ComputeConfig(Section):
     devices: Annotated[PositiveInt | None, Unset] = Field(
         default=None, description="how many devices to spread trials over; none: all"
     )
+    mesh: str = Field(
+        default="auto",
+        pattern=r"^(auto|[1-9]\d*x[1-9]\d*)$",
+        description="devices as TRIALSxDATA, such as 4x2: trials spread over 4, each trial's batches over 2",
+    )
     convolution: Literal["auto", "lax", "hybrid", "patches"] = Field(
         default="auto", description="how convolutions are lowered"
     )
@@ -330,6 +335,12 @@ def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[
             yield from fields(field.annotation, f"{prefix}{name}.")
         else:
             yield prefix + name, field
+
+
+def mesh_shape(mesh: str) -> tuple[int, int]:
+    """The two numbers of compute.mesh."""
+    rows, columns = mesh.split("x")
+    return int(rows), int(columns)
 
 
 def preset_directory() -> Path:

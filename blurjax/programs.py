@@ -13,12 +13,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from blurjax import memory, steps
-from blurjax.config import Config, TrainingConfig, override
+from blurjax.config import Config, TrainingConfig, mesh_shape, override
 from blurjax.data.sources import Dataset
+from blurjax.errors import UserError
 from blurjax.feed import Feed, epoch_order, fits, make_examples, make_feed, members_by_fold
 from blurjax.models.autoencoder import Autoencoder
 from blurjax.models.classifier import Classifier
 from blurjax.sweep import (
+    TRIAL_AXIS,
     gather_batch,
     loop_evaluation,
     loop_steps,
@@ -54,8 +56,7 @@ class Programs:
         self.examples = make_examples(dataset, config.data.split_seed, num_folds(config))
         self.views_in_use = views_in_use(config)
         compute = config.compute
-        available = jax.devices()[: compute.devices]
-        self.mesh = make_mesh(config.sweep.num_seeds, available)
+        self.mesh = _mesh(config)
         self.trials_per_vmap = _trials_per_vmap(config, dataset, self.mesh)
         shape, lowering = dataset.image_shape, compute.convolution
         self.autoencoder = Autoencoder(
@@ -313,6 +314,23 @@ class Programs:
         return jax.jit(sweep(function, self.mesh, self.trials_per_vmap, in_axes), **options)
 
 
+def _mesh(config: Config) -> Mesh:
+    """Trials first; where devices outnumber them, the rest share the batches, unless the settings say otherwise."""
+    compute, num_seeds = config.compute, config.sweep.num_seeds
+    devices = jax.devices()[: compute.devices]
+    if compute.mesh == "auto":
+        # On CPU, the parts of a batch cost more to put together than a second core gains.
+        data_devices = 1 if jax.default_backend() == "cpu" else max(1, len(devices) // num_seeds)
+        return make_mesh(num_seeds, devices, data_devices)
+    rows, data_devices = mesh_shape(compute.mesh)
+    if rows * data_devices > len(devices):
+        raise UserError(
+            f"compute.mesh is {compute.mesh}, which takes {rows * data_devices} devices, but there are {len(devices)}; "
+            "lower it."
+        )
+    return make_mesh(rows, devices[: rows * data_devices], data_devices)
+
+
 def _trials_per_vmap(config: Config, dataset: Dataset, mesh: Mesh) -> int:
     """What the settings say; where they say `auto`, 1 on CPU, and elsewhere what the devices have memory for.
 
@@ -320,7 +338,7 @@ def _trials_per_vmap(config: Config, dataset: Dataset, mesh: Mesh) -> int:
     """
     if config.compute.trials_per_vmap != "auto":
         return config.compute.trials_per_vmap
-    trials = math.ceil(config.sweep.num_seeds / mesh.size)
+    trials = math.ceil(config.sweep.num_seeds / mesh.shape[TRIAL_AXIS])
     if jax.default_backend() == "cpu" or trials == 1:
         return 1
     free = memory.free_bytes(mesh.local_devices)
@@ -331,7 +349,7 @@ def _trials_per_vmap(config: Config, dataset: Dataset, mesh: Mesh) -> int:
 
 def bytes_per_trial(config: Config, dataset: Dataset) -> float:
     """Device memory that each of several trials side by side takes, in the training step that takes most."""
-    two = {"compute.trials_per_vmap": 2, "compute.devices": 1}
+    two = {"compute.trials_per_vmap": 2, "compute.devices": 1, "compute.mesh": "1x1"}
     programs = Programs(override(config, two), dataset)
     trials = programs.place(autoencoder_trials(config)[:1])
     autoencoders = jax.eval_shape(programs.init_autoencoder, trials)

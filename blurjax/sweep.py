@@ -22,18 +22,27 @@ from jax.sharding import PartitionSpec as P
 
 from blurjax.types import Array, Batch, Metrics, Scalar
 
-TRIAL_AXIS = "trial"
+TRIAL_AXIS, DATA_AXIS = "trial", "data"
 
 
-def make_mesh(num_trials: int, devices: Sequence[Any]) -> Mesh:
-    """A mesh of as many of the devices as there are trials to keep busy."""
-    used = np.asarray(devices[: max(1, min(num_trials, len(devices)))])
-    return Mesh(used, (TRIAL_AXIS,), axis_types=(AxisType.Auto,))
+def make_mesh(num_trials: int, devices: Sequence[Any], data_devices: int = 1) -> Mesh:
+    """A mesh (trial, data), of as many of the devices as there are trials to keep busy.
+
+    Args:
+      num_trials: that are trained together.
+      devices: at least data_devices.
+      data_devices: how many share the batches of each trial.
+    """
+    rows = max(1, min(num_trials, len(devices) // data_devices))
+    used = np.asarray(devices[: rows * data_devices]).reshape(rows, data_devices)
+    if data_devices == 1:  # without a second axis, nothing is left to a partitioner
+        return Mesh(used[:, 0], (TRIAL_AXIS,), axis_types=(AxisType.Auto,))
+    return Mesh(used, (TRIAL_AXIS, DATA_AXIS), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def padded_length(num_trials: int, mesh: Mesh, trials_per_vmap: int) -> int:
     """The least number of trials, at least num_trials, that divides evenly: a remainder would be compiled again."""
-    group = mesh.size * trials_per_vmap
+    group = mesh.shape[TRIAL_AXIS] * trials_per_vmap
     return -(-num_trials // group) * group
 
 
@@ -54,7 +63,8 @@ def sweep(
 
     Args:
       function: pure, of arguments without the trial axis; returns a pytree of arrays.
-      mesh: devices along one axis `trial`.
+      mesh: from `make_mesh`; devices along its second axis share what the function constrains to it (`gather_batch`
+        does so with batches), and XLA puts the parts together.
       trials_per_vmap: how many trials a device runs side by side.
       in_axes: one entry per argument, 0 (trial axis first) or None (shared by all trials), or a pytree prefix of
         these, as for `jax.vmap`.
@@ -116,12 +126,15 @@ def gather_batch(data: dict[str, Array], positions: Array) -> Batch:
       positions: rows of data.
     """
     rows = jnp.maximum(positions, 0)
-    return {
+    batch = {
         "image": data["image"][rows].astype(jnp.float32) / 255.0,
         "label": data["label"][rows],
         "index": data["index"][rows],
         "mask": positions >= 0,
     }
+    if DATA_AXIS not in jax.sharding.get_abstract_mesh().axis_names:
+        return batch
+    return jax.lax.with_sharding_constraint(batch, P(DATA_AXIS))
 
 
 def loop_steps(

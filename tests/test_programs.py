@@ -52,10 +52,17 @@ def reference(source):
     [
         {"compute__trials_per_vmap": 2},
         {"compute__trials_per_vmap": 3, "compute__devices": 1},
+        {"compute__mesh": "1x2"},
         {"compute__convolution": "patches"},
         {"compute__convolution": "lax", "compute__devices": 1},
     ],
-    ids=["side by side", "all side by side", "patches", "lax on one device"],
+    ids=[
+        "side by side",
+        "all side by side",
+        "batches over devices",
+        "patches",
+        "lax on one device",
+    ],
 )
 def test_ten_steps_agree_whatever_the_grouping_devices_and_lowering(source, reference, changes):
     for one, other in zip(after_ten_steps(programs(source, **changes)), reference, strict=True):

@@ -52,6 +52,25 @@ def test_trials_do_not_communicate():
         assert collective not in compiled
 
 
+def test_devices_beyond_the_trials_share_batches():
+    mesh = make_mesh(1, jax.devices(), data_devices=2)
+    assert dict(mesh.shape) == {"trial": 1, "data": 2}
+
+    def mean_image(state, views, batch):
+        return state + views * batch["image"].sum(), {"rows": batch["label"]}
+
+    arguments = (jnp.zeros(2), jnp.float32(1), DATA, jnp.array([[0, 1], [2, 3], [4, 0]]), 0, 3)
+    axes = (0, None, None, None, None, None)
+    swept = jax.jit(sweep(loop_steps(mean_image, 3), mesh, 1, axes))
+    alone = jax.jit(sweep(loop_steps(mean_image, 3), mesh_of(1), 1, axes))
+    assert "all-reduce" in swept.lower(*arguments).compile().as_text()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+        swept(*arguments),
+        alone(*arguments),
+    )
+
+
 def test_padding_fills_all_groups_of_all_devices():
     assert [padded_length(n, mesh_of(2), 2) for n in (1, 4, 5)] == [4, 4, 8]
     assert make_mesh(1, jax.devices()).size == 1
