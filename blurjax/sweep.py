@@ -126,15 +126,15 @@ def gather_batch(data: dict[str, Array], positions: Array) -> Batch:
       positions: rows of data.
     """
     rows = jnp.maximum(positions, 0)
-    batch = {
+    batch: Batch = {
         "image": data["image"][rows].astype(jnp.float32) / 255.0,
         "label": data["label"][rows],
         "index": data["index"][rows],
         "mask": positions >= 0,
     }
-    if DATA_AXIS not in jax.sharding.get_abstract_mesh().axis_names:
-        return batch
-    return jax.lax.with_sharding_constraint(batch, P(DATA_AXIS))
+    if DATA_AXIS in jax.sharding.get_abstract_mesh().axis_names:
+        batch = jax.lax.with_sharding_constraint(batch, P(DATA_AXIS))
+    return batch
 
 
 def loop_steps(
