@@ -56,9 +56,9 @@ def num_lines(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chain", range(5))
-def test_fifty_kills_at_random_moments_change_no_bit(chain, whole, settings, cache, tmp_path):
-    """Ten in each of five runs."""
+@pytest.mark.parametrize("chain", range(2))
+def test_kills_at_random_moments_change_no_bit(chain, whole, settings, cache, tmp_path):
+    """Ten in each of two runs."""
     expected, seconds = whole
     moments, killed = random.Random(chain), 0
     while killed < 10:
@@ -102,10 +102,10 @@ def test_asked_to_stop_it_saves_says_so_and_continues(
 
 def test_asked_to_stop_where_no_chunk_ends_in_time(tmp_path, cache):
     """A compilation, and then an epoch in one chunk of more than a minute."""
-    write_stripes(tmp_path / "stripes.npz")
     large = {"classifier__width": 256, "autoencoder__width": 256, "compute__chunk_steps": 100_000}
     batch = {"autoencoder__batch_size": 1, "compute__checkpoint_seconds": 1000}
     settings = write_settings(tmp_path, **SMALL | large | batch)
+    write_stripes(tmp_path / "stripes.npz", num_examples=5000)
     process = start("run", settings, cwd=tmp_path, cache=cache)
     wait_for((tmp_path / "runs" / "tiny" / "audit.json").exists, process)
     time.sleep(1)
