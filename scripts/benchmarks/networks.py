@@ -67,9 +67,9 @@ class PlainAutoencoder(nn.Module):
 
     def setup(self) -> None:
         """Makes the layers, under the names that they have in blurjax."""
-        self.encoder = [nn.Conv(n, (3, 3), dtype=self.dtype) for n in (32, 64, 128, 128)]
+        self.encoder = [nn.Conv(n, (3, 3), dtype=self.dtype) for n in (32, 64, 128, 256)]
         self.to_code = nn.Dense(BOTTLENECK, dtype=self.dtype)
-        self.from_code = nn.Dense(4 * 4 * 128, dtype=self.dtype)
+        self.from_code = nn.Dense(4 * 4 * 256, dtype=self.dtype)
         self.decoder = [nn.Conv(n, (3, 3), dtype=self.dtype) for n in (128, 64, 32)]
         self.to_image = nn.Conv(3, (3, 3), dtype=self.dtype)
 
@@ -79,7 +79,7 @@ class PlainAutoencoder(nn.Module):
         for conv in self.encoder:
             x = nn.avg_pool(nn.gelu(conv(x)), (2, 2), (2, 2))
         code = self.to_code(x.reshape(x.shape[0], -1)).astype(jnp.float32)
-        x = nn.gelu(self.from_code(code)).reshape(-1, 4, 4, 128)
+        x = nn.gelu(self.from_code(code)).reshape(-1, 4, 4, 256)
         for conv in self.decoder:
             x = nn.gelu(conv(_doubled(x)))
         return self.to_image(_doubled(x)).astype(jnp.float32) + 0.5
@@ -113,10 +113,10 @@ AUTOENCODER = Network(
         (64 * 64, 9 * 3, 32),
         (32 * 32, 9 * 32, 64),
         (16 * 16, 9 * 64, 128),
-        (8 * 8, 9 * 128, 128),
-        (1, 4 * 4 * 128, BOTTLENECK),
-        (1, BOTTLENECK, 4 * 4 * 128),
-        (8 * 8, 9 * 128, 128),
+        (8 * 8, 9 * 128, 256),
+        (1, 4 * 4 * 256, BOTTLENECK),
+        (1, BOTTLENECK, 4 * 4 * 256),
+        (8 * 8, 9 * 256, 128),
         (16 * 16, 9 * 128, 64),
         (32 * 32, 9 * 64, 32),
         (64 * 64, 9 * 32, 3),

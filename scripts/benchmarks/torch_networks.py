@@ -27,11 +27,11 @@ def make_network(network: Network) -> Any:
         layers += [nn.Flatten(), nn.Linear(4 * 4 * 128, 128), nn.ReLU(), nn.Linear(128, 10)]
         return nn.Sequential(*layers)
     gelu = nn.GELU(approximate="tanh")
-    for before, features in ((3, 32), (32, 64), (64, 128), (128, 128)):
+    for before, features in ((3, 32), (32, 64), (64, 128), (128, 256)):
         layers += [nn.Conv2d(before, features, 3, padding=1), gelu, nn.AvgPool2d(2)]
-    layers += [nn.Flatten(), nn.Linear(4 * 4 * 128, BOTTLENECK)]
-    layers += [nn.Linear(BOTTLENECK, 4 * 4 * 128), gelu, nn.Unflatten(1, (128, 4, 4))]
-    for before, features in ((128, 128), (128, 64), (64, 32)):
+    layers += [nn.Flatten(), nn.Linear(4 * 4 * 256, BOTTLENECK)]
+    layers += [nn.Linear(BOTTLENECK, 4 * 4 * 256), gelu, nn.Unflatten(1, (256, 4, 4))]
+    for before, features in ((256, 128), (128, 64), (64, 32)):
         layers += [nn.Upsample(scale_factor=2), nn.Conv2d(before, features, 3, padding=1), gelu]
     return nn.Sequential(*layers, nn.Upsample(scale_factor=2), nn.Conv2d(32, 3, 3, padding=1))
 
