@@ -143,8 +143,8 @@ def test_a_directory_that_is_deleted_stays_deleted(settings, cache, tmp_path):
     assert ended.returncode == 2
     assert "has disappeared" in ended.stderr
     assert "Traceback" not in ended.stderr
-    left = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
-    assert left == []
+    left = {path.name for path in (tmp_path / "runs" / "tiny").glob("*")}
+    assert left <= {"checkpoints"}  # of which one may have been under way
 
 
 DISK = """
