@@ -65,13 +65,14 @@ def _spread(values: Any, form: str) -> str:
 def log_to_terminal() -> None:
     """Warnings of blurjax on standard error, one line each; not the tracebacks of a write that failed in Orbax.
 
-    Such a failure ends the run with one sentence. Orbax logs it besides, and the threads of TensorStore stumble over
-    the writes that were given up.
+    Such a failure ends the run with one sentence. Orbax (through absl) and the event loop of its writes (asyncio) log it
+    besides, and the threads of TensorStore stumble over the writes that were given up.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     logging.getLogger("blurjax").addHandler(handler)
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    for logger in ("absl", "asyncio"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     sys.unraisablehook = _report_but_for_given_up_writes
 
 
