@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts beside it: a virtual environment in .venv with blurjax and its test tools, made once and
 # brought up to date whenever pyproject.toml or constraints.txt changed.
 set -euo pipefail
