@@ -8,7 +8,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,18 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from blurjax import processes
+
 KEPT = 2
 ITEM = "job"
 logger = logging.getLogger("blurjax")
 
 
 class Checkpoints:
-    """Orbax checkpoints of a pytree of host arrays, by step."""
+    """Orbax checkpoints, by step, of a pytree of arrays whose rows belong to trials.
+
+    Every process saves the rows that lie on its devices. What is restored does not depend on how many there were.
+    """
 
     def __init__(self, directory: Path):
         options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=True)
@@ -37,14 +42,18 @@ class Checkpoints:
             self._manager.close()  # waits for what is being written
 
     def save(self, step: int, tree: Any) -> None:
-        """Writes a pytree of NumPy arrays in the background; nothing happens where the step is there already.
+        """Writes a pytree of arrays [T,...] in the background; nothing happens where the step is there already.
+
+        Args:
+          step: names the checkpoint.
+          tree: of arrays that all lie along the same sharding of their first axis.
 
         Raises:
           OSError: this one or the one before could not be written.
         """
         if step in self._manager.all_steps():
             return
-        content = ocp.args.StandardSave({"tree": tree, "crc32": _checksum(tree)})
+        content = ocp.args.StandardSave({"tree": tree, "crc32": _placed_checksums(tree)})
         with _plain_os_errors(self._directory):
             self._manager.save(step, args=ocp.args.Composite(**{ITEM: content}))
 
@@ -52,10 +61,11 @@ class Checkpoints:
         """The newest checkpoint that is whole, or None where there is none; damaged ones are set aside.
 
         Args:
-          like: a pytree of arrays of the shapes and dtypes that were saved.
+          like: a pytree of arrays of the dtypes that were saved, and of the shapes but for the number of rows: the
+            first ones are returned, as NumPy arrays.
         """
         abstract = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
-        content = {"tree": abstract, "crc32": _checksum(abstract)}
+        content = {"tree": abstract, "crc32": np.zeros(0, np.uint32)}
         args = ocp.args.Composite(**{ITEM: ocp.args.StandardRestore(content)})
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
@@ -64,7 +74,7 @@ class Checkpoints:
             except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
                 self._set_aside(step, error)
             else:
-                return restored["tree"]
+                return jax.tree.map(lambda x, like: x[: len(like)], restored["tree"], abstract)
         return None
 
     def _set_aside(self, step: int, error: Exception) -> None:
@@ -72,7 +82,9 @@ class Checkpoints:
         path = self._directory / str(step)
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         logger.warning("The checkpoint %s is damaged; using the one before (%s).", path, reason)
-        path.rename(path.with_name(f"damaged-{step}-{time.time_ns()}"))
+        aside = path.with_name(f"damaged-{step}-{time.time_ns()}")
+        processes.wait(f"damaged {path}")  # all have read it
+        processes.on_first(lambda: path.rename(aside))
         self._manager.reload()
 
 
@@ -88,23 +100,43 @@ def _plain_os_errors(directory: Path) -> Iterator[None]:
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(directory)) from error
 
 
-def _checksum(tree: Any) -> np.ndarray:
-    """u32[], of the bytes of all leaves in order."""
+def _placed_checksums(tree: Any) -> jax.Array:
+    """Checksums u32[T], along the sharding of the arrays; each process computes those of its rows."""
+    leaves = jax.tree.leaves(tree)
+    sharding = leaves[0].sharding
+
+    def of_rows(index: Any) -> np.ndarray:
+        own = [
+            next(shard.data for shard in leaf.addressable_shards if shard.index[:1] == index)
+            for leaf in leaves
+        ]
+        return _checksums(own)
+
+    return jax.make_array_from_callback((len(leaves[0]),), sharding, of_rows)
+
+
+def _checksums(leaves: Sequence[Any]) -> np.ndarray:
+    """u32[T], of the bytes of each row of all arrays [T,...] in order."""
+    arrays = [np.ascontiguousarray(leaf) for leaf in leaves]
+    return np.array([_checksum(row) for row in zip(*arrays, strict=True)], np.uint32)
+
+
+def _checksum(arrays: Iterable[np.ndarray]) -> int:
     checksum = 0
-    for leaf in jax.tree.leaves(tree):
-        checksum = zlib.crc32(np.ascontiguousarray(leaf).data, checksum)
-    return np.array(checksum, np.uint32)
+    for array in arrays:
+        checksum = zlib.crc32(np.asarray(array).tobytes(), checksum)
+    return checksum
 
 
 def _check(restored: Any, like: Any) -> None:
     """Raises ValueError where shapes are not those expected, or the bytes not those that were saved."""
 
     def check_shape(path: Any, found: np.ndarray, expected: np.ndarray) -> None:
-        if found.shape != expected.shape:
+        if found.shape[1:] != expected.shape[1:] or len(found) < len(expected):
             raise ValueError(
                 f"{jax.tree_util.keystr(path)} is {found.shape}, expected {expected.shape}"
             )
 
     jax.tree_util.tree_map_with_path(check_shape, restored["tree"], like)
-    if restored["crc32"] != _checksum(restored["tree"]):
+    if (restored["crc32"] != _checksums(jax.tree.leaves(restored["tree"]))).any():
         raise ValueError("its checksum is another")

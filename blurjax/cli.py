@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from blurjax import config as settings
 from blurjax.errors import UserError
-from blurjax.stop import INTERRUPTED, StopRequest
+from blurjax.stop import INTERRUPTED, TERMINATED, StopRequest
 
 ALL_FAILED, USER_ERROR = 1, 2
 """Exit codes: of an experiment all of whose trials failed, and of a mistake; those of signals are in stop.py."""
@@ -39,20 +39,22 @@ class Parser(argparse.ArgumentParser):
         if message.startswith("unrecognized arguments: "):
             unknown = message.removeprefix("unrecognized arguments: ").split()[0]
             key = unknown.lstrip("-").split("=")[0].replace("-", "_")
-            known = [name for name, _ in settings.fields()] + [
-                "out",
-                "dry_run",
-                "take_over",
-                "deterministic",
-                "debug",
-                "help",
-            ]
+            known = [name.lstrip("-").replace("-", "_") for name in _options(self)]
             raise UserError(
                 settings.unknown_key(key, known)
                 if unknown.startswith("-")
                 else f"Unexpected {unknown}."
             )
         raise UserError(f"{message[0].upper()}{message[1:]}.")
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The names of all options, those of its commands too."""
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _options(command)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -90,6 +92,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=argparse.SUPPRESS,
         help="the same as --compute.deterministic true",
     )
+    _add_processes(run)
     _add_settings(run)
     run.set_defaults(function=run_command)
 
@@ -110,6 +113,29 @@ def make_parser() -> argparse.ArgumentParser:
     for command in (run, report, datasets):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def _add_processes(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "several processes",
+        "Each with devices of its own, all started with the same command; the run directory must lie where all see it.",
+    )
+    group.add_argument(
+        "--distributed",
+        action="store_true",
+        help="run together with the other processes that SLURM, Open MPI or a TPU slice has started",
+    )
+    group.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="elsewhere: where process 0 waits for the others",
+    )
+    group.add_argument(
+        "--num-processes", "--num_processes", type=int, metavar="N", help="how many they are"
+    )
+    group.add_argument(
+        "--process-id", "--process_id", type=int, metavar="I", help="which one this is, from 0"
+    )
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -172,22 +198,37 @@ def run_command(parsed: argparse.Namespace) -> int:
         preset = DEFAULT_PRESET
     config = settings.load(preset, overrides)
     with StopRequest() as stop:
-        return _run(parsed, preset, config, stop)
+        try:
+            return _run(parsed, preset, config, stop)
+        except UserError as error:
+            if parsed.distributed or parsed.coordinator:
+                _leave(error)
+            raise
+
+
+def _leave(error: UserError) -> NoReturn:
+    """Ends one of several processes: the others notice at once, where they would wait for its orderly end."""
+    import os
+
+    print(f"blurjax: {error}", file=sys.stderr, flush=True)
+    os._exit(USER_ERROR)
 
 
 def _run(
     parsed: argparse.Namespace, preset: str | None, config: settings.Config, stop: StopRequest
 ) -> int:
-    from blurjax import experiment, terminal
+    from blurjax import experiment, processes, terminal
     from blurjax.plan import make_plan
     from blurjax.train import AllTrialsFailed, Interrupted
 
     terminal.prepare_jax(config.compute)
     terminal.log_to_terminal()
+    if parsed.distributed or parsed.coordinator:
+        processes.connect(parsed.coordinator, parsed.num_processes, parsed.process_id)
     name = Path(preset).stem if preset else terminal.slug(config.data.source)
     out = parsed.out or Path("runs") / name
     dataset, config = experiment.load(config)
-    print(make_plan(config, dataset, out), flush=True)
+    terminal.say(make_plan(config, dataset, out))
     if parsed.dry_run:
         return 0
     stop.save_first()
@@ -201,12 +242,12 @@ def _run(
             take_over=parsed.take_over,
         )
     except Interrupted:
-        print("Stopped; everything is saved, and the same command continues it.")
-        return stop.exit_code
+        terminal.say("Stopped; everything is saved, and the same command continues it.")
+        return stop.exit_code or TERMINATED
     except AllTrialsFailed as error:
         print(f"blurjax: {error}", file=sys.stderr)
         return ALL_FAILED
-    print(f"The report is {out / 'report.html'}")
+    terminal.say(f"The report is {out / 'report.html'}")
     return 0
 
 

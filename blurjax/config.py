@@ -233,6 +233,14 @@ class ComputeConfig(Section):
         pattern=r"^(auto|[1-9]\d*x[1-9]\d*)$",
         description="devices as TRIALSxDATA, such as 4x2: trials spread over 4, each trial's batches over 2",
     )
+    microbatches: Annotated[int | Literal["auto"], Field()] = Field(
+        default="auto",
+        description="pieces a batch is cut into, whose gradients are added: less memory; on CPU as the cache holds",
+    )
+    rematerialize: bool = Field(
+        default=False,
+        description="compute the autoencoders' activations again for the gradient: less memory, slower",
+    )
     convolution: Literal["auto", "lax", "hybrid", "patches"] = Field(
         default="auto", description="how convolutions are lowered"
     )
@@ -251,8 +259,10 @@ class ComputeConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.trials_per_vmap != "auto" and self.trials_per_vmap < 1:
-            raise ValueError("compute.trials_per_vmap must be `auto` or at least 1")
+        for name in ("trials_per_vmap", "microbatches"):
+            value = getattr(self, name)
+            if value != "auto" and value < 1:
+                raise ValueError(f"compute.{name} must be `auto` or at least 1")
         return self
 
 
@@ -289,6 +299,13 @@ class Config(Section):
             raise ValueError(
                 f"autoencoder.max_bottleneck is {built}, less than the bottleneck {widest} asked for"
             )
+        microbatches = self.compute.microbatches
+        for section in ("autoencoder", "classifier"):
+            batch_size = getattr(self, section).batch_size
+            if microbatches != "auto" and batch_size % microbatches:
+                raise ValueError(
+                    f"{section}.batch_size is {batch_size}, not a multiple of compute.microbatches {microbatches}"
+                )
         if self.sweep.first_seed + self.sweep.num_seeds > 2**31:
             raise ValueError("sweep.first_seed + sweep.num_seeds must be at most 2147483648")
         return self

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from blurjax import processes
 from blurjax.feed import Feed, batches_in_order
 
 Evaluation = dict[str, np.ndarray]
@@ -60,7 +61,7 @@ def dispatch(
 
 def _examples(values: Any, length: int) -> np.ndarray:
     """[T,K,B,...] of which `length` steps count -> [T,length*B,...]."""
-    array = np.asarray(values)[:, :length]
+    array = processes.fetch(values)[:, :length]
     return array.reshape(array.shape[0], -1, *array.shape[3:])
 
 

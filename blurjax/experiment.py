@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from blurjax import report, results
+from blurjax import processes, report, results
 from blurjax.audit import audit
 from blurjax.config import Config, TrainingConfig, fit_to_data, to_yaml
 from blurjax.context import Context
@@ -17,7 +18,7 @@ from blurjax.data.dataset import SPLITS
 from blurjax.data.sources import Dataset
 from blurjax.environment import describe_environment
 from blurjax.feed import fits
-from blurjax.fitted_views import check_views, fit_views
+from blurjax.fitted_views import FittedViews, check_views, fit_views
 from blurjax.memory import readable_memory_errors
 from blurjax.predictions import (
     write_flips,
@@ -27,13 +28,7 @@ from blurjax.predictions import (
     write_view_quality,
 )
 from blurjax.programs import Programs
-from blurjax.run_directory import (
-    RunDirectory,
-    read_json,
-    readable_os_errors,
-    write_bytes,
-    write_json,
-)
+from blurjax.run_directory import RunDirectory, read_json, readable_os_errors
 from blurjax.stages import train_autoencoders, train_classifiers
 from blurjax.train import Progress
 
@@ -84,14 +79,32 @@ def run_experiment(
     """
     if dataset is None:
         dataset, config = load(config)
-    run = RunDirectory(out)
-    with readable_os_errors(run.path), readable_memory_errors():
-        run.create()
-        with run.lock(take_over=take_over):
-            _check_fingerprints(run, config, dataset)
-            _describe(run, config, dataset)
+    _check_processes(config, dataset)
+    run = RunDirectory(out, writes=processes.is_first())
+    with readable_os_errors(run.path), readable_memory_errors(), processes.end_with_the_others():
+        processes.on_first(run.create)
+        run.check_format()
+        with contextlib.ExitStack() as held:
+            processes.on_first(lambda: held.enter_context(run.lock(take_over=take_over)))
+            processes.on_first(partial(_begin, run, config, dataset))
             programs = Programs(config, dataset)
             return _run_stages(Context(config, run, programs, progress, interrupted))
+
+
+def _check_processes(config: Config, dataset: Dataset) -> None:
+    """Raises UserError in all processes where one has other settings, data or versions."""
+    settings = config.model_dump(mode="json")
+    facts = {
+        f"{section}.{name}": v for section in settings for name, v in settings[section].items()
+    }
+    del facts["data.cache_dir"], facts["data.data_dir"], facts["data.source"]  # may lie elsewhere
+    versions = describe_environment()["packages"]
+    processes.check_same(facts | {"the images' sha256": dataset.fingerprint} | versions)
+
+
+def _begin(run: RunDirectory, config: Config, dataset: Dataset) -> None:
+    _check_fingerprints(run, config, dataset)
+    _describe(run, config, dataset)
 
 
 def _run_stages(context: Context) -> dict[str, Any]:
@@ -106,12 +119,19 @@ def _run_stages(context: Context) -> dict[str, Any]:
     with _timed(run, "evaluation"):
         write_predictions(context, classifiers, views)
         write_probes(context, autoencoders)
-        write_gallery(context, views)
-        write_flips(context, views)
-    collected = results.collect(run, config)
-    write_json(run / "results.json", collected)
+        processes.on_first(partial(_write_pictures, context, views))
+    processes.on_first(partial(_write_results, run, config))
+    return read_json(run / "results.json")
+
+
+def _write_pictures(context: Context, views: FittedViews) -> None:
+    write_gallery(context, views)
+    write_flips(context, views)
+
+
+def _write_results(run: RunDirectory, config: Config) -> None:
+    run.write_json("results.json", results.collect(run, config))
     report.write_report(run, config)
-    return collected
 
 
 def _check_fingerprints(run: RunDirectory, config: Config, dataset: Dataset) -> None:
@@ -150,10 +170,10 @@ def _settings(section: str, settings: TrainingConfig, without: set[str]) -> dict
 
 def _describe(run: RunDirectory, config: Config, dataset: Dataset) -> None:
     """Writes what the run is made from and with."""
-    write_bytes(run / "config.yaml", to_yaml(config).encode())
-    write_json(run / "environment.json", describe_environment())
-    write_json(
-        run / "dataset.json",
+    run.write_bytes("config.yaml", to_yaml(config).encode())
+    run.write_json("environment.json", describe_environment())
+    run.write_json(
+        "dataset.json",
         {
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,
@@ -166,7 +186,7 @@ def _describe(run: RunDirectory, config: Config, dataset: Dataset) -> None:
     )
     audited = run / "audit.json"
     if not audited.exists() or read_json(audited).get("fingerprint") != dataset.fingerprint:
-        write_json(audited, audit(dataset, config.data.duplicates))
+        run.write_json("audit.json", audit(dataset, config.data.duplicates))
 
 
 @contextlib.contextmanager
@@ -180,4 +200,4 @@ def _timed(run: RunDirectory, stage: str) -> Iterator[None]:
         path = run / "seconds.json"
         seconds = read_json(path) if path.exists() else {}
         seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - begun, 2)
-        write_json(path, seconds)
+        run.write_json("seconds.json", seconds)

@@ -17,12 +17,14 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Sharding
+from jax.sharding import Mesh, Sharding
 
+from blurjax import processes
 from blurjax.data import pipeline
 from blurjax.data.dataset import SPLITS
 from blurjax.data.sources import Dataset, fold_assignment
 from blurjax.rng import key
+from blurjax.sweep import in_batches, shared
 from blurjax.types import ALL_DATA, Array, Scalar
 
 STREAM_BYTES = 64 * 2**20
@@ -150,7 +152,7 @@ class ResidentFeed:
         images = np.concatenate([split.images for split in splits])
         labels = np.concatenate([split.labels for split in splits])
         index = np.arange(len(images), dtype=np.int32)
-        self._data = jax.device_put({"image": images, "label": labels, "index": index}, sharding)
+        self._data = processes.put({"image": images, "label": labels, "index": index}, sharding)
 
     def chunks(self, order: Array | np.ndarray, first: int = 0) -> Iterator[Chunk]:
         """Chunks of an order, from step `first` on.
@@ -166,13 +168,16 @@ class ResidentFeed:
             if isinstance(order, np.ndarray):
                 rows = np.full((self.capacity, order.shape[1]), -1, np.int32)
                 rows[:length] = order[start : start + length]
-                yield Chunk(self._data, jax.device_put(rows, self._sharding), 0, length)
+                yield Chunk(self._data, processes.put(rows, self._sharding), 0, length)
             else:
                 yield Chunk(self._data, order, start, length)
 
 
 class StreamedFeed:
-    """Chunks of batches read from decoded images on disk while the device computes; one order for all trials."""
+    """Chunks of batches read from decoded images on disk while the device computes; one order for all trials.
+
+    A process reads of each batch what its devices are for: all of it, unless devices share batches.
+    """
 
     streamed = True
 
@@ -188,29 +193,32 @@ class StreamedFeed:
         """Chunks of an order i32[S,B] on the host, whose positions lie in one split, from step `first` on."""
         rows = order[first:]
         split = int(np.searchsorted(self._offsets, rows[0, 0], side="right")) - 1
-        local = np.maximum(rows - self._offsets[split], 0)
+        own = self._own_columns(order.shape[1])
+        local = np.maximum(rows[:, own] - self._offsets[split], 0)
         start = 0
         for images in pipeline.stream(self._splits[split].images, local, self.capacity):
             length = len(images)
-            yield self._chunk(images, rows[start : start + length])
+            yield self._chunk(images, rows[start : start + length], own)
             start += length
 
-    def _chunk(self, images: np.ndarray, rows: np.ndarray) -> Chunk:
+    def _own_columns(self, batch_size: int) -> slice:
+        """Which examples of a batch the devices of this process are for."""
+        shape = (self.capacity, batch_size)
+        indices = self._sharding.addressable_devices_indices_map(shape).values()
+        bounds = [index[1].indices(batch_size)[:2] for index in indices if index is not None]
+        return slice(min(start for start, _ in bounds), max(stop for _, stop in bounds))
+
+    def _chunk(self, images: np.ndarray, rows: np.ndarray, own: slice) -> Chunk:
+        """Of images u8[length,own,H,W,C] at positions rows i32[length,B]."""
         length, batch_size = rows.shape
-        size = self.capacity * batch_size
-        flat = images.reshape(-1, *images.shape[2:])
-        if (
-            length < self.capacity
-        ):  # the last chunk of an epoch, padded so that one program serves all
-            flat = np.concatenate([flat, np.zeros((size - len(flat), *flat.shape[1:]), flat.dtype)])
-        index = np.zeros(size, np.int32)
-        index[: rows.size] = np.maximum(rows.reshape(-1), 0)
-        positions = np.arange(size, dtype=np.int32)
-        positions[: rows.size][rows.reshape(-1) < 0] = -1
-        data = {"image": flat, "label": self._labels[index], "index": index}
-        placed = jax.device_put(
-            (data, positions.reshape(self.capacity, batch_size)), self._sharding
-        )
+        if length < self.capacity:  # the last of an epoch, padded so that one program serves all
+            more = self.capacity - length
+            images = np.concatenate([images, np.zeros((more, *images.shape[1:]), images.dtype)])
+            rows = np.concatenate([rows, np.full((more, batch_size), -1, rows.dtype)])
+        index = np.maximum(rows, 0)
+        data = {"label": self._labels[index], "index": index}
+        placed = processes.put((data, rows), self._sharding)
+        placed[0]["image"] = processes.put_columns(images, own, batch_size, self._sharding)
         return Chunk(*placed, start=0, length=length)
 
 
@@ -223,9 +231,9 @@ def fits(dataset: Dataset, resident_limit: float) -> bool:
 
 
 def make_feed(
-    dataset: Dataset, *, resident_limit: float, capacity: int, batch_size: int, sharding: Sharding
+    dataset: Dataset, *, resident_limit: float, capacity: int, batch_size: int, mesh: Mesh
 ) -> Feed:
     """A resident feed where the decoded images fit, else a streamed one."""
     if fits(dataset, resident_limit):
-        return ResidentFeed(dataset, capacity, sharding)
-    return StreamedFeed(dataset, capacity, batch_size, sharding)
+        return ResidentFeed(dataset, capacity, shared(mesh))
+    return StreamedFeed(dataset, capacity, batch_size, in_batches(mesh))

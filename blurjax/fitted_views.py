@@ -11,13 +11,14 @@ import jax
 import numpy as np
 from sklearn.decomposition import PCA
 
+from blurjax import processes
 from blurjax.config import Config
 from blurjax.context import Context, Models
 from blurjax.data.sources import Dataset
 from blurjax.data.splits import generator
 from blurjax.errors import UserError
 from blurjax.image_quality import gaussian_blur_matrix
-from blurjax.run_directory import read_npz, write_npz
+from blurjax.run_directory import read_npz
 from blurjax.sweep import shared
 from blurjax.trial_table import Arrays, add_missing_rows, trials_of
 from blurjax.trials import autoencoder_of, autoencoder_trials
@@ -29,8 +30,9 @@ from blurjax.view_names import (
     num_folds,
     views_in_use,
 )
-from blurjax.views import Basis, Matrices, ViewParameters
+from blurjax.views import Basis, Matrices, ViewParameters, view_index
 
+FITTED = "views/fitted.npz"
 MOST_PCA_IMAGES = 20_000
 SMALLEST_SIGMA, SIGMAS = 0.2, 24
 """Of the curve that blurs are read from: pixels, and how many between it and the size of the image."""
@@ -56,19 +58,19 @@ class FittedViews:
     ):
         self._programs, self._config = context.programs, context.config
         self._autoencoders, self._fits = autoencoders, fits
-        on_all = shared(self._programs.mesh)
-        self._basis = None if basis is None else jax.device_put(basis, on_all)
-        fold_of = context.examples.fold_of
-        self._fold_of = None if fold_of is None else jax.device_put(fold_of, on_all)
+        self._shared = {"fold_of": context.examples.fold_of, "basis": basis}
+        self._placed = processes.put(self._shared, shared(self._programs.mesh))
         self._of_trials = lru_cache(maxsize=2)(self._place)
 
     def parameters(self, view: str, trials: Sequence[Trial]) -> ViewParameters:
         """What a view is made with, for trials as `Programs.place` lays them on the devices."""
-        return self._completed(self._of_trials(tuple(trials), view == "shuffled"), view)
+        of_trials = self._of_trials(tuple(trials), view == "shuffled")
+        return of_trials._replace(view=self._programs.view_index(view), **self._placed)
 
     def of_trial(self, view: str, trial: Trial) -> ViewParameters:
-        """What a view of one trial is made with."""
-        return self._completed(self._row(trial, view == "shuffled"), view)
+        """What a view of one trial is made with, on the host."""
+        row = self._row(trial, view == "shuffled")
+        return row._replace(view=np.int32(view_index(view)), **self._shared)
 
     def failed_step(self, view: str, trial: Trial) -> int:
         """The step at which an autoencoder that the view needs was frozen, or -1."""
@@ -79,12 +81,6 @@ class FittedViews:
 
     def _place(self, trials: tuple[Trial, ...], is_shuffled: bool) -> ViewParameters:
         return self._programs.place_rows([self._row(trial, is_shuffled) for trial in trials])
-
-    def _completed(self, parameters: ViewParameters, view: str) -> ViewParameters:
-        """With what all trials share."""
-        return parameters._replace(
-            view=self._programs.view_index(view), fold_of=self._fold_of, basis=self._basis
-        )
 
     def _row(self, trial: Trial, is_shuffled: bool) -> ViewParameters:
         """What belongs to one trial, on the host."""
@@ -152,9 +148,9 @@ def fit_views(context: Context, autoencoders: Models) -> FittedViews:
     views = FittedViews(context, autoencoders, dict.fromkeys(trials, unfitted), basis)
     if not NEEDS_CODE & {*context.programs.views_in_use}:
         return views
-    path = context.run / "views" / "fitted.npz"
-    add_missing_rows(path, trials, lambda missing: _fit(context, views, missing))
-    arrays = read_npz(path)
+    add_missing_rows(context.run, FITTED, trials, lambda missing: _fit(context, views, missing))
+    processes.wait("fitted views")
+    arrays = read_npz(context.run / FITTED)
     columns = zip(*(arrays[name] for name in ("sigma", "reachable", "gain")), strict=True)
     rows = zip(trials_of(arrays), columns, strict=True)
     fits = {trial: Fit(float(sigma), bool(there), gain) for trial, (sigma, there, gain) in rows}
@@ -217,14 +213,16 @@ def read_curve(
 
 def _basis(context: Context) -> Basis:
     path = context.run / "views" / "pca.npz"
-    if not path.exists():
+
+    def fit() -> None:
         config = context.config
         components = config.autoencoder.max_bottleneck
         assert components is not None
         images = context.programs.dataset.splits["train"].images
-        write_npz(
-            path, **principal_components(images, components, config.data.split_seed)._asdict()
-        )
+        basis = principal_components(images, components, config.data.split_seed)
+        context.run.write_npz("views/pca.npz", **basis._asdict())
+
+    processes.on_first(lambda: None if path.exists() else fit())
     return Basis(**read_npz(path))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import optax
 
-from blurjax.types import Array, Scalar
+from blurjax.types import Array
 
 
 def squared_error(reconstructions: Array, images: Array) -> Array:
@@ -16,8 +16,3 @@ def squared_error(reconstructions: Array, images: Array) -> Array:
 def cross_entropy(logits: Array, labels: Array) -> Array:
     """Cross-entropy in nats: logits f32[B,K], labels i32[B] -> f32[B]."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-
-
-def masked_mean(values: Array, mask: Array) -> Scalar:
-    """Mean of values f32[B] where mask bool[B] holds; 0 where it holds nowhere."""
-    return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(jnp.sum(mask), 1)

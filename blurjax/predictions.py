@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from blurjax import probe, statistics
+from blurjax import probe, processes, statistics
 from blurjax.context import Context, Models
 from blurjax.fitted_views import FittedViews
-from blurjax.run_directory import read_npz, write_npz
+from blurjax.run_directory import read_npz
 from blurjax.train import Interrupted
 from blurjax.trial_table import Arrays, add_missing_rows, trials_of
 from blurjax.trials import autoencoder_trials, classifier_of, point_trials
@@ -123,8 +123,8 @@ def write_gallery(context: Context, views: FittedViews) -> None:
         [_paint(context, views, view, trial, chosen) for view in shown]
         for trial in _first_seeds(context)
     ]
-    write_npz(
-        context.run / "predictions" / "gallery.npz",
+    context.run.write_npz(
+        "predictions/gallery.npz",
         original=np.asarray(test.images[chosen]),
         views=np.array(painted, np.uint8),
         view_names=np.array(shown, dtype=np.str_),
@@ -151,8 +151,8 @@ def write_flips(context: Context, views: FittedViews) -> None:
         _paint(context, views, "reconstruction", trial, of_trial)
         for trial, of_trial in zip(_first_seeds(context), chosen, strict=True)
     ]
-    write_npz(
-        context.run / "predictions" / "flips.npz",
+    context.run.write_npz(
+        "predictions/flips.npz",
         bottleneck=np.array(config.bottlenecks, np.int32),
         index=chosen.astype(np.int32),
         count=np.take_along_axis(np.stack(counts), chosen, axis=1).astype(np.int32),
@@ -203,8 +203,8 @@ def _add(
 ) -> None:
     """Completes predictions/<name>.npz, and stops after it where that is asked for."""
     context.run.check_owner()
-    path = context.run / "predictions" / f"{name}.npz"
-    if add_missing_rows(path, wanted, evaluate, shared) and context.interrupted():
+    added = add_missing_rows(context.run, f"predictions/{name}.npz", wanted, evaluate, shared)
+    if added and processes.any_of(context.interrupted())[0]:
         raise Interrupted
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from blurjax import memory, steps
+from blurjax import memory, processes, steps
 from blurjax.config import Config, TrainingConfig, mesh_shape, override
 from blurjax.data.sources import Dataset
 from blurjax.errors import UserError
@@ -38,6 +38,8 @@ from blurjax.views import AXES, Basis, Matrices, ViewParameters, apply_view, vie
 
 LOGITS_LIMIT = 100e6
 """Bytes of logits in all prediction files together, above which they are not kept."""
+CACHE_BYTES = 2**22
+"""Of the largest activations of a micro-batch on CPU (docs/engine.md)."""
 SHARED_ORDER = (None, None, None)
 """in_axes of positions, start and length where all trials see the same batches."""
 OWN_ORDER = (0, None, None)
@@ -65,6 +67,7 @@ class Programs:
             width=config.autoencoder.width,
             dtype=jnp.dtype(config.autoencoder.dtype),
             lowering=lowering,
+            rematerialize=compute.rematerialize,
         )
         self.classifier = Classifier(
             num_classes=len(dataset.class_names),
@@ -94,7 +97,7 @@ class Programs:
             resident_limit=self.config.data.resident_limit,
             capacity=self.config.compute.chunk_steps,
             batch_size=max(self.config.autoencoder.batch_size, self.config.classifier.batch_size),
-            sharding=shared(self.mesh),
+            mesh=self.mesh,
         )
 
     # What trials are made of
@@ -106,7 +109,7 @@ class Programs:
         dtypes = Trial(np.uint32, np.float32, np.float32, np.int32, np.int32)
         columns = Trial(*zip(*padded, strict=True))
         return jax.tree.map(
-            lambda column, dtype: jax.device_put(np.array(column, dtype), per_trial(self.mesh)),
+            lambda column, dtype: processes.put(np.array(column, dtype), per_trial(self.mesh)),
             columns,
             dtypes,
             is_leaf=lambda node: isinstance(node, tuple) and not isinstance(node, Trial),
@@ -117,12 +120,12 @@ class Programs:
         length = padded_length(len(rows), self.mesh, self.trials_per_vmap)
         padded = [*rows, *[rows[-1]] * (length - len(rows))]
         return jax.tree.map(
-            lambda *leaves: jax.device_put(np.stack(leaves), per_trial(self.mesh)), *padded
+            lambda *leaves: processes.put(np.stack(leaves), per_trial(self.mesh)), *padded
         )
 
     def view_index(self, view: str) -> jax.Array:
         """The `view` of ViewParameters, on the devices."""
-        return jax.device_put(np.int32(view_index(view)), shared(self.mesh))
+        return processes.put(np.int32(view_index(view)), shared(self.mesh))
 
     # Autoencoders
 
@@ -139,8 +142,13 @@ class Programs:
     @cached_property
     def autoencoder_step(self) -> Callable[..., Any]:
         """The step of one autoencoder."""
-        optimizer = make_optimizer(self.config.autoencoder, self.num_steps(self.config.autoencoder))
-        return partial(steps.autoencoder_train_step, model=self.autoencoder, optimizer=optimizer)
+        training = self.config.autoencoder
+        return partial(
+            steps.autoencoder_train_step,
+            model=self.autoencoder,
+            optimizer=make_optimizer(training, self.num_steps(training)),
+            gradient=self._gradient(training),
+        )
 
     @cached_property
     def train_autoencoder(self) -> Callable[..., Any]:
@@ -231,15 +239,15 @@ class Programs:
     @cached_property
     def classifier_step(self) -> Callable[..., Any]:
         """The step of one classifier."""
+        training = self.config.classifier
         return partial(
             steps.classifier_train_step,
             model=self.classifier,
             view=self.view,
-            optimizer=make_optimizer(
-                self.config.classifier, self.num_steps(self.config.classifier)
-            ),
-            flip=self.config.classifier.flip,
-            shift=self.config.classifier.shift,
+            optimizer=make_optimizer(training, self.num_steps(training)),
+            gradient=self._gradient(training),
+            flip=training.flip,
+            shift=training.shift,
         )
 
     @cached_property
@@ -294,7 +302,7 @@ class Programs:
             shared_order = jax.jit(function)
             seed = np.uint32(self.config.data.seed)
             return lambda states, epoch: np.asarray(
-                shared_order(seed, states.trial.fold[0], epoch, table, lengths)
+                shared_order(seed, processes.fetch(states.trial.fold)[0], epoch, table, lengths)
             )
         own_order = self._jit(
             function, (0, 0, None, None, None), compiler_options=_compiled_quickly()
@@ -302,6 +310,14 @@ class Programs:
         return lambda states, epoch: own_order(
             states.trial.seed, states.trial.fold, epoch, table, lengths
         )
+
+    def _gradient(self, training: TrainingConfig) -> steps.Gradient:
+        compute, (height, width, _) = self.config.compute, self.dataset.image_shape
+        microbatches = compute.microbatches
+        if microbatches == "auto":
+            of_an_image = height * width * training.width * jnp.dtype(training.dtype).itemsize
+            microbatches = _microbatches(training.batch_size, of_an_image)
+        return partial(steps.mean_gradient, microbatches=microbatches)
 
     def _jit_loop(self, step: Callable[..., Any], view_axes: Any) -> Callable[..., Any]:
         order_axes = SHARED_ORDER if self.feed.streamed else OWN_ORDER
@@ -317,18 +333,40 @@ class Programs:
 def _mesh(config: Config) -> Mesh:
     """Trials first; where devices outnumber them, the rest share the batches, unless the settings say otherwise."""
     compute, num_seeds = config.compute, config.sweep.num_seeds
-    devices = jax.devices()[: compute.devices]
-    if compute.mesh == "auto":
-        # On CPU, the parts of a batch cost more to put together than a second core gains.
-        data_devices = 1 if jax.default_backend() == "cpu" else max(1, len(devices) // num_seeds)
-        return make_mesh(num_seeds, devices, data_devices)
-    rows, data_devices = mesh_shape(compute.mesh)
-    if rows * data_devices > len(devices):
+    there = jax.devices()
+    devices = there[: compute.devices]
+    if compute.devices is not None and compute.devices > len(there):
         raise UserError(
-            f"compute.mesh is {compute.mesh}, which takes {rows * data_devices} devices, but there are {len(devices)}; "
-            "lower it."
+            f"compute.devices is {compute.devices}, but there are {len(there)}; lower it, or leave it out to use all."
         )
-    return make_mesh(rows, devices[: rows * data_devices], data_devices)
+    if compute.mesh == "auto":
+        # On CPU, a trial's bits stay the same alone as among others: each is computed by one device.
+        rows = num_seeds
+        data_devices = 1 if jax.default_backend() == "cpu" else max(1, len(devices) // num_seeds)
+    else:
+        rows, data_devices = mesh_shape(compute.mesh)
+        if rows * data_devices > len(devices):
+            raise UserError(
+                f"compute.mesh is {compute.mesh}, which takes {rows * data_devices} devices, but there are "
+                f"{len(devices)}; lower it."
+            )
+    for section in ("autoencoder", "classifier"):
+        batch_size = getattr(config, section).batch_size
+        if compute.mesh == "auto":
+            data_devices = math.gcd(data_devices, batch_size)
+        elif batch_size % data_devices:
+            raise UserError(
+                f"compute.mesh is {compute.mesh}, but {section}.batch_size {batch_size} is not a multiple of "
+                f"{data_devices}; change one of them."
+            )
+    mesh = make_mesh(rows, devices, data_devices)
+    idle = processes.count() - len({device.process_index for device in mesh.devices.flat})
+    if idle:
+        raise UserError(
+            f"{idle} of {processes.count()} processes would have nothing to do: the run keeps {mesh.size} device(s) "
+            "busy; start fewer processes, raise sweep.num_seeds, or let devices share batches with compute.mesh."
+        )
+    return mesh
 
 
 def _trials_per_vmap(config: Config, dataset: Dataset, mesh: Mesh) -> int:
@@ -341,10 +379,20 @@ def _trials_per_vmap(config: Config, dataset: Dataset, mesh: Mesh) -> int:
     trials = math.ceil(config.sweep.num_seeds / mesh.shape[TRIAL_AXIS])
     if jax.default_backend() == "cpu" or trials == 1:
         return 1
-    free = memory.free_bytes(mesh.local_devices)
+    free = processes.least(memory.free_bytes(mesh.local_devices))
     if fits(dataset, config.data.resident_limit):
         free -= sum(split.images.nbytes for split in dataset.splits.values())
     return memory.trials_that_fit(trials, bytes_per_trial(config, dataset), free)
+
+
+def _microbatches(batch_size: int, bytes_per_image: int) -> int:
+    """1 on accelerators; on CPU the fewest pieces of a batch whose largest activations stay in the cache."""
+    if jax.default_backend() != "cpu":
+        return 1
+    divisors = (n for n in range(1, batch_size + 1) if batch_size % n == 0)
+    return next(
+        n for n in divisors if batch_size // n * bytes_per_image <= CACHE_BYTES or n == batch_size
+    )
 
 
 def bytes_per_trial(config: Config, dataset: Dataset) -> float:
@@ -361,7 +409,8 @@ def bytes_per_trial(config: Config, dataset: Dataset) -> float:
 
     def taken(section: TrainingConfig, step: Callable[..., Any], axes: Any, *args: Any) -> float:
         positions = jax.ShapeDtypeStruct((2, section.batch_size), np.int32)
-        batches = jax.eval_shape(jax.vmap(gather_batch, (None, 0)), data, positions)
+        steps = jax.ShapeDtypeStruct((2,), np.int32)
+        batches = jax.eval_shape(jax.vmap(gather_batch, (None, None, 0)), data, positions, steps)
         return memory.live_bytes(jax.vmap(step, (0, axes, 0)), *args, batches) / 2
 
     return max(

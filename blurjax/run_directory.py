@@ -18,7 +18,7 @@ import numpy as np
 from blurjax import lock
 from blurjax.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 SUBDIRECTORIES = ("checkpoints", "views", "predictions", "figures", "tables")
 TEMPORARY = ".blurjax-tmp"
 """Ends the names of files that are not whole yet."""
@@ -26,10 +26,15 @@ logger = logging.getLogger("blurjax")
 
 
 class RunDirectory:
-    """Paths and files of one run. Files are replaced whole or not at all; arrays are .npz, never pickles."""
+    """Paths and files of one run. Files are replaced whole or not at all; arrays are .npz, never pickles.
 
-    def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(path)
+    Args:
+      path: need not exist.
+      writes: False where another process writes for this one, which then only reads.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, writes: bool = True):
+        self.path, self.writes = Path(path), writes
         self._held: lock.Lock | None = None
 
     def __truediv__(self, name: str) -> Path:
@@ -54,7 +59,7 @@ class RunDirectory:
                         f"{self.path} is not empty and not a run of blurjax (it holds {strangers[0]}); "
                         "name another directory with --out."
                     )
-                write_json(marker, {"format": FORMAT})
+                self.write_json("format.json", {"format": FORMAT})
         self.check_format()
 
     def check_format(self) -> None:
@@ -127,12 +132,29 @@ class RunDirectory:
                     + "; name another directory with --out, or use the old setting."
                 )
         else:
-            write_json(path, known | {stage: settings})
+            self.write_json("fingerprints.json", known | {stage: settings})
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Replaces a file."""
+        if self.writes:
+            write_bytes(self / name, content)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Replaces a file by JSON; numbers that are not finite become null."""
+        if self.writes:
+            write_json(self / name, value)
+
+    def write_npz(self, name: str, /, **arrays: np.ndarray) -> None:
+        """Replaces a file by compressed arrays; equal arrays give equal bytes."""
+        if self.writes:
+            write_npz(self / name, **arrays)
 
     # metrics.jsonl
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Adds one line to metrics.jsonl and waits until it is on the disk."""
+        if not self.writes:
+            return
         self.check_owner()
         with (self / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(jsonable(line), allow_nan=False) + "\n")
@@ -152,7 +174,7 @@ class RunDirectory:
     def keep_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drops the lines of metrics.jsonl for which keep is False, and a line cut off by a crash."""
         kept = [json.dumps(line) + "\n" for line in self.metrics() if keep(line)]
-        write_bytes(self / "metrics.jsonl", "".join(kept).encode())
+        self.write_bytes("metrics.jsonl", "".join(kept).encode())
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:

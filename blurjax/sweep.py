@@ -30,14 +30,28 @@ def make_mesh(num_trials: int, devices: Sequence[Any], data_devices: int = 1) ->
 
     Args:
       num_trials: that are trained together.
-      devices: at least data_devices.
+      devices: at least data_devices; those of one process beside each other.
       data_devices: how many share the batches of each trial.
     """
-    rows = max(1, min(num_trials, len(devices) // data_devices))
-    used = np.asarray(devices[: rows * data_devices]).reshape(rows, data_devices)
+    groups = [
+        devices[i : i + data_devices]
+        for i in range(0, len(devices) - data_devices + 1, data_devices)
+    ]
+    used = np.asarray(_evenly(groups, max(1, min(num_trials, len(groups)))))
     if data_devices == 1:  # without a second axis, nothing is left to a partitioner
         return Mesh(used[:, 0], (TRIAL_AXIS,), axis_types=(AxisType.Auto,))
     return Mesh(used, (TRIAL_AXIS, DATA_AXIS), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def _evenly(groups: Sequence[Sequence[Any]], count: int) -> list[Sequence[Any]]:
+    """So many groups of devices, from all processes alike, in their order."""
+    of_process: dict[int, int] = {}
+    turns = []
+    for number, group in enumerate(groups):
+        turn = of_process.get(group[0].process_index, 0)
+        of_process[group[0].process_index] = turn + 1
+        turns.append((turn, number))
+    return [groups[number] for number in sorted(number for _, number in sorted(turns)[:count])]
 
 
 def padded_length(num_trials: int, mesh: Mesh, trials_per_vmap: int) -> int:
@@ -49,6 +63,11 @@ def padded_length(num_trials: int, mesh: Mesh, trials_per_vmap: int) -> int:
 def per_trial(mesh: Mesh) -> NamedSharding:
     """Where arrays with a leading axis of trials lie."""
     return NamedSharding(mesh, P(TRIAL_AXIS))
+
+
+def in_batches(mesh: Mesh) -> NamedSharding:
+    """Where arrays [steps, batch, ...] lie that all trials share: each device holds its part of every batch."""
+    return NamedSharding(mesh, P(None, DATA_AXIS) if DATA_AXIS in mesh.axis_names else P())
 
 
 def shared(mesh: Mesh) -> NamedSharding:
@@ -118,19 +137,28 @@ def _broadcast_axes(in_axes: tuple[Any, ...], args: tuple[Any, ...]) -> list[int
     return jax.tree.leaves(axes, is_leaf=lambda node: node is None)
 
 
-def gather_batch(data: dict[str, Array], positions: Array) -> Batch:
-    """The batch at positions i32[B] of data on the device; -1 pads.
+def gather_batch(data: dict[str, Array], positions: Array, step: Scalar | int) -> Batch:
+    """The batch of one step, from data on the device.
 
     Args:
-      data: "image" u8[M,H,W,C], "label" i32[M], "index" i32[M].
-      positions: rows of data.
+      data: "image" u8[M,H,W,C], "label" i32[M], "index" i32[M]; or with axes [S,B] in place of [M], where they lie in
+        the order of the steps already.
+      positions: i32[S,B], rows of data, or of no meaning where they lie in order; -1 pads.
+      step: row of positions.
     """
-    rows = jnp.maximum(positions, 0)
+    own = jax.lax.dynamic_index_in_dim(positions, step, keepdims=False)
+    if data["label"].ndim == 2:
+        found = {
+            name: jax.lax.dynamic_index_in_dim(array, step, keepdims=False)
+            for name, array in data.items()
+        }
+    else:
+        found = {name: array[jnp.maximum(own, 0)] for name, array in data.items()}
     batch: Batch = {
-        "image": data["image"][rows].astype(jnp.float32) / 255.0,
-        "label": data["label"][rows],
-        "index": data["index"][rows],
-        "mask": positions >= 0,
+        "image": found["image"].astype(jnp.float32) / 255.0,
+        "label": found["label"],
+        "index": found["index"],
+        "mask": own >= 0,
     }
     if DATA_AXIS in jax.sharding.get_abstract_mesh().axis_names:
         batch = jax.lax.with_sharding_constraint(batch, P(DATA_AXIS))
@@ -161,11 +189,11 @@ def loop_steps(
     ) -> tuple[Any, Metrics]:
         def body(i: Scalar, carry: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
             state, buffer = carry
-            rows = jax.lax.dynamic_index_in_dim(positions, start + i, keepdims=False)
-            state, metrics = step(state, view_parameters, gather_batch(data, rows))
+            batch = gather_batch(data, positions, start + i)
+            state, metrics = step(state, view_parameters, batch)
             return state, jax.tree.map(lambda all_, new: all_.at[i].set(new), buffer, metrics)
 
-        _, abstract = jax.eval_shape(step, state, view_parameters, gather_batch(data, positions[0]))
+        _, abstract = jax.eval_shape(step, state, view_parameters, gather_batch(data, positions, 0))
         buffer = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), abstract)
         return jax.lax.fori_loop(0, length, body, (state, buffer))
 

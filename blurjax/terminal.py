@@ -12,9 +12,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from blurjax import processes
 from blurjax.config import ComputeConfig
 from blurjax.plan import duration
 from blurjax.train import Progress
+
+
+def say(text: object) -> None:
+    """Prints to standard output, of several processes the first alone."""
+    if processes.is_first():
+        print(text, flush=True)
 
 
 class ProgressLine:
@@ -25,6 +32,8 @@ class ProgressLine:
 
     def __call__(self, progress: Progress) -> None:
         """Prints a line of progress."""
+        if not processes.is_first():
+            return
         text = describe_progress(progress)
         if not self._overwrite:
             print(text, flush=True)
@@ -65,8 +74,8 @@ def _spread(values: Any, form: str) -> str:
 def log_to_terminal() -> None:
     """Warnings of blurjax on standard error, one line each; not the tracebacks of a write that failed in Orbax.
 
-    Such a failure ends the run with one sentence. Orbax (through absl) and the event loop of its writes (asyncio) log it
-    besides, and the threads of TensorStore stumble over the writes that were given up.
+    Such a failure ends the run with one sentence. Orbax (through absl) and the event loop of its writes (asyncio) log
+    it besides, and the threads of TensorStore stumble over the writes that were given up.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))

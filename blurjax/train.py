@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from blurjax import processes
 from blurjax.checkpoint import Checkpoints
 from blurjax.feed import Feed
-from blurjax.run_directory import RunDirectory, read_json, write_json
+from blurjax.run_directory import RunDirectory, read_json
 from blurjax.train_state import TrainState
 from blurjax.types import Trial
 
@@ -124,9 +125,9 @@ def train(job: Job, run: RunDirectory, trials: Trial, training: Training) -> Tra
       Interrupted: after saving, where `training.interrupted` says so.
       AllTrialsFailed: none is left.
     """
-    directory = run / "checkpoints" / job.name
-    write_json(directory / "job.json", {"trials": [trial._asdict() for trial in job.trials]})
-    with Checkpoints(directory) as checkpoints:
+    path = f"checkpoints/{job.name}"
+    run.write_json(f"{path}/job.json", {"trials": [trial._asdict() for trial in job.trials]})
+    with Checkpoints(run / path) as checkpoints:
         loop = _Loop(job, run, training, checkpoints, trials)
         if loop.step < loop.total_steps:
             loop.run()
@@ -156,37 +157,38 @@ class _Loop:
             training,
             checkpoints,
         )
+        self.trials = trials
         self.total_steps = training.epochs * training.steps_per_epoch
         self.loss_sum = np.zeros(len(job.trials), np.float32)
         """Of the epoch's steps so far; part of a checkpoint, so that a resumed epoch reports the same mean."""
-        self.step = 0
-        self.states = self._restore(trials) or training.init(trials)
+        self.step, self.asked_to_stop = 0, False
+        self.states = self._restore() or training.init(trials)
         self.first_step, self.begun, self.saved = self.step, time.monotonic(), time.monotonic()
         self.run_directory.keep_metrics(
             lambda line: line["job"] != job.name or line["step"] <= self.step
         )
 
-    def _restore(self, trials: Trial) -> TrainState | None:
+    def _restore(self) -> TrainState | None:
         """The states of the last checkpoint, padded as the trials are, or None where there is none."""
         count = len(self.job.trials)
-        abstract = jax.eval_shape(self.training.init, trials)
+        abstract = jax.eval_shape(self.training.init, self.trials)
         like = jax.tree.map(lambda x: np.zeros((count, *x.shape[1:]), x.dtype), abstract)
         restored = self.checkpoints.restore({"states": like, "loss_sum": self.loss_sum})
         if restored is None:
             return None
         self.loss_sum = restored["loss_sum"]
         self.step = int(restored["states"].step[0])
-        padding = [(0, len(trials.seed) - count)]
+        return jax.tree.map(self._place, restored["states"])
 
-        def place(rows: np.ndarray) -> jax.Array:
-            padded = np.pad(rows, padding + [(0, 0)] * (rows.ndim - 1), mode="edge")
-            return jax.device_put(padded, trials.seed.sharding)
-
-        return jax.tree.map(place, restored["states"])
+    def _place(self, rows: np.ndarray) -> jax.Array:
+        """Rows of the job's trials, padded and on the devices as its trials are."""
+        padding = [(0, len(self.trials.seed) - len(rows))] + [(0, 0)] * (rows.ndim - 1)
+        return processes.put(np.pad(rows, padding, mode="edge"), self.trials.seed.sharding)
 
     def host_states(self) -> TrainState:
         """The states without padding, as NumPy arrays."""
-        return jax.tree.map(lambda x: np.asarray(x)[: len(self.job.trials)], self.states)
+        count = len(self.job.trials)
+        return jax.tree.map(lambda x: x[:count], processes.fetch(self.states))
 
     def run(self) -> None:
         """Steps until the end. What an epoch measured is fetched and written while the next one's first chunk runs."""
@@ -223,21 +225,22 @@ class _Loop:
 
     def _must_save(self) -> bool:
         due = time.monotonic() - self.saved >= self.training.checkpoint_seconds
-        return due or self.step == self.total_steps or self.training.interrupted()
+        due, self.asked_to_stop = processes.any_of(due, self.training.interrupted())
+        return due or self.asked_to_stop or self.step == self.total_steps
 
     def _save(self) -> None:
         self.run_directory.check_owner()
-        self.checkpoints.save(self.step, {"states": self.host_states(), "loss_sum": self.loss_sum})
+        loss_sum = self._place(self.loss_sum)
+        self.checkpoints.save(self.step, {"states": self.states, "loss_sum": loss_sum})
         self.saved = time.monotonic()
-        if self.training.interrupted() and self.step < self.total_steps:
+        if self.asked_to_stop and self.step < self.total_steps:
             raise Interrupted
 
     def _add_losses(self, losses: list[tuple[jax.Array, int]]) -> None:
         """Adds chunks' losses to the epoch's, and empties the list."""
         for values, length in losses:
-            self.loss_sum = self.loss_sum + np.asarray(values)[: len(self.loss_sum), :length].sum(
-                axis=1
-            )
+            of_steps = processes.fetch(values)[: len(self.loss_sum), :length]
+            self.loss_sum = self.loss_sum + of_steps.sum(axis=1)
         losses.clear()
 
     def _finish_epoch(
@@ -271,7 +274,7 @@ class _Loop:
                 epochs=self.training.epochs,
                 images_per_second=done * self.training.batch_size * len(self.job.trials) / seconds,
                 seconds_left=(self.total_steps - line["step"]) * seconds / done,
-                failed=int((np.asarray(failed_step)[: len(self.job.trials)] >= 0).sum()),
+                failed=int((processes.fetch(failed_step)[: len(self.job.trials)] >= 0).sum()),
                 line=line,
             )
         )

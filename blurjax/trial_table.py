@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from blurjax.run_directory import read_npz, write_npz
+from blurjax.run_directory import RunDirectory, read_npz
 from blurjax.types import Trial
 
 Arrays = dict[str, np.ndarray]
 
 
 def add_missing_rows(
-    path: Path,
+    run: RunDirectory,
+    name: str,
     wanted: Sequence[Trial],
     evaluate: Callable[[list[Trial]], Arrays],
     shared: Mapping[str, np.ndarray] | None = None,
@@ -22,7 +22,8 @@ def add_missing_rows(
     """Evaluates the trials that a file lacks and appends them to it.
 
     Args:
-      path: of the .npz file, which need not exist.
+      run: the run directory.
+      name: of the .npz file in it, which need not exist.
       wanted: what its rows should be; further ones that it has stay.
       evaluate: trials -> arrays with a leading axis of trials.
       shared: arrays without one, the same for all rows.
@@ -31,6 +32,7 @@ def add_missing_rows(
       Whether anything was missing.
     """
     shared = shared or {}
+    path = run / name
     old = read_npz(path) if path.exists() else None
     known = set() if old is None else set(trials_of(old))
     missing = [trial for trial in wanted if trial not in known]
@@ -38,7 +40,7 @@ def add_missing_rows(
         return False
     columns = Trial(*(np.array(column) for column in zip(*missing, strict=True)))
     new = evaluate(missing) | columns._asdict() | dict(shared)
-    write_npz(path, **(new if old is None else merge_rows(old, new, shared.keys())))
+    run.write_npz(name, **(new if old is None else merge_rows(old, new, shared.keys())))
     return True
 
 

@@ -16,13 +16,20 @@ MODULE = ("-m", "blurjax.cli")
 
 
 def start(
-    *arguments: Any, cwd: Path, cache: Path, python: Sequence[str] = MODULE
+    *arguments: Any,
+    cwd: Path,
+    cache: Path,
+    python: Sequence[str] = MODULE,
+    devices: int | None = None,
 ) -> subprocess.Popen[str]:
-    """Starts the command; its programs are kept in `cache`."""
+    """Starts the command; its programs are kept in `cache`; devices: of the CPU, one a core unless said otherwise."""
+    env = os.environ | {"XDG_CACHE_HOME": str(cache), "COLUMNS": "100"}
+    if devices is not None:
+        env["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
         [sys.executable, *python, *map(str, arguments)],
         cwd=cwd,
-        env=os.environ | {"XDG_CACHE_HOME": str(cache), "COLUMNS": "100"},
+        env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -3,21 +3,30 @@
 import logging
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
 from blurjax.checkpoint import Checkpoints
+from blurjax.sweep import make_mesh, per_trial
 
 
-def tree(step):
-    return {"params": {"kernel": np.full((2, 3), step, np.float32)}, "step": np.int32([step, step])}
+def tree(step, rows=2):
+    return {
+        "params": {"kernel": np.full((rows, 3), step, np.float32)},
+        "step": np.full(rows, step, np.int32),
+    }
+
+
+def placed(step, rows=2, devices=2):
+    return jax.device_put(tree(step, rows), per_trial(make_mesh(devices, jax.devices())))
 
 
 @pytest.fixture
 def saved(tmp_path):
     with Checkpoints(tmp_path / "job") as checkpoints:
         for step in (1, 2, 3):
-            checkpoints.save(step, tree(step))
+            checkpoints.save(step, placed(step))
     return tmp_path / "job"
 
 
@@ -31,6 +40,15 @@ def test_the_newest_is_restored_exactly_and_two_are_kept(saved):
     np.testing.assert_array_equal(found["params"]["kernel"], tree(3)["params"]["kernel"])
     assert found["step"].dtype == np.int32
     assert sorted(path.name for path in saved.iterdir() if path.name.isdigit()) == ["2", "3"]
+
+
+@pytest.mark.parametrize(("saving", "rows"), [(1, 3), (2, 4)])
+def test_the_rows_that_are_wanted_come_back_whatever_the_devices(tmp_path, saving, rows):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, placed(1, rows, saving))
+    found = restore(tmp_path, tree(0, rows=3))
+    jax.tree.map(np.testing.assert_array_equal, found, tree(1, rows=3))
+    assert restore(tmp_path, tree(0, rows=5)) is None
 
 
 def test_nothing_there_is_none(tmp_path):
@@ -70,7 +88,7 @@ def test_a_damaged_one_is_passed_over_by_name(saved, caplog, damage):
     assert str(saved / "3") in messages[0]
     assert [path for path in saved.iterdir() if path.name.startswith("damaged-3-")]
     with Checkpoints(saved) as checkpoints:  # the step can be saved again
-        checkpoints.save(3, tree(3))
+        checkpoints.save(3, placed(3))
     np.testing.assert_array_equal(restore(saved)["step"], [3, 3])
 
 

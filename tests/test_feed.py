@@ -87,7 +87,7 @@ def dataset():
 def batches(feed, order):
     for chunk in feed.chunks(order):
         for step in range(chunk.start, chunk.start + chunk.length):
-            yield gather_batch(chunk.data, jax.numpy.asarray(chunk.positions[step]))
+            yield gather_batch(chunk.data, chunk.positions, step)
 
 
 @pytest.mark.parametrize("first", [0, N, N + 5])

@@ -14,7 +14,7 @@ ROWS = [
     ["lock", "stop"],
     ["view_names"],
     ["types"],
-    ["rng"],
+    ["rng", "processes"],
     ["run_directory"],
     ["models"],
     ["losses", "image_quality"],

@@ -87,7 +87,7 @@ DATA = jax.tree.map(
 
 
 def test_gather_scales_to_one_and_masks_padding():
-    batch = gather_batch(DATA, jnp.array([4, -1]))
+    batch = gather_batch(DATA, jnp.array([[0, 0], [4, -1]]), 1)
     np.testing.assert_array_equal(
         batch["image"][0, :, :, 0], np.float32([[16, 17], [18, 19]]) / np.float32(255)
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from blurjax.run_directory import read_npz
+from blurjax.run_directory import RunDirectory, read_npz
 from blurjax.trial_table import add_missing_rows, merge_rows, trials_of
 from blurjax.types import Trial
 
@@ -19,7 +19,7 @@ def test_rows_are_appended_and_what_only_one_side_has_is_left_out():
 
 
 def test_only_missing_rows_are_evaluated_and_shared_arrays_stay(tmp_path):
-    path, asked = tmp_path / "table.npz", []
+    run, asked = RunDirectory(tmp_path), []
 
     def evaluate(trials):
         asked.append([trial.seed for trial in trials])
@@ -27,11 +27,11 @@ def test_only_missing_rows_are_evaluated_and_shared_arrays_stay(tmp_path):
 
     trials = [Trial(seed, 1e-3, 0.0, 4) for seed in (3, 1, 2)]
     shared = {"label": np.array([7, 8])}
-    assert add_missing_rows(path, trials[:2], evaluate, shared)
-    assert add_missing_rows(path, trials, evaluate, shared)
-    assert not add_missing_rows(path, trials[:1], evaluate, shared)
+    assert add_missing_rows(run, "rows.npz", trials[:2], evaluate, shared)
+    assert add_missing_rows(run, "rows.npz", trials, evaluate, shared)
+    assert not add_missing_rows(run, "rows.npz", trials[:1], evaluate, shared)
     assert asked == [[3, 1], [2]]
-    arrays = read_npz(path)
+    arrays = read_npz(run / "rows.npz")
     assert trials_of(arrays) == trials
     np.testing.assert_array_equal(arrays["value"], [30, 10, 20])
     np.testing.assert_array_equal(arrays["label"], [7, 8])

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from blurjax.fitted_views import averaging_matrix, principal_components
 from blurjax.image_quality import gaussian_blur_matrix, radial_power_spectrum
 from blurjax.models.autoencoder import Autoencoder
-from blurjax.steps import augment
+from blurjax.steps import augment, draw_augmentation
 from blurjax.views import VIEWS, Matrices, ViewParameters, apply_view, eight_bit, view_index
 
 MODEL = Autoencoder(image_shape=(8, 8, 1), max_bottleneck=4, width=4)
@@ -137,23 +137,26 @@ def test_mixed_is_half_and_half_by_seed_and_index_alone():
     assert (through("mixed", seed=1) != mixed).any()
 
 
+def augmented(images, step, *, flip=False, shift=0):
+    drawn = draw_augmentation(jnp.uint32(0), jnp.int32(step), len(images), flip=flip, shift=shift)
+    return augment(images, drawn, shift)
+
+
 def test_augmentation_mirrors_and_shifts_alike_in_every_view():
-    once = augment(IMAGES, jnp.uint32(0), jnp.int32(5), flip=True, shift=0)
+    once = augmented(IMAGES, 5, flip=True)
     mirrored = np.array([not np.array_equal(a, b) for a, b in zip(once, IMAGES, strict=True)])
     np.testing.assert_array_equal(
         np.asarray(once)[mirrored], np.asarray(IMAGES)[mirrored][:, :, ::-1]
     )
     assert 0.3 < mirrored.mean() < 0.7
-    of_view = augment(1 - IMAGES, jnp.uint32(0), jnp.int32(5), flip=True, shift=0)
+    of_view = augmented(1 - IMAGES, 5, flip=True)
     np.testing.assert_array_equal(of_view, 1 - once)
-    later = augment(IMAGES, jnp.uint32(0), jnp.int32(6), flip=True, shift=0)
+    later = augmented(IMAGES, 6, flip=True)
     assert (np.asarray(later) != np.asarray(once)).any()
 
 
 def test_shift_moves_by_whole_pixels_and_repeats_the_border():
     columns = jnp.broadcast_to(jnp.arange(8.0)[None, None, :, None], (COUNT, 8, 8, 1))
-    shifted = np.asarray(augment(columns, jnp.uint32(0), jnp.int32(0), flip=False, shift=2))[
-        :, 0, :, 0
-    ]
+    shifted = np.asarray(augmented(columns, 0, shift=2))[:, 0, :, 0]
     possible = {tuple(np.clip(np.arange(8) + offset, 0, 7)) for offset in range(-2, 3)}
     assert {tuple(row) for row in shifted} == possible

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -37,6 +38,7 @@ class Autoencoder(nn.Module):
       width: channels of the first level; they double per level up to 8 * width.
       dtype: of activations; parameters are float32.
       lowering: of the convolutions.
+      rematerialize: whether to compute the activations within a level again for the gradient: less memory, slower.
     """
 
     image_shape: tuple[int, int, int]
@@ -44,6 +46,7 @@ class Autoencoder(nn.Module):
     width: int = 32
     dtype: Any = jnp.float32
     lowering: str = "auto"
+    rematerialize: bool = False
 
     def setup(self) -> None:
         """Makes the layers."""
@@ -67,11 +70,14 @@ class Autoencoder(nn.Module):
             upsample=upsample,
         )
 
+    def _level(self, level: Callable[[Conv, Array], Array]) -> Callable[[Conv, Array], Array]:
+        return nn.remat(level) if self.rematerialize else level
+
     def encode(self, images: Array, bottleneck: Scalar | int) -> Array:
         """Images f32[B,H,W,C] in [0,1] -> code f32[B,D], zero from `bottleneck` on."""
         x = images - 0.5
         for conv in self.encoder:
-            x = average_pool_2x2(nn.gelu(conv(x)))
+            x = self._level(_down)(conv, x)
         code = self.to_code(x.reshape(x.shape[0], -1))
         in_use = jnp.arange(self.max_bottleneck) < bottleneck
         return jnp.where(in_use[None, :], code.astype(jnp.float32), 0.0)
@@ -82,10 +88,18 @@ class Autoencoder(nn.Module):
         x = nn.gelu(self.from_code(code))
         x = x.reshape(code.shape[0], SMALLEST_MAP, SMALLEST_MAP, -1)
         for conv, size in zip(self.decoder, sizes[:0:-1], strict=True):
-            x = nn.gelu(conv(x))[:, :size, :size]
+            x = self._level(_up)(conv, x)[:, :size, :size]
         image = self.to_image(x)[:, : sizes[0], : sizes[0]]
         return image.astype(jnp.float32) + 0.5
 
     def __call__(self, images: Array, bottleneck: Scalar | int) -> Array:
         """Images f32[B,H,W,C] in [0,1] -> their reconstructions, not clipped."""
         return self.decode(self.encode(images, bottleneck))
+
+
+def _down(conv: Conv, x: Array) -> Array:
+    return average_pool_2x2(nn.gelu(conv(x)))
+
+
+def _up(conv: Conv, x: Array) -> Array:
+    return nn.gelu(conv(x))

@@ -29,7 +29,11 @@ Precision = Any
 FEW_CHANNELS = 4
 
 # Pixels of a micro-batch: at 32 to 128 channels their shifts take one to four megabytes.
-MICRO_BATCH_PIXELS = 1024
+MICRO_BATCH_PIXELS = 512
+
+# XLA's convolutions on CPU have a fast way for few channels to so many features, and a slow one for fewer features, and
+# for two or three channels.
+FEATURES_OF_FEW_CHANNELS = 32
 
 EVERY_PIXEL = (0, 1, 2)
 
@@ -175,6 +179,19 @@ def cached_kernel_gradient(images: Array, dy: Array, size: tuple[int, int], **ho
     return lax.scan(add, start, pieces)[0].astype(images.dtype)
 
 
+def padded_forward(images: Array, kernel: Array, padding: Padding, **how: Any) -> Array:
+    """`lax_forward`, with zeros for the channels and features without which XLA is slow."""
+    channels, features = kernel.shape[2:]
+    if channels > FEW_CHANNELS or features > FEATURES_OF_FEW_CHANNELS:
+        return lax_forward(images, kernel, padding, **how)
+    more = 0 if channels == 1 else FEW_CHANNELS - channels
+    none = (0, 0)
+    wide_images = jnp.pad(images, (none, none, none, (0, more)))
+    unused = FEATURES_OF_FEW_CHANNELS - features
+    wide_kernel = jnp.pad(kernel, (none, none, (0, more), (0, unused)))
+    return lax_forward(wide_images, wide_kernel, padding, **how)[..., :features]
+
+
 def cached_images_gradient(dy: Array, kernel: Array, padding: Padding, **how: Any) -> Array:
     """`lax_images_gradient`, in micro-batches where the convolution shrinks its images.
 
@@ -228,7 +245,7 @@ class Lowering(NamedTuple):
 
 
 LOWERINGS = {
-    "hybrid": Lowering(lax_forward, cached_images_gradient, cached_kernel_gradient, "loop"),
+    "hybrid": Lowering(padded_forward, cached_images_gradient, cached_kernel_gradient, "loop"),
     "patches": Lowering(patch_forward, patch_images_gradient, patch_kernel_gradient, "itself"),
     "accelerator": Lowering(lax_forward, lax_images_gradient, lax_kernel_gradient, "patches"),
 }

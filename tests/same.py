@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -26,7 +27,7 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
     assert _metrics(ours) == _metrics(theirs)
     for job in sorted(path.parent for path in ours.rglob("job.json")):
         name = job.relative_to(ours)
-        assert_same_arrays(_final(ours / name), _final(theirs / name), str(name))
+        assert_same_arrays(final_states(ours / name), final_states(theirs / name), str(name))
 
 
 def assert_same_arrays(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], of: str) -> None:
@@ -53,12 +54,14 @@ def _metrics(run: Path) -> list[str]:
     return sorted((run / "metrics.jsonl").read_text().splitlines())
 
 
-def _final(job: Path) -> dict[str, np.ndarray]:
+def final_states(job: Path) -> dict[str, np.ndarray]:
     """The arrays of a job's last checkpoint, read without blurjax."""
-    with ocp.CheckpointManager(job.absolute()) as manager:
-        tree = manager.restore(
-            manager.latest_step(), args=ocp.args.Composite(job=ocp.args.StandardRestore())
-        )
+    handlers = {"job": ocp.StandardCheckpointHandler()}
+    with ocp.CheckpointManager(job.absolute(), item_handlers=handlers) as manager:
+        step = manager.latest_step()
+        saved = manager.item_metadata(step)["job"].tree
+        like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), saved)
+        tree = manager.restore(step, args=ocp.args.Composite(job=ocp.args.StandardRestore(like)))
     flat: dict[str, np.ndarray] = {}
     _flatten(tree["job"]["tree"], "", flat)
     return flat
