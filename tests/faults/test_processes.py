@@ -1,6 +1,5 @@
 """Faults that only a process can have: killed at any moment, asked to stop, out of disk, bereft of its directory."""
 
-import random
 import shutil
 import signal
 import subprocess
@@ -10,36 +9,8 @@ import time
 import pytest
 from command import finish, run, start, write_settings
 from same import assert_same_run
+from small import SMALL
 from tiny import write_stripes
-
-SMALL = {
-    "sweep__num_seeds": 2,
-    "autoencoder__epochs": 6,
-    "classifier__epochs": 6,
-    "views__train": ["original", "reconstruction"],
-    "views__test": ["original", "reconstruction"],
-}
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory):
-    return write_settings(tmp_path_factory.mktemp("settings"), **SMALL)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, settings, cache):
-    """A run that nothing happens to, and the seconds it takes once its programs are compiled."""
-    for _ in range(2):
-        folder = tmp_path_factory.mktemp("whole")
-        begun = time.monotonic()
-        process = run("run", settings, cwd=folder, cache=cache)
-        assert process.returncode == 0, process.stderr
-    return folder / "runs" / "tiny", time.monotonic() - begun
 
 
 def wait_for(condition, process):
@@ -53,29 +24,6 @@ def wait_for(condition, process):
 def num_lines(folder):
     metrics = folder / "runs" / "tiny" / "metrics.jsonl"
     return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("chain", range(2))
-def test_kills_at_random_moments_change_no_bit(chain, whole, settings, cache, tmp_path):
-    """Ten in each of two runs."""
-    expected, seconds = whole
-    moments, killed = random.Random(chain), 0
-    while killed < 10:
-        process = start("run", settings, cwd=tmp_path, cache=cache)
-        time.sleep(moments.uniform(0.2, 1.0) * seconds)
-        process.kill()
-        ended = finish(process)
-        if ended.returncode == 0:  # it was over before: begin another
-            assert_same_run(expected, tmp_path / "runs" / "tiny")
-            shutil.rmtree(tmp_path / "runs")
-        else:
-            assert ended.returncode == -signal.SIGKILL
-            killed += 1
-    process = run("run", settings, cwd=tmp_path, cache=cache)
-    assert process.returncode == 0, process.stderr
-    assert "Traceback" not in process.stderr
-    assert_same_run(expected, tmp_path / "runs" / "tiny")
 
 
 @pytest.mark.parametrize(
