@@ -6,6 +6,7 @@ which all of them read. With a single process, everything here does what its nam
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -70,7 +71,9 @@ def connect(
         raise UserError(
             f"The other processes were not reached within {START_SECONDS} s: {reason}"
         ) from error
-    threading.Thread(target=_watch, name="other processes", daemon=True).start()
+    over = threading.Event()
+    threading.Thread(target=_watch, args=(over,), name="other processes", daemon=True).start()
+    atexit.register(over.set)  # before jax parts from the others
 
 
 def _check_port(coordinator: str) -> None:
@@ -88,7 +91,7 @@ def _check_port(coordinator: str) -> None:
             ) from error
 
 
-def _watch() -> None:
+def _watch(over: threading.Event) -> None:
     """Ends this process in time where another one is silent: what waits for it in a collective would wait for ever.
 
     Through the key-value store of jax's coordination service, which process 0 keeps. jax itself would end the process
@@ -97,7 +100,7 @@ def _watch() -> None:
     client = distributed.global_state.client
     assert client is not None
     heard: dict[int, tuple[str, float]] = {}
-    while True:
+    while not over.wait(BEAT_SECONDS):
         now = time.monotonic()
         try:
             client.key_value_set(f"blurjax/{jax.process_index()}", str(now), allow_overwrite=True)
@@ -106,12 +109,13 @@ def _watch() -> None:
                 if heard.get(number, ("", 0.0))[0] != sign:
                     heard[number] = sign, now
         except jax.errors.JaxRuntimeError as error:
+            if over.is_set():
+                return
             if "NOT_FOUND" not in str(error):  # of a process that has not begun to speak
                 _lost("process 0")
         for number, (_, last) in heard.items():
             if now - last > SILENT_SECONDS:
                 _lost(f"process {number}")
-        time.sleep(BEAT_SECONDS)
 
 
 def _lost(who: str) -> NoReturn:

@@ -20,9 +20,8 @@ def import_tensorflow(name: str = "tensorflow") -> Any:
       UserError: it is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault(
-        "TF_ENABLE_ONEDNN_OPTS", "0"
-    )  # or its import prints a notice; no image meets oneDNN
+    # Without it, the import prints a notice; no image meets oneDNN.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
         tensorflow = importlib.import_module("tensorflow")
         module = importlib.import_module(name)
