@@ -124,7 +124,7 @@ def _checksums(leaves: Sequence[Any]) -> np.ndarray:
 def _checksum(arrays: Iterable[np.ndarray]) -> int:
     checksum = 0
     for array in arrays:
-        checksum = zlib.crc32(np.asarray(array).tobytes(), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
     return checksum
 
 

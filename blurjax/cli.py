@@ -197,11 +197,12 @@ def run_command(parsed: argparse.Namespace) -> int:
     if preset is None and "data.source" not in overrides:
         preset = DEFAULT_PRESET
     config = settings.load(preset, overrides)
+    parsed.distributed |= parsed.coordinator is not None
     with StopRequest() as stop:
         try:
             return _run(parsed, preset, config, stop)
         except UserError as error:
-            if parsed.distributed or parsed.coordinator:
+            if parsed.distributed and not parsed.debug:
                 _leave(error)
             raise
 
@@ -223,7 +224,7 @@ def _run(
 
     terminal.prepare_jax(config.compute)
     terminal.log_to_terminal()
-    if parsed.distributed or parsed.coordinator:
+    if parsed.distributed:
         processes.connect(parsed.coordinator, parsed.num_processes, parsed.process_id)
     name = Path(preset).stem if preset else terminal.slug(config.data.source)
     out = parsed.out or Path("runs") / name

@@ -32,7 +32,7 @@ from blurjax.view_names import (
 )
 from blurjax.views import Basis, Matrices, ViewParameters, view_index
 
-FITTED = "views/fitted.npz"
+FITTED, COMPONENTS = "views/fitted.npz", "views/pca.npz"
 MOST_PCA_IMAGES = 20_000
 SMALLEST_SIGMA, SIGMAS = 0.2, 24
 """Of the curve that blurs are read from: pixels, and how many between it and the size of the image."""
@@ -212,7 +212,7 @@ def read_curve(
 
 
 def _basis(context: Context) -> Basis:
-    path = context.run / "views" / "pca.npz"
+    path = context.run / COMPONENTS
 
     def fit() -> None:
         config = context.config
@@ -220,7 +220,7 @@ def _basis(context: Context) -> Basis:
         assert components is not None
         images = context.programs.dataset.splits["train"].images
         basis = principal_components(images, components, config.data.split_seed)
-        context.run.write_npz("views/pca.npz", **basis._asdict())
+        context.run.write_npz(COMPONENTS, **basis._asdict())
 
     processes.on_first(lambda: None if path.exists() else fit())
     return Basis(**read_npz(path))

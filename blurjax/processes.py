@@ -61,12 +61,12 @@ def connect(
             heartbeat_timeout_seconds=JAX_SECONDS,
             shutdown_timeout_seconds=JAX_SECONDS,
         )
-    except (ValueError, RuntimeError) as error:  # jax's own errors are RuntimeErrors
-        if isinstance(error, ValueError):
-            raise UserError(
-                "--distributed finds neither SLURM, Open MPI nor a TPU slice here; say who the processes are with "
-                f"--coordinator HOST:PORT --num-processes N --process-id I ({error})"
-            ) from error
+    except ValueError as error:
+        raise UserError(
+            "--distributed finds neither SLURM, Open MPI nor a TPU slice here; say who the processes are with "
+            f"--coordinator HOST:PORT --num-processes N --process-id I ({error})"
+        ) from error
+    except RuntimeError as error:  # as jax's own errors are
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"The other processes were not reached within {START_SECONDS} s: {reason}"
@@ -99,23 +99,21 @@ def _watch(over: threading.Event) -> None:
     """
     client = distributed.global_state.client
     assert client is not None
-    heard: dict[int, tuple[str, float]] = {}
+    heard: dict[str, tuple[str, float]] = {}
     while not over.wait(BEAT_SECONDS):
         now = time.monotonic()
         try:
             client.key_value_set(f"blurjax/{jax.process_index()}", str(now), allow_overwrite=True)
-            for number in range(count()):
-                sign = client.key_value_try_get(f"blurjax/{number}")
-                if heard.get(number, ("", 0.0))[0] != sign:
-                    heard[number] = sign, now
-        except jax.errors.JaxRuntimeError as error:
+            signs = client.key_value_dir_get("blurjax/")
+        except jax.errors.JaxRuntimeError:
             if over.is_set():
                 return
-            if "NOT_FOUND" not in str(error):  # of a process that has not begun to speak
-                _lost("process 0")
-        for number, (_, last) in heard.items():
-            if now - last > SILENT_SECONDS:
-                _lost(f"process {number}")
+            _lost("process 0")
+        for name, sign in signs:
+            if heard.get(name, ("", 0.0))[0] != sign:
+                heard[name] = sign, now
+            elif now - heard[name][1] > SILENT_SECONDS:
+                _lost(f"process {name.rsplit('/', 1)[-1]}")
 
 
 def _lost(who: str) -> NoReturn:

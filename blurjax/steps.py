@@ -207,9 +207,8 @@ def mean_gradient(
     if microbatches == 1:
         return part(params, (examples, mask))
 
-    def cut(
-        array: Array,
-    ) -> Array:  # every microbatches-th example: parts of a sharded axis stay where they are
+    def cut(array: Array) -> Array:
+        # Every microbatches-th example, so that the parts of a sharded axis stay where they are.
         return array.reshape(-1, microbatches, *array.shape[1:]).swapaxes(0, 1)
 
     def add(total: Any, piece: tuple[Any, Array]) -> tuple[Any, None]:
