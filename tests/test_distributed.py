@@ -75,6 +75,15 @@ def wait_for_classifiers(folder, processes):
         time.sleep(0.02)
 
 
+def killed(number, settings, cache, folder):
+    """Kills one of two processes; returns how the other ended, and after how many seconds."""
+    processes = start_all(2, "run", settings, cwd=folder, cache=cache)
+    wait_for_classifiers(folder, processes)
+    begun = time.monotonic()
+    processes[number].kill()
+    return finish_all(processes)[1 - number], time.monotonic() - begun
+
+
 def assert_same_within_rounding(ours, theirs):
     """The states after the last of 18 steps."""
     for job in ("autoencoder/job-0", "classifier/original/job-0", "classifier/pca/job-0"):
@@ -101,8 +110,9 @@ def test_two_processes_end_where_one_does(alone, together):
     out, (first, second) = together
     assert_same_within_rounding(alone, out)
     assert "The report is" in first.stdout
-    spoken = [line for line in second.stdout.splitlines() if not line.startswith("[Gloo]")]
-    assert not spoken
+    # Gloo's lines, which its threads write into each other, are left to it.
+    assert re.search("epoch.*accuracy", first.stdout)
+    assert not re.search("epoch|accuracy|report", second.stdout)
     assert not re.search("Traceback|WARNING", first.stderr + second.stderr)
 
 
@@ -155,18 +165,23 @@ def test_a_stop_asked_of_one_process_stops_all_and_one_continues(alone, settings
 
 
 def test_a_process_that_dies_ends_the_others_in_time(settings, cache, tmp_path):
-    processes = start_all(2, "run", settings, cwd=tmp_path, cache=cache)
-    wait_for_classifiers(tmp_path, processes)
-    begun = time.monotonic()
-    processes[1].kill()
-    first, _ = finish_all(processes)
-    assert time.monotonic() - begun < 60
-    assert first.returncode == 75
+    ended, seconds = killed(1, settings, cache, tmp_path)
+    assert seconds < 60
+    assert ended.returncode == 75
     assert re.fullmatch(
         "blurjax: (process 1|another process) has ended or cannot be reached. What was saved is whole; start all "
         "processes again with the same command to continue.",
-        first.stderr.strip().splitlines()[-1],
+        ended.stderr.strip().splitlines()[-1],
     )
+
+
+@pytest.mark.slow
+def test_where_the_first_process_dies_jax_ends_the_others_in_time(settings, cache, tmp_path):
+    """Sooner than blurjax could, with a message of its own: the service that it watches is the first one's."""
+    ended, seconds = killed(0, settings, cache, tmp_path)
+    assert seconds < 60
+    assert ended.returncode in (75, -signal.SIGABRT)
+    assert re.search("another task died|process 0 has ended", ended.stderr)
 
 
 @pytest.mark.parametrize(
