@@ -59,7 +59,7 @@ class FittedViews:
         self._programs, self._config = context.programs, context.config
         self._autoencoders, self._fits = autoencoders, fits
         self._shared = {"fold_of": context.examples.fold_of, "basis": basis}
-        self._placed = processes.put(self._shared, shared(self._programs.mesh))
+        self._placed = processes.put(self._shared, shared(self._programs.layout.mesh))
         self._of_trials = lru_cache(maxsize=2)(self._place)
 
     def parameters(self, view: str, trials: Sequence[Trial]) -> ViewParameters:
@@ -85,7 +85,7 @@ class FittedViews:
     def _row(self, trial: Trial, is_shuffled: bool) -> ViewParameters:
         """What belongs to one trial, on the host."""
         painter = autoencoder_of(trial, self._config)
-        fit, in_use = self._fits[painter], self._programs.views_in_use
+        fit, in_use = self._fits[painter], views_in_use(self._config)
         shape = self._programs.dataset.image_shape
         return ViewParameters(
             view=None,
@@ -100,7 +100,7 @@ class FittedViews:
 
     def _labels(self, trial: Trial, is_shuffled: bool) -> np.ndarray | None:
         """What the trial's classifiers are told; None where no view in use shuffles labels."""
-        if "shuffled" not in self._programs.views_in_use:
+        if "shuffled" not in views_in_use(self._config):
             return None
         labels = self._programs.examples.labels
         train = self._programs.examples.splits["train"]
@@ -141,12 +141,12 @@ def check_views(config: Config, dataset: Dataset) -> None:
 
 def fit_views(context: Context, autoencoders: Models) -> FittedViews:
     """Fits what the views in use need, or reads it where the run directory holds it (docs/run_directory.md)."""
-    basis = _basis(context) if "pca" in context.programs.views_in_use else None
+    basis = _basis(context) if "pca" in views_in_use(context.config) else None
     trials = autoencoder_trials(context.config)
     height, width, _ = context.programs.dataset.image_shape
     unfitted = Fit(0.0, True, np.ones(min(height, width) // 2 + 1, np.float32))
     views = FittedViews(context, autoencoders, dict.fromkeys(trials, unfitted), basis)
-    if not NEEDS_CODE & {*context.programs.views_in_use}:
+    if not NEEDS_CODE & {*views_in_use(context.config)}:
         return views
     add_missing_rows(context.run, FITTED, trials, lambda missing: _fit(context, views, missing))
     processes.wait("fitted views")
@@ -165,7 +165,7 @@ def _fit(context: Context, views: FittedViews, trials: list[Trial]) -> Arrays:
     gain = np.sqrt(np.divide(after, before, out=np.ones_like(after), where=before > 0))
     gain[:, 0] = 1.0  # the mean, which a spectrum leaves out
     sigma, reachable = np.zeros(len(trials), np.float32), np.ones(len(trials), bool)
-    if "blur" in context.programs.views_in_use:
+    if "blur" in views_in_use(context.config):
         sigmas, distortion = _distortion_of_blur(context, views, trials[0])
         target = measured["mse"].mean(axis=1, dtype=np.float64)
         sigma, reachable = read_curve(sigmas, distortion, target)

@@ -10,19 +10,20 @@ import numpy as np
 
 from blurjax import probe, processes, statistics
 from blurjax.context import Context, Models
+from blurjax.data.splits import generator
 from blurjax.fitted_views import FittedViews
 from blurjax.run_directory import read_npz
 from blurjax.train import Interrupted
 from blurjax.trial_table import Arrays, add_missing_rows, trials_of
 from blurjax.trials import autoencoder_trials, classifier_of, point_trials
 from blurjax.types import Trial
-from blurjax.view_names import MEASURED, NEEDS_CODE
+from blurjax.view_names import MEASURED, NEEDS_CODE, views_in_use
 
 
 def write_view_quality(context: Context, views: FittedViews) -> None:
     """quality-<view>-<split>.npz, for the original and each view that is measured against it."""
     examples = context.examples
-    measured = [view for view in MEASURED if view in context.programs.views_in_use]
+    measured = [view for view in MEASURED if view in views_in_use(context.config)]
     trials = autoencoder_trials(context.config)
     of_all = [trials[0]._replace(bottleneck=0)]
     splits = examples.measured | {"test": examples.splits["test"]}
@@ -93,22 +94,31 @@ def write_probes(context: Context, autoencoders: Models) -> None:
 
 
 def _probe(context: Context, autoencoders: Models, kind: str, rows: list[Trial]) -> Arrays:
-    labels = context.programs.dataset.splits["train"].labels
-    units = context.config.classifier.dense
-    codes, test_codes = (_codes(context, autoencoders, rows, split) for split in ("train", "test"))
-    predicted = [
-        probe.predict(kind, *of_trial, units=units, seed=row.seed)
-        for row, *of_trial in zip(rows, codes, [labels] * len(rows), test_codes, strict=True)
-    ]
+    train, test = (context.examples.splits[split] for split in ("train", "test"))
+    if len(train) > probe.MOST_IMAGES:
+        rng = generator(context.config.data.split_seed, "probe")
+        train = np.sort(rng.choice(train, probe.MOST_IMAGES, replace=False))
+    labels, units = context.examples.labels[train], context.config.classifier.dense
+    # As many autoencoders at a time as the devices hold: the codes of all may not fit into memory.
+    predicted, group = [], context.programs.layout.padded(1)
+    for first in range(0, len(rows), group):
+        own = rows[first : first + group]
+        codes, test_codes = (_codes(context, autoencoders, own, split) for split in (train, test))
+        predicted += [
+            probe.predict(kind, *of_trial, units=units, seed=row.seed)
+            for row, *of_trial in zip(own, codes, [labels] * len(own), test_codes, strict=True)
+        ]
     failed = np.array([autoencoders[row].failed_step for row in rows], np.int32)
     return {"prediction": np.stack(predicted), "failed_step": failed}
 
 
-def _codes(context: Context, autoencoders: Models, rows: list[Trial], split: str) -> np.ndarray:
+def _codes(
+    context: Context, autoencoders: Models, rows: list[Trial], positions: np.ndarray
+) -> np.ndarray:
     """f32[T,N,D]."""
     programs = context.programs
     params = programs.place_rows([autoencoders[row].params for row in rows])
-    bottlenecks, positions = programs.place(rows).bottleneck, context.examples.splits[split]
+    bottlenecks = programs.place(rows).bottleneck
     return context.dispatch(programs.encode, params, bottlenecks, positions, len(rows))()["code"]
 
 

@@ -28,6 +28,8 @@ ROWS = [
     ["feed"],
     ["checkpoint"],
     ["train"],
+    ["functions"],
+    ["layout"],
     ["programs"],
     ["evaluate", "trial_table"],
     ["context"],

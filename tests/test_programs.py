@@ -7,7 +7,6 @@ from tiny import config, write_stripes
 
 from blurjax import experiment
 from blurjax.programs import Programs
-from blurjax.sweep import padded_length
 from blurjax.trials import autoencoder_trials, classifier_trials
 from blurjax.views import ViewParameters
 
@@ -85,8 +84,8 @@ def test_seeds_differ_and_padding_repeats_the_last(reference):
 
 def test_auto_runs_trials_one_after_another_on_cpu(source):
     made = programs(source)
-    assert made.trials_per_vmap == 1
-    assert padded_length(3, made.mesh, made.trials_per_vmap) == 4
+    assert made.layout.trials_per_vmap == 1
+    assert made.layout.padded(3) == 4
 
 
 def test_one_program_serves_all_views_and_all_lengths(source, reference):
@@ -107,7 +106,7 @@ def test_one_program_serves_all_views_and_all_lengths(source, reference):
 
 
 def test_logits_are_left_out_where_they_would_be_too_many(source, monkeypatch):
-    from blurjax import programs as module
+    from blurjax import functions as module
 
     made = programs(source)
     trials = made.place(classifier_trials(made.config, "reconstruction"))
