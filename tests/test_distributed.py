@@ -42,8 +42,8 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def start_all(number, *arguments, more=(), devices=2, port=None, **options):
-    """So many processes; `more` goes to the last."""
+def start_all(number, *arguments, more=(), environment=None, devices=2, port=None, **options):
+    """So many processes; `more` and `environment` go to the last."""
     port = port or free_port()
     return [
         start(
@@ -52,6 +52,7 @@ def start_all(number, *arguments, more=(), devices=2, port=None, **options):
             *("--coordinator", f"127.0.0.1:{port}", "--num-processes", number),
             *("--process-id", process),
             devices=devices,
+            environment=environment if process == number - 1 else None,
             **options,
         )
         for process in range(number)
@@ -200,6 +201,19 @@ def test_a_process_with_other_settings_is_named_by_all(more, sentence, settings,
     for ended in finish_all(start_all(2, "run", settings, more=more, cwd=tmp_path, cache=cache)):
         assert ended.returncode == 2
         assert sentence in ended.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_process_with_other_versions_is_named_by_all(settings, cache, tmp_path):
+    older = tmp_path / "older" / "optax-0.0.1.dist-info"
+    older.mkdir(parents=True)
+    (older / "METADATA").write_text("Metadata-Version: 2.1\nName: optax\nVersion: 0.0.1\n")
+    processes = start_all(
+        2, "run", settings, environment={"PYTHONPATH": str(older.parent)}, cwd=tmp_path, cache=cache
+    )
+    for ended in finish_all(processes):
+        assert ended.returncode == 2
+        assert "Process 1 has optax = '0.0.1', process 0 '" in ended.stderr
     assert not (tmp_path / "runs").exists()
 
 

@@ -1,5 +1,7 @@
 """The compiled programs: how trials are grouped and spread changes nothing but rounding, and each is traced once."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -73,6 +75,35 @@ def test_ten_steps_agree_whatever_the_grouping_devices_and_lowering(source, refe
                 one.params,
                 other.params,
             )
+
+
+def compiled(made):
+    """The two training programs, as text."""
+    trials = made.place(autoencoder_trials(made.config))
+    autoencoders = made.init_autoencoder(trials)
+    classifiers = made.init_classifier(trials)
+    views = view_parameters(made, "reconstruction", trials, autoencoders.params)
+    chunk = next(iter(made.feed.chunks(made.autoencoder_order(autoencoders, 0))))
+    batches = chunk.data, chunk.positions, 0, STEPS
+    yield made.train_autoencoder.lower(autoencoders, None, *batches).compile().as_text()
+    yield made.train_classifier.lower(classifiers, views, *batches).compile().as_text()
+
+
+COLLECTIVE = re.compile(
+    "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast"
+)
+
+
+def test_trials_on_different_devices_do_not_communicate(source):
+    made = programs(source)
+    assert made.layout.mesh.size == 2
+    for text in compiled(made):
+        assert not COLLECTIVE.search(text)
+
+
+def test_devices_that_share_batches_do(source):
+    for text in compiled(programs(source, compute__mesh="1x2")):
+        assert COLLECTIVE.search(text)
 
 
 def test_seeds_differ_and_padding_repeats_the_last(reference):
