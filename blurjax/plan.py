@@ -40,6 +40,8 @@ class Stage:
     """How many of them the run directory holds, trained or partly trained."""
     steps: int
     """Of each model."""
+    steps_left: int
+    """Of all models together."""
     flops: float
     """Of each step."""
 
@@ -56,7 +58,7 @@ class Plan:
     model_bytes: int
     """Parameters and optimizer state of the largest stage."""
     seconds: float
-    """For what is not begun yet."""
+    """For the training that is left."""
 
     def __str__(self) -> str:
         lines = [f"{self.dataset}; {self.devices}"]
@@ -87,7 +89,7 @@ def make_plan(config: Config, dataset: Dataset, out: str | Path) -> Plan:
     """
     functions, layout = Functions(config, dataset), make_layout(config, dataset)
     stages = _stages(config, functions, RunDirectory(out))
-    left = sum((stage.models - stage.begun) * stage.steps * stage.flops for stage in stages)
+    left = sum(stage.steps_left * stage.flops for stage in stages)
     sizes = {name: len(split.labels) for name, split in dataset.splits.items()}
     height, width, channels = dataset.image_shape
     return Plan(
@@ -105,13 +107,16 @@ def make_plan(config: Config, dataset: Dataset, out: str | Path) -> Plan:
 
 
 def _stages(config: Config, functions: Functions, run: RunDirectory) -> tuple[Stage, ...]:
+    done = {line["job"]: line["step"] for line in run.metrics()}  # of each job the last line counts
+
     def stage(
         name: str, job: str, trials: list[Trial], training: TrainingConfig, flops: float
     ) -> Stage:
-        begun = {trial for found in find_jobs(run, job) for trial in found.trials}
-        return Stage(
-            name, len(trials), len(begun & set(trials)), functions.num_steps(training), flops
-        )
+        steps = functions.num_steps(training)
+        of_job = {t: done.get(found.name, 0) for found in find_jobs(run, job) for t in found.trials}
+        begun = [of_job[trial] for trial in trials if trial in of_job]
+        left = len(trials) * steps - sum(begun)
+        return Stage(name, len(trials), len(begun), steps, left, flops)
 
     # A training step costs a forward pass and about twice as much for the gradients.
     painting = _forward_flops(functions.autoencoder, (functions.example_image, jnp.int32(1)))

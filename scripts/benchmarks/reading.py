@@ -67,8 +67,8 @@ def plain(dataset: Any, read: Callable[[Any], Any], batch_size: int) -> Callable
     """A pipeline of tf.data alone: the decoder and the antialiased resampling of TensorFlow."""
     tf = pipeline.import_tensorflow()
 
-    def one(item: Any) -> Any:
-        image = tf.io.decode_jpeg(read(item), channels=3)
+    def one(*item: Any) -> Any:
+        image = tf.io.decode_jpeg(read(*item), channels=3)
         small = tf.image.resize(image, (SIZE, SIZE), method="bicubic", antialias=True)
         return tf.cast(tf.clip_by_value(tf.round(small), 0, 255), tf.uint8)
 
