@@ -34,6 +34,8 @@ ROWS = [
     ["evaluate", "trial_table"],
     ["context"],
     ["fitted_views"],
+    ["view_quality"],
+    ["fitting"],
     ["statistics", "scores", "probe"],
     ["verdicts", "history"],
     ["recorded", "comparisons"],
