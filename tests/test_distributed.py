@@ -10,6 +10,8 @@ import pytest
 from command import finish, run, start, write_settings
 from same import final_states
 
+from blurjax.run_directory import read_npz
+
 SMALL = {
     "sweep__num_seeds": 3,
     "views__train": ["original", "reconstruction", "pca"],
@@ -86,7 +88,13 @@ def killed(number, settings, cache, folder):
 
 
 def assert_same_within_rounding(ours, theirs):
-    """The states after the last of 18 steps."""
+    """The states after the last of 18 steps, and what the trials say of the test images."""
+    names = sorted(path.name for path in (theirs / "predictions").glob("*-on-*.npz"))
+    assert names
+    for name in names:
+        one, other = (read_npz(out / "predictions" / name) for out in (ours, theirs))
+        assert (one["prediction"] == other["prediction"]).mean() >= 0.97, name
+        np.testing.assert_allclose(one["loss"], other["loss"], atol=1e-4, err_msg=name)
     for job in ("autoencoder/job-0", "classifier/original/job-0", "classifier/pca/job-0"):
         one, other = (final_states(out / "checkpoints" / job) for out in (ours, theirs))
         assert one.keys() == other.keys()
