@@ -15,6 +15,7 @@ from blurjax import answer, config, figures, results, tables
 from blurjax.comparisons import MATCHED
 from blurjax.config import Config
 from blurjax.figures import Drawn, Figures
+from blurjax.formatting import level, p_value, percent, signed, signed_span, span
 from blurjax.plots import in_order
 from blurjax.run_directory import (
     RunDirectory,
@@ -68,7 +69,7 @@ def write_report(run: RunDirectory, settings: Config) -> Path:
     collected = read_json(run / "results.json")
     drawn = figures.draw(run, collected, settings.report.confidence)
     _write_figures(run, [figure for group in drawn.values() for figure in group.values()])
-    for name, content in tables.tables(collected, _level(settings)).items():
+    for name, content in tables.tables(collected, level(settings.report.confidence)).items():
         write_bytes(run / "tables" / name, content)
     page = run / "report.html"
     write_bytes(page, render(collected, settings, _environment_facts(run), drawn).encode())
@@ -111,15 +112,11 @@ def render(
         settings=config.to_yaml(settings),
         environment=yaml.safe_dump(dict(environment), sort_keys=False, allow_unicode=True),
         margin=settings.report.margin,
-        level=_level(settings),
+        level=level(confidence),
         matched_names=list(MATCHED),
         alpha=f"{1 - confidence:.2g}",
-        equivalence_level=f"{100 * (2 * confidence - 1):g}%",
+        equivalence_level=level(2 * confidence - 1),
     )
-
-
-def _level(settings: Config) -> str:
-    return f"{100 * settings.report.confidence:g}%"
 
 
 def _template() -> jinja2.Template:
@@ -131,17 +128,17 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": answer.percent,
-        "signed": answer.signed,
+        "percent": percent,
+        "signed": signed,
         # What must be exactly 0 is seen to be.
-        "exact_or_signed": lambda share: "0 exactly" if share == 0 else answer.signed(share),
-        "span": answer.span,
-        "signed_span": lambda interval: answer.span(interval, answer.signed),
+        "exact_or_signed": lambda share: "0 exactly" if share == 0 else signed(share),
+        "span": span,
+        "signed_span": signed_span,
         "average": lambda values: sum(values) / len(values),
         "decimals": lambda value, digits: "–" if value is None else f"{value:.{digits}f}",
         "data_uri": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}",
         "words": lambda name: name.replace("_", " "),
-        "p_value": lambda p: "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
+        "p_value": p_value,
     }
     return environment.get_template("report.html.jinja")
 

@@ -11,6 +11,7 @@ from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, OWN, Synthetic, wri
 
 from blurjax import answer, figures, first_experiment, plots, report, tables
 from blurjax.errors import UserError
+from blurjax.formatting import signed, signed_span, span
 from blurjax.plots import style
 from blurjax.run_directory import RunDirectory, read_json, read_npz, write_npz
 
@@ -74,7 +75,7 @@ def test_tables_hold_the_numbers(small):
     point, page = results["points"][0], text_of(html)
     for row in point["accuracy"].values():
         for cell in row.values():
-            assert f"{100 * cell['mean']:.1f}% {answer.span(cell['interval'])}" in page
+            assert f"{100 * cell['mean']:.1f}% {span(cell['interval'])}" in page
     assert f"{point['ece']['mixed']['original']['mean']:.3f}" in page
     assert f"{point['quality']['reconstruction']['ssim']['test']['mean']:.3f}" in page
     assert f"{100 * point['per_class']['reconstruction']['original']['recall'][1]:.1f}" in page
@@ -148,9 +149,7 @@ def test_a_run_with_everything_shows_all_of_it(tmp_path, no_figures):
         if name == "identity":
             assert "identity 0 exactly +0.0 to +0.0" in page
         else:
-            numbers = (
-                f"{answer.signed(entry['mean'])} {answer.span(entry['interval'], answer.signed)}"
-            )
+            numbers = f"{signed(entry['mean'])} {signed_span(entry['interval'])}"
             assert f"{name.replace('_', ' ')} {numbers}" in page.replace("0 exactly", "+0.0")
     folded = html[html.index("All 12 train views on all 7 test views") :]
     assert "tested on spectrum" not in html[: html.index("All 12 train views on all 7 test views")]
@@ -214,10 +213,10 @@ def test_tuned_rates_and_looks_are_shown(tmp_path, no_figures):
     (tuned,) = results["tuned"]
     page = text_of(html)
     assert f"3 trials: original {tuned['learning_rate']['original']:g}, reconstruction " in page
-    assert answer.span(tuned["decomposition"]["test_view"]["interval"], answer.signed) in page
+    assert signed_span(tuned["decomposition"]["test_view"]["interval"]) in page
     look = results["looks"][0]["points"][1]
-    shown = f"1, point 2 3 {answer.signed(look['mean'])} "
-    assert shown + answer.span(look["interval"], answer.signed) in page
+    shown = f"1, point 2 3 {signed(look['mean'])} "
+    assert shown + signed_span(look["interval"]) in page
     report.make_report(run.path)  # again, with the same trials
     assert read_json(run / "results.json") == results
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from blurjax import plots
+from blurjax.formatting import level
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +49,7 @@ class Material(NamedTuple):
     @property
     def level(self) -> str:
         """Of the intervals, such as 95%."""
-        return f"{100 * self.confidence:g}%"
+        return level(self.confidence)
 
     @property
     def class_names(self) -> Sequence[str]:
