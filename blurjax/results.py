@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from blurjax import measures, recorded, scores, statistics
-from blurjax.comparisons import Judging, comparisons, decomposition
+from blurjax.comparisons import ORIGINAL, RECONSTRUCTION, Cell, comparisons, decomposition
 from blurjax.config import Config
 from blurjax.errors import UserError
-from blurjax.recorded import Arrays, Cell, PointRecord, Recorded, points_of
+from blurjax.history import Arrays, as_json
+from blurjax.recorded import PointRecord, Recorded, points_of
 from blurjax.run_directory import FORMAT, RunDirectory, jsonable, read_json
 from blurjax.verdicts import smallest_equivalent
 
@@ -80,53 +81,47 @@ def _before(run: RunDirectory) -> Any:
         raise UserError(f"{error} {advice}") from None
 
 
-def _judging(config: Config) -> Judging:
-    return Judging(config.report.confidence, config.report.margin / 100)
-
-
 def _point(source: Recorded, record: PointRecord) -> Block:
-    block = {
+    """An entry of `points`; its blocks are empty where no trial is left."""
+    settings, num_classes = source.config.report, source.num_classes
+    confidence, tables, correct = settings.confidence, record.tables, record.correct()
+    quality = measures.quality(tables.quality)
+    painted = quality.get("reconstruction", {"psnr": {}, "ssim": {}})
+    history = {
+        "autoencoder": as_json(tables.autoencoder_curves),
+        "classifier": {view: as_json(a) for view, a in tables.classifier_curves.items()},
+    }
+    return {
         "values": record.point._asdict(),
         "trials": record.trials,
         "failures": record.failures,
-    }
-    return block | (_measurements(source, record) if record.trials else _nothing_left())
-
-
-def _measurements(source: Recorded, record: PointRecord) -> Block:
-    """The blocks of a point that are numbers."""
-    config, num_classes = source.config, len(source.class_names)
-    confidence = config.report.confidence
-    if not all(curve["epoch"] for curve in record.curves["classifier"].values()):
-        raise recorded.unfinished(source.directory, "metrics.jsonl lacks a classifier")
-    quality = measures.quality(record.quality)
-    painted = quality.get("reconstruction", {"psnr": {}, "ssim": {}})
-    return measures.evaluations(record.cells, num_classes, confidence) | {
+        **measures.evaluations(tables.cells, num_classes, confidence),
         "reconstruction": {name: painted[name] for name in ("psnr", "ssim")},
         "quality": quality,
-        "spectra": measures.spectra(record.quality),
-        "blur": measures.blur(record.blur),
-        "probe": measures.probes(record.probes, confidence),
-        "per_class_change": measures.per_class_change(record.cells, num_classes, confidence),
-        "flips": measures.flips(source.flips, record.point.bottleneck)
-        if _is_first(record, config)
-        else {},
-        "autoencoder_converged": measures.autoencoder_converged(record.curves["autoencoder"]),
+        "spectra": measures.spectra(tables.quality),
+        "blur": measures.blur(tables.blur),
+        "probe": measures.probes(tables.probes, confidence),
+        "per_class_change": measures.per_class_change(tables.cells, num_classes, confidence),
+        "flips": _flips(source, record),
+        "autoencoder_converged": measures.autoencoder_converged(history["autoencoder"]),
         "generalisation_gap": {
             view: measures.generalisation_gap(curve, confidence)
-            for view, curve in record.curves["classifier"].items()
+            for view, curve in history["classifier"].items()
         },
-        "history": record.curves,
-        "decomposition": decomposition(record.correct(), _judging(config)),
-        "comparisons": comparisons(
-            record.correct(), _above_chance(record.cells, num_classes), _judging(config)
-        ),
+        "history": history,
+        "decomposition": decomposition(correct, settings),
+        "comparisons": comparisons(correct, _above_chance(tables.cells, num_classes), settings),
     }
 
 
-def _is_first(record: PointRecord, config: Config) -> bool:
-    """Whether it is the point of its bottleneck whose images were kept."""
-    return record.point[1:] == (config.learning_rates[0], config.weight_decays[0])
+def _flips(source: Recorded, record: PointRecord) -> Block:
+    """The test images whose answers differ most often between the two own views, where they were kept."""
+    config, kept = source.config, source.flips
+    is_first = record.point[1:] == (config.learning_rates[0], config.weight_decays[0])
+    if kept is None or not is_first or not {ORIGINAL, RECONSTRUCTION} <= record.tables.cells.keys():
+        return {}
+    rows = np.flatnonzero(kept["bottleneck"] == record.point.bottleneck)
+    return {name: kept[name][row] for row in rows for name in ("index", "name", "label", "count")}
 
 
 def _above_chance(cells: Mapping[Cell, Arrays], num_classes: int) -> np.ndarray | None:
@@ -136,25 +131,7 @@ def _above_chance(cells: Mapping[Cell, Arrays], num_classes: int) -> np.ndarray 
     return scores.above_chance(shuffled["label"], shuffled["prediction"], num_classes)
 
 
-def _nothing_left() -> Block:
-    """The blocks of a point that every trial has left."""
-    cells = ("accuracy", "loss", "ece", "per_class", "confusion")
-    views = ("quality", "spectra", "blur", "probe", "per_class_change", "flips")
-    others = ("autoencoder_converged", "generalisation_gap", "decomposition", "comparisons")
-    return {
-        **{name: {} for name in (*cells, *views, *others)},
-        "reconstruction": {"psnr": {}, "ssim": {}},
-        "history": {"autoencoder": {"epoch": []}, "classifier": {}},
-    }
-
-
 # Across points.
-
-
-def own_test_view(view: str, test_views: Iterable[str]) -> str | None:
-    """The test view that answers how well classifiers do what they were trained for; None: not tested."""
-    own = OWN_TEST_VIEW.get(view, view)
-    return own if own in test_views else None
 
 
 def curves(points: Sequence[Block]) -> list[Block]:
@@ -165,23 +142,27 @@ def curves(points: Sequence[Block]) -> list[Block]:
     """
     by_recipe: dict[tuple[float, float], list[Block]] = {}
     for point in sorted(points, key=lambda point: point["values"]["bottleneck"]):
-        if point["trials"]:
-            recipe = point["values"]["learning_rate"], point["values"]["weight_decay"]
-            by_recipe.setdefault(recipe, []).append(point)
+        recipe = point["values"]["learning_rate"], point["values"]["weight_decay"]
+        by_recipe.setdefault(recipe, []).append(point)
     return [
         {"learning_rate": rate, "weight_decay": decay} | _curve(line)
         for (rate, decay), line in sorted(by_recipe.items())
+        if any(point["trials"] for point in line)
     ]
 
 
 def _curve(line: Sequence[Block]) -> Block:
-    first, bottlenecks = line[0], [point["values"]["bottleneck"] for point in line]
-    own = {view: own_test_view(view, tests) for view, tests in first["accuracy"].items()}
+    # A point that every trial has left was not shown to be equivalent either.
     verdicts = {
-        point["values"]["bottleneck"]: total["verdict"]
+        point["values"]["bottleneck"]: point["decomposition"]
+        .get("on_reconstructions", {})
+        .get("verdict")
         for point in line
-        if (total := point["decomposition"].get("on_reconstructions"))
     }
+    line = [point for point in line if point["trials"]]
+    bottlenecks = [point["values"]["bottleneck"] for point in line]
+    first = line[0]
+    own = {view: OWN_TEST_VIEW.get(view, view) for view in first["accuracy"]}
     return {
         "bottleneck": bottlenecks,
         "accuracy": {
@@ -191,14 +172,14 @@ def _curve(line: Sequence[Block]) -> Block:
                 for name in ("mean", "interval", "interval_trials")
             }
             for view, test in own.items()
-            if test is not None
+            if test in first["accuracy"][view]
         },
         "psnr": {
             view: [point["quality"][view]["psnr"]["test"]["mean"] for point in line]
             for view in first["quality"]
             if view != "original"
         },
-        "verdict": [verdicts.get(bottleneck) for bottleneck in bottlenecks],
+        "verdict": [verdicts[bottleneck] for bottleneck in bottlenecks],
         "smallest_equivalent": smallest_equivalent(verdicts),
     }
 
@@ -216,7 +197,8 @@ def tuned(records: Sequence[PointRecord], config: Config) -> list[Block] | None:
         candidates = [
             record
             for record in records
-            if record.trials and record.point[::2] == (bottleneck, decay)
+            if record.trials
+            and (record.point.bottleneck, record.point.weight_decay) == (bottleneck, decay)
         ]
         if candidates:
             block = {"bottleneck": bottleneck, "weight_decay": decay}
@@ -231,29 +213,26 @@ def _tuned(candidates: Sequence[PointRecord], config: Config) -> Block:
     }
     common = set.intersection(*(set(record.trials) for record in chosen.values()))
     trials = [seed for seed in config.seeds if seed in common]
-    block: Block = {
+    accuracy: Block = {}
+    correct: dict[Cell, np.ndarray] = {}
+    for train, record in chosen.items() if trials else ():
+        rows = [record.trials.index(seed) for seed in trials]
+        for (view, test), answers in record.correct().items():
+            if view == train:
+                correct[train, test] = answers[rows]
+                entry = statistics.accuracy(answers[rows], config.report.confidence).as_json()
+                accuracy.setdefault(train, {})[test] = entry
+    return {
         "learning_rate": {view: record.point.learning_rate for view, record in chosen.items()},
         "trials": trials,
+        "accuracy": accuracy,
+        "decomposition": decomposition(correct, config.report),
     }
-    if not trials:
-        return block | {"accuracy": {}, "decomposition": {}}
-    restricted = {record.point: record.only(trials) for record in chosen.values()}
-    cells = {
-        (train, test): restricted[record.point][train, test]
-        for train, record in chosen.items()
-        for test in config.test_views
-    }
-    correct = {cell: a["prediction"] == a["label"] for cell, a in cells.items()}
-    accuracy: Block = {}
-    for (train, test), answers in correct.items():
-        entry = statistics.accuracy(answers, config.report.confidence).as_json()
-        accuracy.setdefault(train, {})[test] = entry
-    terms = decomposition(correct, _judging(config))
-    return block | {"accuracy": accuracy, "decomposition": terms}
 
 
 def _last_validation(record: PointRecord, view: str) -> float:
-    return float(np.mean(record.curves["classifier"][view]["validation"]["accuracy"][-1]))
+    curves = record.tables.classifier_curves[view]
+    return float(np.mean(curves["validation.accuracy"][:, -1]))
 
 
 def _looks(before: Mapping[str, Any], points: Sequence[Block]) -> list[Block]:

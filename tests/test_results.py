@@ -105,7 +105,7 @@ def test_the_causes_are_corrected_as_a_family_and_the_totals_not(everything):
     def own_p(block, name):
         cells = re.findall(r"acc\((\w+)→(\w+)\)", block[name]["definition"])
         return statistics.two_sided_p(
-            statistics.difference(*(correct(run, *cell) for cell in cells))
+            statistics.estimate(statistics.paired(*(correct(run, *cell) for cell in cells)))
         )
 
     for total in ("on_reconstructions", "on_originals"):
@@ -134,7 +134,7 @@ def test_comparisons_are_paired_differences_and_positive_is_a_cost(everything):
         "without_retraining": "acc(original→original) - acc(original→reconstruction)",
     }.items():
         cells = re.findall(r"acc\((\w+)→(\w+)\)", definition)
-        expected = statistics.difference(*(correct(run, *cell) for cell in cells))
+        expected = statistics.estimate(statistics.paired(*(correct(run, *cell) for cell in cells)))
         assert others[name]["definition"] == definition
         assert others[name]["interval"] == list(expected.interval)
 
@@ -237,6 +237,12 @@ def test_flips_are_those_of_the_point(tmp_path):
         painted = correct(run, "reconstruction", "reconstruction")[rows]
         changed = (painted != correct(run, "original", "original")).sum(axis=0)
         assert flips["count"] == sorted(changed, reverse=True)[: len(flips["count"])]
+
+
+def test_flips_of_views_that_are_no_longer_in_the_run_are_not_shown(tmp_path):
+    run, _ = write_run(tmp_path / "run", SMALL)
+    fewer = dataclasses.replace(SMALL, test_views=("original",)).config
+    assert results.collect(run, fewer)["points"][0]["flips"] == {}
 
 
 def test_gap_is_train_minus_validation_after_the_last_epoch(small):
@@ -351,6 +357,19 @@ def test_a_missing_cell_or_seed_is_said_to_be_unfinished(tmp_path):
         results.collect(run, config)
 
 
+def test_curves_that_are_not_there_are_said_to_be_unfinished(tmp_path):
+    run, config = write_run(tmp_path / "run", Synthetic(seeds=2, images=40, jobs=2))
+    lines = [json.dumps(line) + "\n" for line in run.metrics()]
+    part = [line for line in lines if '"classifier/mixed/job-1"' not in line]
+    (run / "metrics.jsonl").write_text("".join(part), encoding="utf-8")
+    with pytest.raises(UserError, match=r"not finished.*seed 1.*run the same command again"):
+        results.collect(run, config)
+    none = [line for line in lines if '"mixed"' not in line]
+    (run / "metrics.jsonl").write_text("".join(none), encoding="utf-8")
+    with pytest.raises(UserError, match=r"not finished.*metrics\.jsonl lacks .* mixed"):
+        results.collect(run, config)
+
+
 def test_the_curves_of_a_reseeded_pair_are_found_by_the_pairs_seed(everything):
     _, collected = everything
     curve = collected["points"][0]["history"]["classifier"]["reseeded"]
@@ -387,6 +406,20 @@ def test_curves_follow_the_bottleneck_and_name_the_smallest_equivalent(tmp_path)
     assert slow["psnr"]["reconstruction"] == sorted(slow["psnr"]["reconstruction"])
     assert slow["verdict"] == ["worse", "worse", "equivalent", "equivalent"]
     assert slow["smallest_equivalent"] == 4096
+
+
+def test_the_smallest_equivalent_is_not_sought_beyond_a_point_that_all_trials_left(tmp_path):
+    made_up = Synthetic(seeds=8, images=4000, epochs=1, bottlenecks=(2048, 4096, 8192))
+    run, _ = collect(tmp_path, made_up)
+    for name in ("original", "reconstruction"):
+        path = run / "predictions" / f"reconstruction-on-{name}.npz"
+        arrays = read_npz(path)
+        frozen = np.where(arrays["bottleneck"] == 4096, 17, -1).astype(np.int32)
+        write_npz(path, **arrays | {"failed_step": frozen})
+    (curve,) = results.collect(run, made_up.config)["curves"]
+    assert curve["bottleneck"] == [2048, 8192]
+    assert curve["verdict"] == ["equivalent", "equivalent"]
+    assert curve["smallest_equivalent"] == 8192
 
 
 def test_tuned_takes_the_best_rate_of_each_view_by_validation(tmp_path):
