@@ -54,7 +54,7 @@ ONLY = {
     "tensorflow": {"data/pipeline.py", "data/decode.py", "data/prepared.py"},
     "tensorflow_datasets": {"data/prepared.py"},
     "orbax": {"checkpoint.py"},
-    "matplotlib": {"plots", "figures"},
+    "matplotlib": {"plots"},
     "jinja2": {"report.py"},
     "yaml": {"config.py", "report.py"},
     "pydantic": {"config.py"},

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from blurjax import plots
 from blurjax.formatting import level
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Results = Mapping[str, Any]
 Point = Mapping[str, Any]
@@ -21,8 +18,6 @@ Arrays = Mapping[str, np.ndarray]
 class Drawn(NamedTuple):
     """A figure as the page shows it."""
 
-    name: str
-    """The file's, without .png."""
     title: str
     caption: str
     alternative: str
@@ -32,10 +27,6 @@ class Drawn(NamedTuple):
     """In CSS pixels, at which its text is as large as the page's."""
     anchor: str
     """The part of "How it was computed" that explains it."""
-
-
-Figures = dict[str, Drawn]
-"""By name without the point's number."""
 
 
 class Material(NamedTuple):
@@ -57,9 +48,7 @@ class Material(NamedTuple):
         return self.results["dataset"]["class_names"]
 
 
-def drawn(
-    name: str, title: str, caption: str, alternative: str, figure: Figure, anchor: str
-) -> Drawn:
+def drawn(title: str, caption: str, alternative: str, figure: plots.Figure, anchor: str) -> Drawn:
     """The figure as bytes, with its words."""
     picture, width = plots.png(figure), plots.width_in_pixels(figure)
-    return Drawn(name, title, caption, alternative, picture, width, anchor)
+    return Drawn(title, caption, alternative, picture, width, anchor)
