@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator
 
+from blurjax.formatting import count
 from blurjax.plots.style import (
     BLACK,
     MAIN_VIEWS,
@@ -17,6 +18,7 @@ from blurjax.plots.style import (
     in_order,
     look,
     new_figure,
+    plain_numbers,
     styled,
 )
 from blurjax.view_names import CHECK_VIEWS
@@ -64,7 +66,7 @@ def _accuracies(ax: Axes, curve: Curve) -> None:
     smallest = curve["smallest_equivalent"]
     if smallest is not None:
         ax.axvline(smallest, color=BLACK, linestyle=":", linewidth=1.2)
-        text = f"smallest equivalent\nto original: {smallest} floats"
+        text = f"smallest equivalent\nto original: {count(smallest, 'float')}"
         ax.annotate(
             text,
             (smallest, 0.03),
@@ -87,7 +89,6 @@ def _psnr(ax: Axes, curve: Curve) -> None:
 def _bottleneck_axis(ax: Axes, floats: Sequence[int]) -> None:
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_locator(FixedLocator(floats))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_numbers(ax.xaxis)
     ax.set_xlabel("floats kept (bottleneck)")
     ax.grid(visible=True, axis="y")
