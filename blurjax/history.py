@@ -35,9 +35,9 @@ def read_curves(run: RunDirectory) -> dict[tuple[str, str | None], Arrays]:
     return {key: _of_view(run, of_view) for key, of_view in lines.items()}
 
 
-def as_json(curves: Arrays | None) -> dict[str, Any]:
-    """The HISTORY of docs/run_directory.md; None: there are no curves."""
-    measured = {name: values for name, values in (curves or {}).items() if "." in name}
+def as_json(curves: Arrays) -> dict[str, Any]:
+    """The HISTORY of docs/run_directory.md."""
+    measured = {name: values for name, values in curves.items() if "." in name}
     num_epochs = max((values.shape[1] for values in measured.values()), default=0)
     block: dict[str, Any] = {"epoch": list(range(1, num_epochs + 1))}
     for name, values in measured.items():

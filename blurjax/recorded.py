@@ -41,12 +41,12 @@ class Tables(NamedTuple):
     probes: Mapping[str, Arrays]
     blur: Arrays | None
     """views/fitted.npz, where `blur` is in use."""
-    autoencoder_curves: Arrays | None
+    autoencoder_curves: Arrays
     classifier_curves: Mapping[str, Arrays]
     """By train view."""
 
 
-NOTHING = Tables({}, {}, {}, None, None, {})
+NOTHING = Tables({}, {}, {}, None, {}, {})
 
 
 class Recorded(NamedTuple):
@@ -93,11 +93,10 @@ def read(run: RunDirectory, config: Config) -> Recorded:
     """
     in_use = views_in_use(config)
     measured = [view for view in in_use if view == "original" or view in MEASURED]
-    probes = {kind: _optional(run, f"predictions/code-{kind}.npz") for kind in probe.KINDS}
     curves = read_curves(run)
-    for view in config.train_views:
-        if ("classifier", view) not in curves:
-            raise _unfinished(run, f"metrics.jsonl lacks the classifiers of {view}")
+    for stage, view in [("autoencoder", None), *(("classifier", v) for v in config.train_views)]:
+        if (stage, view) not in curves:
+            raise _unfinished(run, f"metrics.jsonl lacks the {stage} stage, view {view}")
     tables = Tables(
         cells={
             (train, test): _required(run, f"predictions/{train}-on-{test}.npz")
@@ -107,9 +106,9 @@ def read(run: RunDirectory, config: Config) -> Recorded:
             (view, split): _required(run, f"predictions/quality-{view}-{split}.npz")
             for view, split in itertools.product(measured, SPLITS)
         },
-        probes={kind: arrays for kind, arrays in probes.items() if arrays is not None},
+        probes={kind: _required(run, f"predictions/code-{kind}.npz") for kind in probe.KINDS},
         blur=_required(run, "views/fitted.npz") if "blur" in in_use else None,
-        autoencoder_curves=curves.get(("autoencoder", None)),
+        autoencoder_curves=curves["autoencoder", None],
         classifier_curves={view: curves["classifier", view] for view in config.train_views},
     )
     if not (run / "dataset.json").exists():
@@ -176,7 +175,7 @@ def _of_trials(recorded: Recorded, point: Point, seeds: Iterable[int]) -> Tables
         },
         probes={kind: rows(arrays) for kind, arrays in of_run.probes.items()},
         blur=of_run.blur and rows(of_run.blur),
-        autoencoder_curves=of_run.autoencoder_curves and rows(of_run.autoencoder_curves),
+        autoencoder_curves=rows(of_run.autoencoder_curves),
         classifier_curves={
             view: rows(arrays, of_classifier=True)
             for view, arrays in of_run.classifier_curves.items()

@@ -336,10 +336,10 @@ def test_without_the_code_there_are_no_reconstructions(tmp_path):
     _, collected = collect(tmp_path, made_up)
     (point,) = collected["points"]
     assert point["reconstruction"] == {"psnr": {}, "ssim": {}}
-    empty = ("decomposition", "comparisons", "blur", "probe", "per_class_change", "flips")
+    empty = ("decomposition", "comparisons", "blur", "per_class_change", "flips")
     assert all(point[name] == {} for name in empty)
-    assert point["autoencoder_converged"] == {}
     assert list(point["quality"]) == ["original"]
+    assert list(point["probe"]) == ["linear", "mlp"]  # autoencoders are trained all the same
 
 
 def test_only_trials_asked_for_count(tmp_path):
