@@ -53,7 +53,7 @@ def collect(run: RunDirectory, config: Config) -> Block:
     records = [recorded.of_point(source, point) for point in points_of(config)]
     points = [_point(source, record) for record in records]
     failures = [failure for record in records for failure in record.failures]
-    return jsonable(
+    collected = jsonable(
         {
             "format": FORMAT,
             "dataset": source.dataset,
@@ -62,11 +62,13 @@ def collect(run: RunDirectory, config: Config) -> Block:
             "curves": curves(points),
             "tuned": tuned(records, config),
             "audit": _json_or(run, "audit.json", None),
-            "looks": _looks(_before(run), jsonable(points)),
+            "looks": [],
             "failures": recorded.unique(failures),
             "seconds": _json_or(run, "seconds.json", {}),
         }
     )
+    # As they are read back, so that they can be compared with those of the last time.
+    return collected | {"looks": _looks(_before(run), collected["points"])}
 
 
 def _json_or(run: RunDirectory, name: str, missing: Any) -> Any:

@@ -221,6 +221,30 @@ def test_sweep_draws_a_row_per_recipe_and_the_smallest_equivalent(tmp_path):
     np.testing.assert_allclose(psnr.lines[0].get_ydata(), decibels)
 
 
+def test_sweep_names_every_view_and_keeps_its_words_inside(tmp_path):
+    made_up = {
+        "seeds": 3,
+        "bottlenecks": (2, 8, 32),
+        "test_views": ("original", "reconstruction", "pca"),
+    }
+    _, collected = collect(tmp_path, **made_up)
+    (curve,) = collected["curves"]
+    for smallest in curve["bottleneck"]:
+        curve["smallest_equivalent"] = smallest
+        figure = plots.sweep([curve])
+        figure.draw_without_rendering()
+        left = figure.axes[0]
+        box, around = left.texts[0].get_window_extent(), left.get_window_extent()
+        assert around.x0 <= box.x0 < box.x1 <= around.x1
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == [
+        "original",
+        "reconstruction",
+        "mixed",
+        "pca",
+    ]  # which no classifier is trained on
+
+
 def shown(axes, shape):
     return [np.asarray(image.get_array()).reshape(shape) for image in axes.images]
 
