@@ -104,7 +104,7 @@ def _point(source: Recorded, record: PointRecord) -> Block:
         "blur": measures.blur(tables.blur),
         "probe": measures.probes(tables.probes, confidence),
         "per_class_change": measures.per_class_change(tables.cells, num_classes, confidence),
-        "flips": _flips(source, record),
+        "flips": _flips(source, record, correct),
         "autoencoder_converged": measures.autoencoder_converged(history["autoencoder"]),
         "generalisation_gap": {
             view: measures.generalisation_gap(curve, confidence)
@@ -116,14 +116,18 @@ def _point(source: Recorded, record: PointRecord) -> Block:
     }
 
 
-def _flips(source: Recorded, record: PointRecord) -> Block:
+def _flips(source: Recorded, record: PointRecord, correct: Mapping[Cell, np.ndarray]) -> Block:
     """The test images whose answers differ most often between the two own views, where they were kept."""
-    config, kept = source.config, source.flips
-    is_first = record.point[1:] == (config.learning_rates[0], config.weight_decays[0])
-    if kept is None or not is_first or not {ORIGINAL, RECONSTRUCTION} <= record.tables.cells.keys():
+    config, point, kept = source.config, record.point, source.flips
+    is_first = point[1:] == (config.learning_rates[0], config.weight_decays[0])
+    if not is_first or not {ORIGINAL, RECONSTRUCTION} <= correct.keys():
         return {}
-    rows = np.flatnonzero(kept["bottleneck"] == record.point.bottleneck)
-    return {name: kept[name][row] for row in rows for name in ("index", "name", "label", "count")}
+    if kept is None or point.bottleneck not in kept["bottleneck"]:
+        return {}
+    row = kept["bottleneck"].tolist().index(point.bottleneck)
+    # Kept while trials could still turn out to be frozen: counted again over those that are left.
+    count = statistics.flips(correct[ORIGINAL], correct[RECONSTRUCTION])[kept["index"][row]]
+    return {name: kept[name][row] for name in ("index", "name", "label")} | {"count": count}
 
 
 def _above_chance(cells: Mapping[Cell, Arrays], num_classes: int) -> np.ndarray | None:

@@ -239,6 +239,14 @@ def test_flips_are_those_of_the_point(tmp_path):
         assert flips["count"] == sorted(changed, reverse=True)[: len(flips["count"])]
 
 
+def test_flips_are_counted_over_the_trials_that_are_left(tmp_path):
+    made_up = dataclasses.replace(SMALL, failed_classifier=(2, "reconstruction"))
+    run, collected = collect(tmp_path, made_up)
+    flips = collected["points"][0]["flips"]
+    views = (correct(run, view, view)[[0, 1, 3]] for view in ("original", "reconstruction"))
+    assert flips["count"] == statistics.flips(*views)[flips["index"]].tolist()
+
+
 def test_flips_of_views_that_are_no_longer_in_the_run_are_not_shown(tmp_path):
     run, _ = write_run(tmp_path / "run", SMALL)
     fewer = dataclasses.replace(SMALL, test_views=("original",)).config

@@ -68,7 +68,7 @@ def flips(material: Material, point: Point) -> Drawn | None:
         plots.flips(
             flips["original"][row],
             flips["reconstruction"][row],
-            flips["count"][row].tolist(),
+            point["flips"]["count"],
             flips["label"][row],
             material.class_names,
         ),
