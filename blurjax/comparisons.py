@@ -1,6 +1,6 @@
 """Paired differences between cells of the transfer matrix: totals, causes, controls and checks.
 
-Positive = cost. docs/statistics.md says what each means. Axes: T trials, N test images.
+Positive = cost. docs/statistics.md says what each means. Axes: T trials, N test images, K classes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from blurjax import statistics
 from blurjax.config import ReportConfig
@@ -89,7 +90,7 @@ def comparisons(
 
     Args:
       correct: bool[T,N] of each cell.
-      above_chance: what `scores.above_chance` says of the classifiers trained on shuffled labels, f64[T,N].
+      above_chance: what `above_chance` says of the classifiers trained on shuffled labels, f64[T,N].
       settings: confidence and margin.
 
     Returns:
@@ -107,6 +108,33 @@ def comparisons(
     # Positive is no cost in `shuffled`, so a verdict would mislead.
     unjudged = {name: _described(name, e) | {"p": p[name]} for name, e in no_cost.items()}
     return judged | unjudged | {name: _described(name, e) for name, e in beside.items()}
+
+
+def above_chance(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> np.ndarray:
+    """How much better than chance each answer is; its mean over images is accuracy minus chance.
+
+    Chance is what answers given as often, but blindly, would reach: the sum over classes of the
+    share of labels times the share of predictions, in each trial. Accuracy minus chance is thus a
+    sum of covariances, and an image's part in it sum_k (p_k - mean p_k)(l_k - mean l_k) with p and
+    l the prediction and the label as indicators.
+
+    Args:
+      labels: i32[N].
+      predictions: i32[T,N].
+      num_classes: K.
+
+    Returns:
+      f64[T,N].
+    """
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    of_labels = np.bincount(labels, minlength=num_classes) / labels.size
+    above = []
+    for row in predictions:
+        of_row = np.bincount(row, minlength=num_classes) / row.size
+        # The sum over classes, multiplied out; in pairs that cancel exactly where all answers are one.
+        known = (row == labels) - of_row[labels]
+        above.append(known + (of_labels @ of_row - of_labels[row]))
+    return np.stack(above)
 
 
 def _differences(correct: Mapping[Cell, np.ndarray], pairs: Pairs) -> dict[str, np.ndarray]:

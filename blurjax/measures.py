@@ -10,12 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn import metrics
 
-from blurjax import scores, statistics
+from blurjax import statistics
 from blurjax.comparisons import ORIGINAL, RECONSTRUCTION, Cell
 from blurjax.history import Arrays
 
+BINS_OF_CONFIDENCE = 15
 CONVERGED = 0.02
 """A validation loss that falls by less than this share of itself counts as levelled off."""
 
@@ -36,7 +38,7 @@ def _evaluation(arrays: Arrays, num_classes: int, confidence: float) -> dict[str
     label, predictions = arrays["label"], arrays["prediction"]
     correct = predictions == label
     errors = [
-        scores.expected_calibration_error(*pair)
+        expected_calibration_error(*pair)
         for pair in zip(arrays["confidence"], correct, strict=True)
     ]
     by_class = [per_class(label, row, num_classes) for row in predictions]
@@ -51,6 +53,23 @@ def _evaluation(arrays: Arrays, num_classes: int, confidence: float) -> dict[str
         },
         "confusion": metrics.confusion_matrix(*of_all, labels=range(num_classes)),
     }
+
+
+def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike) -> float:
+    """How far confidence is from accuracy: |accuracy - confidence| of each bin, weighted by size.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2: bins of equal width,
+    each open below and closed above.
+
+    Args:
+      confidence: f32[N] in [0, 1], the probability of the predicted class.
+      correct: bool[N].
+    """
+    confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    inner_edges = np.arange(1, BINS_OF_CONFIDENCE) / BINS_OF_CONFIDENCE
+    which = np.digitize(confidence, inner_edges, right=True)
+    gaps = np.bincount(which, weights=correct - confidence, minlength=BINS_OF_CONFIDENCE)
+    return float(np.abs(gaps).sum() / confidence.size)
 
 
 def per_class(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> dict[str, Any]:

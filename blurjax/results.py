@@ -11,8 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from blurjax import measures, recorded, scores, statistics
-from blurjax.comparisons import ORIGINAL, RECONSTRUCTION, Cell, comparisons, decomposition
+from blurjax import measures, recorded, statistics
+from blurjax.comparisons import (
+    ORIGINAL,
+    RECONSTRUCTION,
+    Cell,
+    above_chance,
+    comparisons,
+    decomposition,
+)
 from blurjax.config import Config
 from blurjax.errors import UserError
 from blurjax.history import Arrays, as_json
@@ -134,7 +141,7 @@ def _above_chance(cells: Mapping[Cell, Arrays], num_classes: int) -> np.ndarray 
     shuffled = cells.get(("shuffled", "original"))
     if shuffled is None:
         return None
-    return scores.above_chance(shuffled["label"], shuffled["prediction"], num_classes)
+    return above_chance(shuffled["label"], shuffled["prediction"], num_classes)
 
 
 # Across points.

@@ -1,8 +1,10 @@
-"""The causes of a loss of accuracy, by hand."""
+"""The causes of a loss of accuracy by hand, and accuracy above chance."""
 
 import numpy as np
+import pytest
 
-from blurjax.comparisons import decomposition
+from blurjax import statistics
+from blurjax.comparisons import above_chance, decomposition
 from blurjax.config import ReportConfig
 
 ANSWERS = {
@@ -36,3 +38,23 @@ def test_only_terms_whose_cells_are_there():
     del correct["original", "original"]
     assert list(means(correct)) == ["test_view"]
     assert means({}) == {}
+
+
+def test_above_chance_is_accuracy_minus_what_blind_answers_reach(rng):
+    labels, predictions = rng.integers(0, 3, 50), rng.integers(0, 3, (2, 50))
+    above = above_chance(labels, predictions, 4)
+    for row, values in zip(predictions, above, strict=True):
+        chance = sum(np.mean(labels == k) * np.mean(row == k) for k in range(4))
+        assert values.mean() == pytest.approx(np.mean(row == labels) - chance)
+
+
+def test_a_constant_answer_is_at_chance_without_doubt(rng):
+    labels = rng.integers(0, 3, 50)
+    estimate = statistics.estimate(above_chance(labels, np.ones((3, 50), int), 3))
+    assert (estimate.mean, *estimate.interval) == (0, 0, 0)
+
+
+def test_blind_answers_are_at_chance_19_times_in_20(rng):
+    draws = (rng.integers(0, 3, (5, 200)) for _ in range(1000))  # labels, and answers of 4 trials
+    estimates = (statistics.estimate(above_chance(d[0], d[1:], 3)) for d in draws)
+    assert 0.94 <= np.mean([e.interval[0] <= 0 <= e.interval[1] for e in estimates]) <= 0.985

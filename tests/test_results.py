@@ -10,7 +10,7 @@ import pytest
 from sklearn import metrics
 from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, FIRST_VIEWS, Synthetic, write_run
 
-from blurjax import measures, recorded, results, scores, statistics
+from blurjax import measures, recorded, results, statistics
 from blurjax.errors import UserError
 from blurjax.run_directory import read_json, read_npz, write_json, write_npz
 
@@ -69,7 +69,7 @@ def test_scores_are_those_of_scikit_learn(small, cell):
     )
     expected = statistics.accuracy(predictions == label, 0.95)
     assert at["accuracy"]["interval"] == list(expected.interval)
-    ece = scores.expected_calibration_error(arrays["confidence"][1], predictions[1] == label)
+    ece = measures.expected_calibration_error(arrays["confidence"][1], predictions[1] == label)
     assert at["ece"]["per_trial"][1] == ece
 
 
@@ -267,25 +267,6 @@ def test_gap_is_train_minus_validation_after_the_last_epoch(small):
     assert len(gap["by_epoch"]["mean"]) == 3
     assert gap["by_epoch"]["mean"][-1] == gap["mean"]
     assert gap["by_epoch"]["interval_trials"][-1] == gap["interval_trials"]
-
-
-@pytest.mark.parametrize(
-    ("losses", "expected"),
-    [
-        ([1.0, 0.5], {"last_fifth_change": 0.5, "converged": False}),
-        ([4, 3, 2, 1.0, 0.99], {"last_fifth_change": 0.01, "converged": True}),
-        # Ten epochs: what happened over the last two.
-        ([9, 8, 7, 6, 5, 4, 3, 2.0, 1.97, 1.9], {"last_fifth_change": 0.05, "converged": False}),
-        ([1.0, 1.5], {"last_fifth_change": -0.5, "converged": True}),
-        ([1.0], {}),
-    ],
-)
-def test_an_autoencoder_has_converged_if_its_loss_levels_off(losses, expected):
-    # Two trials whose mean is the loss.
-    validation = {"loss": [[0.5 * loss, 1.5 * loss] for loss in losses]}
-    curve = {"epoch": list(range(len(losses))), "validation": validation}
-    found = measures.autoencoder_converged(curve)
-    assert found == pytest.approx(expected)
 
 
 def test_history_follows_the_seeds_through_jobs(tmp_path):
