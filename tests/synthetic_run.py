@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from blurjax import config as configuration
-from blurjax import statistics
+from blurjax import results, statistics
 from blurjax.config import Config, ViewsConfig
 from blurjax.data.dataset import SPLITS
 from blurjax.run_directory import RunDirectory, read_npz
@@ -118,11 +118,18 @@ def write_run(path: Path, made_up: Synthetic) -> tuple[RunDirectory, Config]:
     return run, config
 
 
+def collect(path: Path, made_up: Synthetic) -> tuple[RunDirectory, dict[str, Any]]:
+    """Writes a run into path/run; with what results.json would hold."""
+    run, config = write_run(path / "run", made_up)
+    return run, results.collect(run, config)
+
+
 def _audit(class_names: tuple[str, ...]) -> dict[str, Any]:
     def image(split: str, i: int) -> dict[str, str]:
         name = class_names[i % len(class_names)]
         return {"split": split, "name": f"{name}/{i}.jpg", "label": name}
 
+    shares = {name: 1 / len(class_names) for name in class_names}
     return {
         "duplicates": "keep",
         "dropped": 0,
@@ -141,9 +148,7 @@ def _audit(class_names: tuple[str, ...]) -> dict[str, Any]:
             "pairs": 1,
             "examples": [{"a": image("train", 8), "b": image("test", 8), "distance": 2}],
         },
-        "class_balance": {
-            split: {name: 1 / len(class_names) for name in class_names} for split in SPLITS
-        },
+        "class_balance": dict.fromkeys(SPLITS, shares),
     }
 
 
@@ -223,7 +228,8 @@ class _Making:
         return steps
 
     def write_quality(self) -> None:
-        for view in ("original", *self.shown):
+        in_use = views_in_use(self.config)
+        for view in ("original", *(view for view in MEASURED if view in in_use)):
             is_original = view == "original"
             trials = self.autoencoders
             if is_original:
@@ -247,11 +253,6 @@ class _Making:
                     **_columns(trials),
                     failed_step=self.failed_step(trials),
                 )
-
-    @property
-    def shown(self) -> list[str]:
-        """The views whose images are measured against the original."""
-        return [view for view in MEASURED if view in views_in_use(self.config)]
 
     def write_fitted(self) -> None:
         kept = np.asarray([_kept(trial.bottleneck) for trial in self.autoencoders])
@@ -294,10 +295,8 @@ class _Making:
 
     def write_flips(self) -> None:
         """As the experiment does: those images whose answers differ most often, and how they look."""
-        cells = [
-            read_npz(self.run / f"predictions/{view}-on-{view}.npz")
-            for view in ("original", "reconstruction")
-        ]
+        names = [f"predictions/{view}-on-{view}.npz" for view in ("original", "reconstruction")]
+        cells = [read_npz(self.run / name) for name in names]
         rate = np.float32(self.config.learning_rates[0])
         counts = []
         for bottleneck in self.config.bottlenecks:

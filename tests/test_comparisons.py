@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from synthetic_run import Synthetic, collect
 
 from blurjax import statistics
 from blurjax.comparisons import above_chance, decomposition
@@ -38,6 +39,36 @@ def test_only_terms_whose_cells_are_there():
     del correct["original", "original"]
     assert list(means(correct)) == ["test_view"]
     assert means({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("cells", "name", "expected"),
+    [
+        # Memorised: in-fold images are better than any that the classifier meets later.
+        ({("infold", "crossfit"): 0.8}, "leakage", "worse"),
+        # Denoised: what the autoencoder leaves out only misled the classifier.
+        ({("original", "original"): 0.8}, "on_reconstructions", "better"),
+        ({}, "on_reconstructions", "worse"),
+        ({("reconstruction", "reconstruction"): 0.965}, "on_reconstructions", "equivalent"),
+        ({("infold", "crossfit"): 0.908}, "leakage", "undecided"),
+    ],
+)
+def test_every_verdict_can_be_reached(tmp_path, cells, name, expected):
+    made_up = Synthetic(
+        seeds=8,
+        images=3000,
+        epochs=1,
+        train_views=("original", "reconstruction", "crossfit", "infold"),
+        test_views=("original", "reconstruction", "crossfit"),
+        skill=tuple(cells.items()),
+    )
+    _, collected = collect(tmp_path, made_up)
+    term = collected["points"][0]["decomposition"][name]
+    assert term["verdict"] == expected
+    if expected == "worse":
+        assert term["mean"] > 0
+    if expected == "better":
+        assert term["interval"][1] < 0
 
 
 def test_above_chance_is_accuracy_minus_what_blind_answers_reach(rng):

@@ -3,9 +3,10 @@
 import matplotlib as mpl
 import numpy as np
 import pytest
-from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, Synthetic, write_run
+import synthetic_run
+from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, Synthetic
 
-from blurjax import plots, results
+from blurjax import plots
 from blurjax.plots.style import class_labels
 from blurjax.run_directory import read_npz
 
@@ -15,8 +16,7 @@ HOSTILE = ("森林", "a $b_1$ c", "<b>\u200f", "ünï", "a name that is much too
 
 
 def collect(path, **made_up):
-    run, config = write_run(path / "run", Synthetic(**{"images": 60, "epochs": 3, **made_up}))
-    return run, results.collect(run, config)
+    return synthetic_run.collect(path, Synthetic(**{"images": 60, "epochs": 3, **made_up}))
 
 
 @pytest.fixture(scope="module")

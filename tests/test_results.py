@@ -8,9 +8,17 @@ import re
 import numpy as np
 import pytest
 from sklearn import metrics
-from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, FIRST_VIEWS, Synthetic, write_run
+from synthetic_run import (
+    ALL_TESTS,
+    ALL_VIEWS,
+    CHECK_VIEWS,
+    FIRST_VIEWS,
+    Synthetic,
+    collect,
+    write_run,
+)
 
-from blurjax import measures, recorded, results, statistics
+from blurjax import measures, results, statistics
 from blurjax.errors import UserError
 from blurjax.run_directory import read_json, read_npz, write_json, write_npz
 
@@ -20,11 +28,6 @@ EVERYTHING = dataclasses.replace(
     train_views=(*ALL_VIEWS, "spectrum", *CHECK_VIEWS),
     test_views=(*ALL_TESTS, "spectrum"),
 )
-
-
-def collect(path, made_up):
-    run, config = write_run(path / "run", made_up)
-    return run, results.collect(run, config)
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +43,6 @@ def everything(tmp_path_factory):
 def correct(run, train, test):
     arrays = read_npz(run / "predictions" / f"{train}-on-{test}.npz")
     return arrays["prediction"] == arrays["label"]
-
-
-def test_points_are_the_product_of_what_is_swept():
-    made_up = Synthetic(bottlenecks=(4, 8), learning_rates=(1e-3, 1e-2))
-    points = recorded.points_of(made_up.config)
-    assert [point[:2] for point in points] == [(4, 1e-3), (4, 1e-2), (8, 1e-3), (8, 1e-2)]
 
 
 @pytest.mark.parametrize("cell", [("original", "original"), ("reconstruction", "original")])
@@ -151,36 +148,6 @@ def test_checks_find_nothing_where_there_is_nothing(everything):
     assert "verdict" not in others["shuffled"]
 
 
-@pytest.mark.parametrize(
-    ("cells", "name", "expected"),
-    [
-        # Memorised: in-fold images are better than any that the classifier meets later.
-        ({("infold", "crossfit"): 0.8}, "leakage", "worse"),
-        # Denoised: what the autoencoder leaves out only misled the classifier.
-        ({("original", "original"): 0.8}, "on_reconstructions", "better"),
-        ({}, "on_reconstructions", "worse"),
-        ({("reconstruction", "reconstruction"): 0.965}, "on_reconstructions", "equivalent"),
-        ({("infold", "crossfit"): 0.908}, "leakage", "undecided"),
-    ],
-)
-def test_every_verdict_can_be_reached(tmp_path, cells, name, expected):
-    made_up = Synthetic(
-        seeds=8,
-        images=3000,
-        epochs=1,
-        train_views=("original", "reconstruction", "crossfit", "infold"),
-        test_views=("original", "reconstruction", "crossfit"),
-        skill=tuple(cells.items()),
-    )
-    _, collected = collect(tmp_path, made_up)
-    term = collected["points"][0]["decomposition"][name]
-    assert term["verdict"] == expected
-    if expected == "worse":
-        assert term["mean"] > 0
-    if expected == "better":
-        assert term["interval"][1] < 0
-
-
 def test_how_blurry_each_view_is(everything):
     run, collected = everything
     (point,) = collected["points"]
@@ -269,57 +236,6 @@ def test_gap_is_train_minus_validation_after_the_last_epoch(small):
     assert gap["by_epoch"]["interval_trials"][-1] == gap["interval_trials"]
 
 
-def test_history_follows_the_seeds_through_jobs(tmp_path):
-    run, collected = collect(tmp_path, Synthetic(seeds=4, images=40, epochs=2, jobs=2))
-    history = collected["points"][0]["history"]
-    lines = [
-        line for line in run.metrics() if line["view"] == "reconstruction" and line["epoch"] == 2
-    ]
-    even, odd = (line["validation_original"]["accuracy"] for line in lines)
-    curve = history["classifier"]["reconstruction"]
-    assert curve["epoch"] == [1, 2]
-    assert curve["validation_original"]["accuracy"][1] == [even[0], odd[0], even[1], odd[1]]
-    assert "validation_original" not in history["classifier"]["original"]
-    # The job also holds the two fold autoencoders of each seed.
-    assert np.shape(history["autoencoder"]["train"]["loss"]) == (2, 4)
-    assert set(history["autoencoder"]["train"]) == {"loss"}
-
-
-def test_rows_are_found_by_what_they_are_not_where(small, tmp_path):
-    _, before = small
-    run, config = write_run(tmp_path / "run", SMALL)
-    path = run / "predictions" / "mixed-on-original.npz"
-    arrays = read_npz(path)
-    for name, array in arrays.items():
-        if name not in ("label", "index", "name"):
-            arrays[name] = array[::-1]
-    write_npz(path, **arrays)
-    assert results.collect(run, config) == before
-
-
-def test_a_frozen_trial_leaves_all_views_of_its_point(tmp_path):
-    made_up = Synthetic(
-        seeds=4, images=40, bottlenecks=(4, 8), failed_classifier=(2, "mixed"), failed_autoencoder=1
-    )
-    _, collected = collect(tmp_path, made_up)
-    autoencoder = {"stage": "autoencoder", "view": None, "seed": 1, "step": 9}
-    classifier = {"stage": "classifier", "view": "mixed", "seed": 2, "step": 17}
-    for point in collected["points"]:
-        assert point["trials"] == [0, 3]
-        assert point["failures"] == [autoencoder, classifier]
-        assert len(point["accuracy"]["original"]["original"]["per_trial"]) == 2
-        assert len(point["reconstruction"]["psnr"]["test"]["per_trial"]) == 2
-    assert collected["failures"] == [autoencoder, classifier]
-
-
-def test_a_point_that_all_trials_left_says_so(tmp_path):
-    made_up = Synthetic(seeds=1, images=40, failed_classifier=(0, "original"))
-    _, collected = collect(tmp_path, made_up)
-    (point,) = collected["points"]
-    assert (point["trials"], point["accuracy"], point["comparisons"]) == ([], {}, {})
-    assert collected["curves"] == []
-
-
 def test_without_the_code_there_are_no_reconstructions(tmp_path):
     made_up = Synthetic(seeds=3, images=40, train_views=("original",), test_views=("original",))
     _, collected = collect(tmp_path, made_up)
@@ -329,41 +245,6 @@ def test_without_the_code_there_are_no_reconstructions(tmp_path):
     assert all(point[name] == {} for name in empty)
     assert list(point["quality"]) == ["original"]
     assert list(point["probe"]) == ["linear", "mlp"]  # autoencoders are trained all the same
-
-
-def test_only_trials_asked_for_count(tmp_path):
-    run, _ = write_run(tmp_path / "run", Synthetic(seeds=4, images=40))
-    fewer = Synthetic(seeds=3, images=40).config
-    assert results.collect(run, fewer)["points"][0]["trials"] == [0, 1, 2]
-
-
-def test_a_missing_cell_or_seed_is_said_to_be_unfinished(tmp_path):
-    run, config = write_run(tmp_path / "run", Synthetic(seeds=2, images=40))
-    with pytest.raises(UserError, match=r"not finished.*seed 2.*run the same command again"):
-        results.collect(run, Synthetic(seeds=3, images=40).config)
-    (run / "predictions" / "mixed-on-original.npz").unlink()
-    with pytest.raises(UserError, match=r"not finished .*mixed-on-original"):
-        results.collect(run, config)
-
-
-def test_curves_that_are_not_there_are_said_to_be_unfinished(tmp_path):
-    run, config = write_run(tmp_path / "run", Synthetic(seeds=2, images=40, jobs=2))
-    lines = [json.dumps(line) + "\n" for line in run.metrics()]
-    part = [line for line in lines if '"classifier/mixed/job-1"' not in line]
-    (run / "metrics.jsonl").write_text("".join(part), encoding="utf-8")
-    with pytest.raises(UserError, match=r"not finished.*seed 1.*run the same command again"):
-        results.collect(run, config)
-    none = [line for line in lines if '"mixed"' not in line]
-    (run / "metrics.jsonl").write_text("".join(none), encoding="utf-8")
-    with pytest.raises(UserError, match=r"not finished.*metrics\.jsonl lacks .* mixed"):
-        results.collect(run, config)
-
-
-def test_the_curves_of_a_reseeded_pair_are_found_by_the_pairs_seed(everything):
-    _, collected = everything
-    curve = collected["points"][0]["history"]["classifier"]["reseeded"]
-    assert np.shape(curve["train"]["accuracy"]) == (3, 4)
-    assert None not in curve["train"]["accuracy"][0]
 
 
 def test_curves_follow_the_bottleneck_and_name_the_smallest_equivalent(tmp_path):
