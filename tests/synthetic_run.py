@@ -277,7 +277,7 @@ class _Making:
             )
 
     def write_gallery(self) -> None:
-        original = self.images(10)
+        original = self.images(min(10, self.label.size))
         views = [view for view in MEASURED if view in {*self.config.test_views, "reconstruction"}]
         painted = [
             [_bytes(_seen(view, original, b, self.rng)) for view in views]
@@ -290,7 +290,7 @@ class _Making:
             view_names=np.asarray(views),
             bottleneck=np.asarray(self.config.bottlenecks, np.int32),
             label=self.label[:10],
-            name=np.asarray([str(i) for i in range(10)]),
+            name=np.asarray([str(i) for i in range(len(original))]),
         )
 
     def write_flips(self) -> None:
