@@ -199,7 +199,8 @@ def _select(
     for seed in seeds:
         found = np.flatnonzero(matches & (arrays["seed"] % RESEEDED == seed))
         if not found.size:
-            raise _unfinished(run, f"there are no results yet of seed {seed} at {point}")
+            values = ", ".join(f"{name} {value:g}" for name, value in point._asdict().items())
+            raise _unfinished(run, f"there are no results yet of seed {seed} at {values}")
         rows.append(found[0])
     return {name: a if name in OF_IMAGES else a[rows] for name, a in arrays.items()}
 
