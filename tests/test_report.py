@@ -11,7 +11,7 @@ from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, OWN, Synthetic, wri
 
 from blurjax import figures, plots, report, tables
 from blurjax.errors import UserError
-from blurjax.formatting import signed, signed_span, span
+from blurjax.formatting import count, signed, signed_span, span
 from blurjax.plots import style
 from blurjax.run_directory import RunDirectory, read_json, read_npz, write_npz
 
@@ -177,11 +177,14 @@ def test_a_page_of_some_views_and_few_trials(tmp_path, no_figures, train, test, 
     made_up = Synthetic(
         seeds=seeds, class_names=("a", "b"), images=40, epochs=1, train_views=train, test_views=test
     )
-    _, results, html = made(tmp_path / "run", made_up)
+    run, results, html = made(tmp_path / "run", made_up)
     page = text_of(html)
     mean = results["points"][0]["accuracy"][train[0]][test[0]]["mean"]
     assert f"{100 * mean:.1f}%" in page
     assert "Caution: with" in page
+    assert f", {count(seeds, 'trial')}; accuracy in percent" in (
+        run / "tables" / "accuracy.tex"
+    ).read_text(encoding="utf-8")
     assert not re.search(r"\b(worse|better) (acc|–)", page)  # no verdict from few trials
 
 
@@ -251,6 +254,14 @@ def test_what_means_something_in_tex_is_escaped():
     assert tables.escape("a_b & 5% of #1 \\$~^\n{x}") == (
         r"a\_b \& 5\% of \#1 \textbackslash{}\$\textasciitilde{}\textasciicircum{} \{x\}"
     )
+
+
+def test_things_are_counted_in_whole_numbers():
+    assert [count(n, "image") for n in (0, 1, 1_234_567)] == [
+        "0 images",
+        "1 image",
+        "1234567 images",
+    ]
 
 
 def test_csv_leaves_empty_what_is_not_there(small):
