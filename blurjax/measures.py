@@ -6,7 +6,7 @@ Axes: T trials, N images, K classes, E epochs, R radii of a spectrum.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -115,7 +115,7 @@ def blur(fitted: Arrays | None) -> dict[str, Any]:
     if fitted is None:
         return {}
     return {
-        "sigma": _per_trial(fitted["sigma"].astype(np.float64)),
+        "sigma": _per_trial(fitted["sigma"]),
         "reachable": fitted["reachable"],
     }
 
@@ -183,6 +183,6 @@ def _mean_of_images(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float64).mean(axis=1)
 
 
-def _per_trial(values: Iterable[float] | Sequence[float] | np.ndarray) -> dict[str, Any]:
-    values = np.asarray(list(values), np.float64)
+def _per_trial(numbers: ArrayLike) -> dict[str, Any]:
+    values = np.asarray(numbers, np.float64)
     return {"mean": values.mean(), "per_trial": values}

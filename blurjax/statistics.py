@@ -64,13 +64,8 @@ class Estimate:
 
     def as_json(self) -> dict[str, Any]:
         """The ESTIMATE of docs/run_directory.md."""
-        trials = self.interval_trials
-        return {
-            "mean": self.mean,
-            "interval": list(self.interval),
-            "interval_trials": None if trials is None else list(trials),
-            "per_trial": list(self.per_trial),
-        }
+        names = ("mean", "interval", "interval_trials", "per_trial")
+        return {name: getattr(self, name) for name in names}
 
 
 def estimate(values: ArrayLike, confidence: float = 0.95) -> Estimate:
