@@ -8,41 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from blurjax.formatting import count, level, p_in_words, percent, signed, signed_span
 from blurjax.statistics import FEWEST_TRIALS
 
 Results = Mapping[str, Any]
 Point = Mapping[str, Any]
 
-OWN = {"original": "originals", "reconstruction": "reconstructions"}
-
-
-def percent(share: float | None) -> str:
-    """A share as a percentage with one decimal; a dash where there is none."""
-    return "–" if share is None else f"{100 * share:.1f}%"
-
-
-def signed(share: float) -> str:
-    """A difference of shares in points, with its sign."""
-    return f"{100 * share:+.1f}".replace("-", "−")
-
-
-def span(interval: Sequence[float], write: Any = percent) -> str:
-    """An interval in words."""
-    return f"{write(interval[0])} to {write(interval[1])}"
-
-
-def contains_zero(interval: Sequence[float]) -> bool:
-    """Whether the interval leaves the direction open."""
-    return interval[0] <= 0 <= interval[1]
-
-
-VERDICTS = {
-    "worse": "Worse",
-    "better": "Better",
-    "equivalent": "Equivalent",
-    "undecided": "Undecided",
-    None: "No verdict",
-}
 CAUSES = {
     "information": "lost information, what this learner can no longer use,",
     "leakage": "leakage, the autoencoder having seen the training images,",
@@ -80,9 +51,9 @@ def of_point(point: Point, confidence: float) -> list[str]:
         return [_accuracies(point)]
     original = point["accuracy"]["original"]["original"]["mean"]
     painted = point["accuracy"]["reconstruction"]["reconstruction"]["mean"]
-    floats = _count(point["values"]["bottleneck"], "float")
+    floats = count(point["values"]["bottleneck"], "float")
     headline = (
-        f"{VERDICTS[total['verdict']]}: classifiers trained and tested on reconstructions ({floats} "
+        f"{_verdict(total).capitalize()}: classifiers trained and tested on reconstructions ({floats} "
         f"kept) reach {percent(painted)}, against {percent(original)} on originals; "
         f"{_cost(total, confidence)}."
     )
@@ -91,16 +62,25 @@ def of_point(point: Point, confidence: float) -> list[str]:
     return [headline, *_why(point["decomposition"], 1 - confidence), *limits]
 
 
+def contains_zero(interval: Sequence[float]) -> bool:
+    """Whether the interval leaves the direction open."""
+    return interval[0] <= 0 <= interval[1]
+
+
+def _verdict(total: Mapping[str, Any]) -> str:
+    return total["verdict"] or "no verdict"
+
+
 def _cost(total: Mapping[str, Any], confidence: float) -> str:
-    level, interval = f"{100 * confidence:g}% interval", span(total["interval"], signed)
+    of_level, interval = f"{level(confidence)} interval", signed_span(total["interval"])
     if contains_zero(total["interval"]):
         return (
-            f"the difference is {signed(total['mean'])} points and its {level}, {interval}, "
+            f"the difference is {signed(total['mean'])} points and its {of_level}, {interval}, "
             "contains 0: this run shows no direction"
         )
     change = "costs" if total["mean"] > 0 else "gains"
     return (
-        f"reconstruction {change} {_size(total)} of accuracy ({level} of the cost: {interval}"
+        f"reconstruction {change} {_size(total)} of accuracy ({of_level} of the cost: {interval}"
         f"{_p(total)}{_margin(total)})"
     )
 
@@ -108,13 +88,11 @@ def _cost(total: Mapping[str, Any], confidence: float) -> str:
 def _margin(total: Mapping[str, Any]) -> str:
     if total["verdict"] is None:
         return ""
-    return f"; judged against ±{_count(100 * total['margin'], 'point')}"
+    return f"; judged against ±{count(100 * total['margin'], 'point')}"
 
 
 def _p(term: Mapping[str, Any]) -> str:
-    if term["p"] is None:
-        return ""
-    return ", p < 0.001" if term["p"] < 0.001 else f", p = {term['p']:.3f}"
+    return "" if term["p"] is None else f", {p_in_words(term['p'])}"
 
 
 def _size(term: Mapping[str, Any]) -> str:
@@ -128,7 +106,7 @@ def _why(terms: Mapping[str, Any], alpha: float) -> list[str]:
     parts = []
     for name, noun in CAUSES.items():
         term = terms[name]
-        how_sure = f"({span(term['interval'], signed)}{_p(term)})"
+        how_sure = f"({signed_span(term['interval'])}{_p(term)})"
         if contains_zero(term["interval"]) or (term["p"] is not None and term["p"] >= alpha):
             size = f"a difference of {signed(term['mean'])} points {how_sure}"
             told = f"makes {size}, which cannot be told from 0"
@@ -148,20 +126,21 @@ def _accuracies(point: Point) -> str:
 
 
 def _of_points(points: Sequence[Point], curves: Sequence[Mapping[str, Any]]) -> list[str]:
-    totals = [(p, p["decomposition"].get("on_reconstructions")) for p in points]
-    verdicts: dict[str, list[str]] = {}
-    for point, total in totals:
-        if total is not None:
-            name = f"{name_of(point, points)} ({signed(total['mean'])})"
-            verdicts.setdefault(total["verdict"] or "no verdict", []).append(name)
-    if not verdicts:
+    if (
+        "on_reconstructions" not in points[0]["decomposition"]
+    ):  # nor in the others, of the same views
         return [f"{len(points)} points were compared."]
+    totals = [point["decomposition"]["on_reconstructions"] for point in points]
+    verdicts: dict[str, list[str]] = {}
+    for point, total in zip(points, totals, strict=True):
+        name = f"{name_of(point, points)} ({signed(total['mean'])})"
+        verdicts.setdefault(_verdict(total), []).append(name)
     named = len(points) <= MOST_POINTS_NAMED
     judged = "; ".join(
         f"{verdict} at {', '.join(names) if named else len(names)}"
         for verdict, names in verdicts.items()
     )
-    costs = [total["mean"] for _, total in totals if total is not None]
+    costs = [total["mean"] for total in totals]
     sentence = (
         f"{len(points)} points were compared. Training and testing on reconstructions instead of "
         f"originals: {judged}; the cost goes from {signed(min(costs))} to {signed(max(costs))} "
@@ -184,8 +163,8 @@ def _smallest(curves: Sequence[Mapping[str, Any]]) -> list[str]:
         sentences.append(
             f"{start}Not even the widest bottleneck was shown to be equivalent to the original."
             if smallest is None
-            else f"{start}The smallest bottleneck shown to be equivalent to the original is {smallest} "
-            "floats (tested from the widest down, stopping at the first failure)."
+            else f"{start}The smallest bottleneck shown to be equivalent to the original is "
+            f"{count(smallest, 'float')} (tested from the widest down, stopping at the first failure)."
         )
     return sentences
 
@@ -194,10 +173,8 @@ def facts(results: Results) -> list[Fact]:
     """What a reader needs beside the answer to judge it."""
     points = [point for point in results["points"] if point["trials"]]
     found = [*_psnr(points), *_converged(points)]
-    counts, size = (
-        results["dataset"]["class_counts"]["test"],
-        results["dataset"]["examples"]["test"],
-    )
+    dataset = results["dataset"]
+    counts, size = dataset["class_counts"]["test"], dataset["examples"]["test"]
     trials = sorted(len(point["trials"]) for point in points) or [0]
     ends = trials[0], trials[-1]
     return [
@@ -207,7 +184,11 @@ def facts(results: Results) -> list[Fact]:
             f"{percent(max(counts) / sum(counts))} (the most frequent class)",
             "evaluation",
         ),
-        Fact("test set", f"{_count(size, 'image')}; 1 point = {size / 100:g} images", "intervals"),
+        Fact(
+            "test set",
+            f"{count(size, 'image')}; 1 point = {count(size / 100, 'image')}",
+            "intervals",
+        ),
         Fact("trials", " to ".join(map(str, dict.fromkeys(ends))), "intervals"),
     ]
 
@@ -237,7 +218,7 @@ def name_of(point: Point, points: Sequence[Point]) -> str:
     values = point["values"]
     varying = [name for name in values if len({other["values"][name] for other in points}) > 1]
     words = {
-        "bottleneck": lambda value: _count(value, "float"),
+        "bottleneck": lambda value: count(value, "float"),
         "learning_rate": lambda value: f"learning rate {value:g}",
         "weight_decay": lambda value: f"weight decay {value:g}",
     }
@@ -249,11 +230,7 @@ def _caution(points: Sequence[Point]) -> list[str]:
     if fewest >= FEWEST_TRIALS:
         return []
     return [
-        f"Caution: with {_count(fewest, 'trial')} nothing is known about how much trials differ. "
+        f"Caution: with {count(fewest, 'trial')} nothing is known about how much trials differ. "
         f"Intervals cover the choice of test images only; run at least {FEWEST_TRIALS} trials "
         "for a verdict."
     ]
-
-
-def _count(number: float, noun: str) -> str:
-    return f"{number:g} {noun}" + ("" if number == 1 else "s")

@@ -1,124 +1,165 @@
 """Paired differences between cells of the transfer matrix: totals, causes, controls and checks.
 
-Positive = cost. Axes: T trials, N test images, K classes.
+Positive = cost. docs/statistics.md says what each means. Axes: T trials, N test images, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from blurjax import statistics
+from blurjax.config import ReportConfig
 from blurjax.statistics import Estimate
 from blurjax.verdicts import verdict
 
 Cell = tuple[str, str]
 """(train view, test view)"""
+Pairs = Mapping[str, tuple[Cell, Cell]]
+"""Name -> the two cells whose accuracies are compared: the first minus the second."""
 
 ORIGINAL, RECONSTRUCTION = ("original", "original"), ("reconstruction", "reconstruction")
-CAUSES = ("information", "leakage", "test_view")
-DECOMPOSITION = {
-    "on_reconstructions": "acc(original→original) - acc(reconstruction→reconstruction)",
-    "on_originals": "acc(original→original) - acc(reconstruction→original)",
-    "information": "acc(original→original) - acc(reconstruction→reconstruction) - leakage",
-    "leakage": "acc(crossfit→crossfit) - acc(infold→crossfit)",
-    "test_view": "acc(reconstruction→reconstruction) - acc(reconstruction→original)",
+TRANSFERRED = ("reconstruction", "original")
+TOTALS: Pairs = {
+    "on_reconstructions": (ORIGINAL, RECONSTRUCTION),
+    "on_originals": (ORIGINAL, TRANSFERRED),
 }
-"""Term -> definition."""
-
-MATCHED = {
+CAUSES: Pairs = {
+    "leakage": (("crossfit", "crossfit"), ("infold", "crossfit")),
+    "test_view": (RECONSTRUCTION, TRANSFERRED),
+}
+"""With `information`, which is what leakage leaves of `on_reconstructions`."""
+MATCHED: Pairs = {
     f"reconstruction_against_{view}": ((view, view), RECONSTRUCTION)
     for view in ("blur", "pca", "downsample", "spectrum")
 }
 """What reconstruction costs beyond an image made as blurry, or as small, by simpler means."""
-CHECKS = {
+CHECKS: Pairs = {
     "identity": (ORIGINAL, ("identity", "original")),
     "reseeded": (ORIGINAL, ("reseeded", "original")),
 }
 """What must be nothing; with `shuffled`, which is no difference of two cells."""
-OTHERS = {
+BESIDE: Pairs = {
     "crossfit_instead": (ORIGINAL, ("crossfit", "crossfit")),
     "without_retraining": (ORIGINAL, ("original", "reconstruction")),
 }
 """Printed beside the causes, with intervals and without p."""
-SHUFFLED = "acc(shuffled→original) - chance"
+DEFINITIONS = {
+    name: " - ".join(f"acc({train}→{test})" for train, test in pair)
+    for name, pair in (TOTALS | CAUSES | MATCHED | CHECKS | BESIDE).items()
+}
+DEFINITIONS["information"] = f"{DEFINITIONS['on_reconstructions']} - leakage"
+DEFINITIONS["shuffled"] = "acc(shuffled→original) - chance"
 
 
-class Judging(NamedTuple):
-    """How differences are judged."""
+def decomposition(correct: Mapping[Cell, np.ndarray], settings: ReportConfig) -> dict[str, Any]:
+    """Splits the loss of accuracy into its causes, as far as the cells are there.
 
-    confidence: float
-    margin: float
-    """In shares: 0.01 for one point."""
+        on_reconstructions = information + leakage
+        on_originals       = information + leakage + test_view
 
+    hold exactly for every trial and image. The totals keep their own p, the causes are corrected
+    as a family.
 
-def decomposition(correct: Mapping[Cell, np.ndarray], judging: Judging) -> dict[str, Any]:
-    """The block of that name: the totals with their own p, the causes corrected as a family."""
-    terms = statistics.decomposition(correct)
-    estimates = {
-        name: statistics.estimate(term, judging.confidence) for name, term in terms.items()
-    }
-    p = _own_p(estimates)
-    p |= statistics.holm({name: p[name] for name in CAUSES if name in p})
+    Args:
+      correct: bool[T,N] of each cell.
+      settings: confidence and margin.
+
+    Returns:
+      Term -> JUDGED of docs/run_directory.md.
+    """
+    totals, causes = (_differences(correct, pairs) for pairs in (TOTALS, CAUSES))
+    if "on_reconstructions" in totals and "leakage" in causes:
+        information = totals["on_reconstructions"] - causes["leakage"]
+        causes = {"information": information, **causes}
+    totals, causes = (_estimates(terms, settings) for terms in (totals, causes))
+    p = _own_p(totals) | statistics.holm(_own_p(causes))
     return {
-        name: _judged(estimate, DECOMPOSITION[name], p[name], judging)
-        for name, estimate in estimates.items()
+        name: _judged(name, estimate, p[name], settings)
+        for name, estimate in (totals | causes).items()
     }
 
 
 def comparisons(
-    correct: Mapping[Cell, np.ndarray], chance: np.ndarray | None, judging: Judging
+    correct: Mapping[Cell, np.ndarray], above_chance: np.ndarray | None, settings: ReportConfig
 ) -> dict[str, Any]:
-    """The block of that name, of the comparisons whose cells are there.
+    """The other comparisons whose cells are there; controls and checks are corrected as a family each.
 
     Args:
       correct: bool[T,N] of each cell.
-      chance: what `statistics.above_chance` says of the classifiers trained on shuffled labels, f64[T,N].
-      judging: how they are judged.
+      above_chance: what `above_chance` says of the classifiers trained on shuffled labels, f64[T,N].
+      settings: confidence and margin.
+
+    Returns:
+      Name -> JUDGED, or ESTIMATE with `definition`, of docs/run_directory.md.
     """
-    matched, checks, others = (
-        _differences(correct, pairs, judging) for pairs in (MATCHED, CHECKS, OTHERS)
+    matched, checks, beside = (
+        _estimates(_differences(correct, pairs), settings) for pairs in (MATCHED, CHECKS, BESIDE)
     )
-    p_matched, p_checks = _own_p(matched), _own_p(checks)
-    above = None if chance is None else statistics.estimate(chance, judging.confidence)
-    if above is not None:
-        p_checks["shuffled"] = statistics.two_sided_p(above)
-    p = statistics.holm(p_matched) | statistics.holm(p_checks)
-    block = {
-        name: _judged(estimate, definition((MATCHED | CHECKS)[name]), p[name], judging)
+    no_cost = {} if above_chance is None else _estimates({"shuffled": above_chance}, settings)
+    p = statistics.holm(_own_p(matched)) | statistics.holm(_own_p(checks | no_cost))
+    judged = {
+        name: _judged(name, estimate, p[name], settings)
         for name, estimate in (matched | checks).items()
     }
-    if above is not None:  # positive is no cost here, so a verdict would mislead
-        block["shuffled"] = above.as_json() | {"definition": SHUFFLED, "p": p["shuffled"]}
-    return block | {
-        name: estimate.as_json() | {"definition": definition(OTHERS[name])}
-        for name, estimate in others.items()
-    }
+    # Positive is no cost in `shuffled`, so a verdict would mislead.
+    unjudged = {name: _described(name, e) | {"p": p[name]} for name, e in no_cost.items()}
+    return judged | unjudged | {name: _described(name, e) for name, e in beside.items()}
 
 
-def definition(pair: tuple[Cell, Cell]) -> str:
-    """Such as "acc(blur→blur) - acc(reconstruction→reconstruction)"."""
-    return " - ".join(f"acc({train}→{test})" for train, test in pair)
+def above_chance(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> np.ndarray:
+    """How much better than chance each answer is; its mean over images is accuracy minus chance.
+
+    Chance is what answers given as often, but blindly, would reach: the sum over classes of the
+    share of labels times the share of predictions, in each trial. Accuracy minus chance is thus a
+    sum of covariances, and an image's part in it sum_k (p_k - mean p_k)(l_k - mean l_k) with p and
+    l the prediction and the label as indicators.
+
+    Args:
+      labels: i32[N].
+      predictions: i32[T,N].
+      num_classes: K.
+
+    Returns:
+      f64[T,N].
+    """
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    of_labels = np.bincount(labels, minlength=num_classes) / labels.size
+    above = []
+    for row in predictions:
+        of_row = np.bincount(row, minlength=num_classes) / row.size
+        # The sum over classes, multiplied out; in pairs that cancel exactly where all answers are one.
+        known = (row == labels) - of_row[labels]
+        above.append(known + (of_labels @ of_row - of_labels[row]))
+    return np.stack(above)
 
 
-def _differences(
-    correct: Mapping[Cell, np.ndarray], pairs: Mapping[str, Sequence[Cell]], judging: Judging
-) -> dict[str, Estimate]:
+def _differences(correct: Mapping[Cell, np.ndarray], pairs: Pairs) -> dict[str, np.ndarray]:
+    """Name -> f64[T,N]."""
     return {
-        name: statistics.difference(correct[first], correct[second], judging.confidence)
+        name: statistics.paired(correct[first], correct[second])
         for name, (first, second) in pairs.items()
         if first in correct and second in correct
     }
+
+
+def _estimates(terms: Mapping[str, np.ndarray], settings: ReportConfig) -> dict[str, Estimate]:
+    return {name: statistics.estimate(term, settings.confidence) for name, term in terms.items()}
 
 
 def _own_p(estimates: Mapping[str, Estimate]) -> dict[str, float | None]:
     return {name: statistics.two_sided_p(estimate) for name, estimate in estimates.items()}
 
 
+def _described(name: str, estimate: Estimate) -> dict[str, Any]:
+    return estimate.as_json() | {"definition": DEFINITIONS[name]}
+
+
 def _judged(
-    estimate: Estimate, definition: str, p: float | None, judging: Judging
+    name: str, estimate: Estimate, p: float | None, settings: ReportConfig
 ) -> dict[str, Any]:
-    judged = verdict(estimate, judging.margin, 1 - judging.confidence, p=p)
-    return estimate.as_json() | {"definition": definition} | judged.as_json()
+    judged = verdict(estimate, settings.margin / 100, 1 - settings.confidence, p=p)
+    return _described(name, estimate) | judged._asdict()

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from blurjax import statistics
-from blurjax.answer import contains_zero, signed, span
+from blurjax.answer import contains_zero
+from blurjax.formatting import level, signed, signed_span
 
 
 def retold(point: Mapping[str, Any], confidence: float) -> str:
@@ -38,15 +39,15 @@ def _which(excess: np.ndarray, confidence: float) -> str:
     if interval is None:
         return f": a difference of {size}, in too few trials to tell from chance."
     low, high = interval.tolist()
-    level = f"{100 * confidence:g}% interval over trials {span((low, high), signed)}"
+    over_trials = f"{level(confidence)} interval over trials {signed_span((low, high))}"
     if contains_zero((low, high)):
         return (
-            f": a difference of {size} ({level}), so whether it validated on the one or the other "
+            f": a difference of {size} ({over_trials}), so whether it validated on the one or the other "
             "is not what this run can tell apart."
         )
     wider = "originals" if excess.mean() > 0 else "reconstructions"
     return (
-        f": a difference of {size} ({level}), so it probably saw more of a gap if it validated on "
+        f": a difference of {size} ({over_trials}), so it probably saw more of a gap if it validated on "
         f"{wider}."
     )
 

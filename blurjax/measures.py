@@ -6,14 +6,18 @@ Axes: T trials, N images, K classes, E epochs, R radii of a spectrum.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn import metrics
 
-from blurjax import scores, statistics
-from blurjax.recorded import Arrays, Cell
+from blurjax import statistics
+from blurjax.comparisons import ORIGINAL, RECONSTRUCTION, Cell
+from blurjax.history import Arrays
 
+BINS_OF_CONFIDENCE = 15
 CONVERGED = 0.02
 """A validation loss that falls by less than this share of itself counts as levelled off."""
 
@@ -34,10 +38,11 @@ def _evaluation(arrays: Arrays, num_classes: int, confidence: float) -> dict[str
     label, predictions = arrays["label"], arrays["prediction"]
     correct = predictions == label
     errors = [
-        scores.expected_calibration_error(*pair)
+        expected_calibration_error(*pair)
         for pair in zip(arrays["confidence"], correct, strict=True)
     ]
-    by_class = [scores.per_class(label, row, num_classes) for row in predictions]
+    by_class = [per_class(label, row, num_classes) for row in predictions]
+    of_all = np.tile(label, len(predictions)), predictions.ravel()
     return {
         "accuracy": statistics.accuracy(correct, confidence).as_json(),
         "loss": statistics.estimate(arrays["loss"], confidence).as_json(),
@@ -46,8 +51,36 @@ def _evaluation(arrays: Arrays, num_classes: int, confidence: float) -> dict[str
             name: np.mean([score[name] for score in by_class], axis=0)
             for name in ("precision", "recall", "f1")
         },
-        "confusion": sum(scores.confusion(label, row, num_classes) for row in predictions),
+        "confusion": metrics.confusion_matrix(*of_all, labels=range(num_classes)),
     }
+
+
+def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike) -> float:
+    """How far confidence is from accuracy: |accuracy - confidence| of each bin, weighted by size.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2: bins of equal width,
+    each open below and closed above.
+
+    Args:
+      confidence: f32[N] in [0, 1], the probability of the predicted class.
+      correct: bool[N].
+    """
+    confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    inner_edges = np.arange(1, BINS_OF_CONFIDENCE) / BINS_OF_CONFIDENCE
+    which = np.digitize(confidence, inner_edges, right=True)
+    gaps = np.bincount(which, weights=correct - confidence, minlength=BINS_OF_CONFIDENCE)
+    return float(np.abs(gaps).sum() / confidence.size)
+
+
+def per_class(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> dict[str, Any]:
+    """Precision, recall and F1 of every class, each f64[K], of one trial's answers; 0 where undefined."""
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        labels,
+        predictions,
+        labels=range(num_classes),
+        zero_division=0,  # pyright: ignore[reportArgumentType]
+    )
+    return {"precision": precision, "recall": recall, "f1": f1}
 
 
 def quality(measured: Mapping[tuple[str, str], Arrays]) -> dict[str, Any]:
@@ -58,12 +91,10 @@ def quality(measured: Mapping[tuple[str, str], Arrays]) -> dict[str, Any]:
     """
     blocks: dict[str, Any] = {}
     for (view, split), arrays in measured.items():
-        # The originals are the same in all trials, and stand there once.
-        rows = slice(1) if view == "original" else slice(None)
         means = {
-            "psnr": _psnr(arrays["mse"][rows]),
-            "ssim": _mean_of_images(arrays["ssim"][rows]),
-            "laplacian_variance": _mean_of_images(arrays["laplacian_variance"][rows]),
+            "psnr": _psnr(arrays["mse"]),
+            "ssim": _mean_of_images(arrays["ssim"]),
+            "laplacian_variance": _mean_of_images(arrays["laplacian_variance"]),
         }
         for name, values in means.items():
             blocks.setdefault(view, {}).setdefault(name, {})[split] = _per_trial(values)
@@ -84,7 +115,7 @@ def blur(fitted: Arrays | None) -> dict[str, Any]:
     if fitted is None:
         return {}
     return {
-        "sigma": _per_trial(fitted["sigma"].astype(np.float64)),
+        "sigma": _per_trial(fitted["sigma"]),
         "reachable": fitted["reachable"],
     }
 
@@ -132,27 +163,14 @@ def per_class_change(
 
     Positive is a gain here. Nothing where one of the two is not there.
     """
-    own = ("reconstruction", "reconstruction"), ("original", "original")
-    if not all(cell in cells for cell in own):
+    if RECONSTRUCTION not in cells or ORIGINAL not in cells:
         return {}
     painted, original = (
-        np.array(
-            [scores.per_class(a["label"], row, num_classes)["recall"] for row in a["prediction"]]
-        )
-        for a in (cells[cell] for cell in own)
+        np.array([per_class(a["label"], row, num_classes)["recall"] for row in a["prediction"]])
+        for a in (cells[RECONSTRUCTION], cells[ORIGINAL])
     )
     mean, interval = statistics.over_trials(painted - original, confidence)
     return {"mean": mean, "interval_trials": interval, "per_trial": painted - original}
-
-
-def flips(arrays: Arrays | None, bottleneck: int) -> dict[str, Any]:
-    """The test images whose answers differ most often between the two own views."""
-    if arrays is None:
-        return {}
-    rows = np.flatnonzero(arrays["bottleneck"] == bottleneck)
-    if not rows.size:
-        return {}
-    return {name: arrays[name][rows[0]] for name in ("index", "name", "label", "count")}
 
 
 def _psnr(mse: np.ndarray) -> np.ndarray:
@@ -165,6 +183,6 @@ def _mean_of_images(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float64).mean(axis=1)
 
 
-def _per_trial(values: Iterable[float] | Sequence[float] | np.ndarray) -> dict[str, Any]:
-    values = np.asarray(list(values), np.float64)
+def _per_trial(numbers: ArrayLike) -> dict[str, Any]:
+    values = np.asarray(numbers, np.float64)
     return {"mean": values.mean(), "per_trial": values}

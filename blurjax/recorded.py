@@ -6,24 +6,47 @@ Axes: T trials (the seeds of one point), N images, K classes, R radii of a spect
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from blurjax import statistics
+from blurjax import probe
+from blurjax.comparisons import Cell
 from blurjax.config import Config
 from blurjax.data.dataset import SPLITS
 from blurjax.errors import UserError
-from blurjax.history import History, Point, read_history
+from blurjax.history import Arrays, read_curves
 from blurjax.run_directory import RunDirectory, read_json, read_npz
-from blurjax.view_names import MEASURED, views_in_use
+from blurjax.view_names import MEASURED, RESEEDED, views_in_use
 
-PROBES = ("linear", "mlp")
+OF_IMAGES = ("label", "index", "name")
+"""Arrays that have no row a trial."""
 
-Arrays = Mapping[str, np.ndarray]
-Cell = tuple[str, str]
-"""(train view, test view)"""
+
+class Point(NamedTuple):
+    """One combination of swept values; its trials differ in nothing but the seed."""
+
+    bottleneck: int
+    learning_rate: float
+    weight_decay: float
+
+
+class Tables(NamedTuple):
+    """What was recorded with a row a trial: of all trials of a run, or of those of a point."""
+
+    cells: Mapping[Cell, Arrays]
+    quality: Mapping[tuple[str, str], Arrays]
+    """By (view, split); `original` has one row for all trials."""
+    probes: Mapping[str, Arrays]
+    blur: Arrays | None
+    """views/fitted.npz, where `blur` is in use."""
+    autoencoder_curves: Arrays
+    classifier_curves: Mapping[str, Arrays]
+    """By train view."""
+
+
+NOTHING = Tables({}, {}, {}, None, {}, {})
 
 
 class Recorded(NamedTuple):
@@ -32,43 +55,28 @@ class Recorded(NamedTuple):
     directory: RunDirectory
     config: Config
     dataset: Mapping[str, Any]
-    cells: Mapping[Cell, Arrays]
-    quality: Mapping[tuple[str, str], Arrays]
-    """By (view, split)."""
-    probes: Mapping[str, Arrays]
-    blur: Arrays | None
-    """views/fitted.npz, where `blur` is in use."""
+    tables: Tables
     flips: Arrays | None
-    history: History
 
     @property
-    def class_names(self) -> list[str]:
-        """Of all K classes, in the order of their labels."""
-        return self.dataset["class_names"]
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.dataset["class_names"])
 
 
 class PointRecord(NamedTuple):
     """What was recorded of one point: complete cases, one row a trial in the order of `trials`."""
 
     point: Point
-    trials: list[int]
+    trials: Sequence[int]
     """Their seeds."""
     failures: list[dict[str, Any]]
-    cells: Mapping[Cell, Arrays]
-    quality: Mapping[tuple[str, str], Arrays]
-    probes: Mapping[str, Arrays]
-    blur: Arrays | None
-    curves: Mapping[str, Any]
-    """The block `history` of results.json."""
+    tables: Tables
+    """Empty where no trial is left."""
 
     def correct(self) -> dict[Cell, np.ndarray]:
         """Which answers are right: bool[T,N] of every cell."""
-        return {cell: a["prediction"] == a["label"] for cell, a in self.cells.items()}
-
-    def only(self, trials: Iterable[int]) -> dict[Cell, Arrays]:
-        """The cells of some of the trials, in the order given."""
-        rows = np.array([self.trials.index(seed) for seed in trials])
-        return {cell: _rows(arrays, rows) for cell, arrays in self.cells.items()}
+        return {cell: a["prediction"] == a["label"] for cell, a in self.tables.cells.items()}
 
 
 def points_of(config: Config) -> list[Point]:
@@ -83,24 +91,30 @@ def read(run: RunDirectory, config: Config) -> Recorded:
     Raises:
       UserError: something is not there yet, or damaged.
     """
-    pairs = list(itertools.product(config.train_views, config.test_views))
     in_use = views_in_use(config)
     measured = [view for view in in_use if view == "original" or view in MEASURED]
-    probes = {name: _optional(run, f"predictions/code-{name}.npz") for name in PROBES}
-    return Recorded(
-        directory=run,
-        config=config,
-        dataset=_read_json(run, "dataset.json"),
-        cells={(a, b): _required(run, f"predictions/{a}-on-{b}.npz") for a, b in pairs},
+    curves = read_curves(run)
+    for stage, view in [("autoencoder", None), *(("classifier", v) for v in config.train_views)]:
+        if (stage, view) not in curves:
+            raise _unfinished(run, f"metrics.jsonl lacks the {stage} stage, view {view}")
+    tables = Tables(
+        cells={
+            (train, test): _required(run, f"predictions/{train}-on-{test}.npz")
+            for train, test in itertools.product(config.train_views, config.test_views)
+        },
         quality={
             (view, split): _required(run, f"predictions/quality-{view}-{split}.npz")
             for view, split in itertools.product(measured, SPLITS)
         },
-        probes={name: arrays for name, arrays in probes.items() if arrays is not None},
+        probes={kind: _required(run, f"predictions/code-{kind}.npz") for kind in probe.KINDS},
         blur=_required(run, "views/fitted.npz") if "blur" in in_use else None,
-        flips=_optional(run, "predictions/flips.npz"),
-        history=read_history(run),
+        autoencoder_curves=curves["autoencoder", None],
+        classifier_curves={view: curves["classifier", view] for view in config.train_views},
     )
+    if not (run / "dataset.json").exists():
+        raise _unfinished(run, "dataset.json is missing")
+    flips = _optional(run, "predictions/flips.npz")
+    return Recorded(run, config, read_json(run / "dataset.json"), tables, flips)
 
 
 def of_point(recorded: Recorded, point: Point) -> PointRecord:
@@ -112,39 +126,18 @@ def of_point(recorded: Recorded, point: Point) -> PointRecord:
     Raises:
       UserError: a trial that the settings ask for is not there yet.
     """
-    run, config = recorded.directory, recorded.config
-
-    def rows(arrays: Arrays, *, of_classifier: bool) -> Arrays:
-        return _select(run, arrays, point, config.seeds, of_classifier=of_classifier)
-
-    cells = {cell: rows(arrays, of_classifier=True) for cell, arrays in recorded.cells.items()}
-    quality = {
-        key: _rows(arrays, np.zeros(len(config.seeds), int))  # its one row is that of all trials
-        if key[0] == "original"
-        else rows(arrays, of_classifier=False)
-        for key, arrays in recorded.quality.items()
-    }
-    probes = {name: rows(arrays, of_classifier=False) for name, arrays in recorded.probes.items()}
-    frozen = {str(key): a["failed_step"] >= 0 for key, a in (cells | quality | probes).items()}
-    complete = statistics.complete_cases(frozen)
-    trials = [seed for seed, whole in zip(config.seeds, complete, strict=True) if whole]
-    blur = None if recorded.blur is None else rows(recorded.blur, of_classifier=False)
-    return PointRecord(
-        point=point,
-        trials=trials,
-        failures=_failures(config.seeds, cells, quality, probes),
-        cells={cell: _rows(arrays, complete) for cell, arrays in cells.items()},
-        quality={key: _rows(arrays, complete) for key, arrays in quality.items()},
-        probes={name: _rows(arrays, complete) for name, arrays in probes.items()},
-        blur=None if blur is None else _rows(blur, complete),
-        curves=recorded.history.of_point(point, trials, config.train_views),
-    )
+    seeds = recorded.config.seeds
+    failures = _failures(seeds, _of_trials(recorded, point, seeds))
+    frozen = {failure["seed"] for failure in failures}
+    trials = [seed for seed in seeds if seed not in frozen]
+    tables = _of_trials(recorded, point, trials) if trials else NOTHING
+    return PointRecord(point, trials, failures, tables)
 
 
 # Reading.
 
 
-def unfinished(run: RunDirectory, what: str) -> UserError:
+def _unfinished(run: RunDirectory, what: str) -> UserError:
     """The error that says what a run still lacks and how to mend that."""
     return UserError(
         f"The run in {run.path} is not finished ({what}); "
@@ -155,7 +148,7 @@ def unfinished(run: RunDirectory, what: str) -> UserError:
 def _required(run: RunDirectory, name: str) -> Arrays:
     arrays = _optional(run, name)
     if arrays is None:
-        raise unfinished(run, f"{name} is missing")
+        raise _unfinished(run, f"{name} is missing")
     return arrays
 
 
@@ -164,10 +157,30 @@ def _optional(run: RunDirectory, name: str) -> Arrays | None:
     return read_npz(path) if path.exists() else None
 
 
-def _read_json(run: RunDirectory, name: str) -> Any:
-    if not (run / name).exists():
-        raise unfinished(run, f"{name} is missing")
-    return read_json(run / name)
+# The rows of trials.
+
+
+def _of_trials(recorded: Recorded, point: Point, seeds: Iterable[int]) -> Tables:
+    """The rows of these seeds at a point, in their order."""
+
+    def rows(arrays: Arrays, *, of_classifier: bool = False) -> Arrays:
+        return _select(recorded.directory, arrays, point, seeds, of_classifier=of_classifier)
+
+    of_run = recorded.tables
+    return Tables(
+        cells={cell: rows(arrays, of_classifier=True) for cell, arrays in of_run.cells.items()},
+        quality={
+            (view, split): arrays if view == "original" else rows(arrays)
+            for (view, split), arrays in of_run.quality.items()
+        },
+        probes={kind: rows(arrays) for kind, arrays in of_run.probes.items()},
+        blur=of_run.blur and rows(of_run.blur),
+        autoencoder_curves=rows(of_run.autoencoder_curves),
+        classifier_curves={
+            view: rows(arrays, of_classifier=True)
+            for view, arrays in of_run.classifier_curves.items()
+        },
+    )
 
 
 def _select(
@@ -177,40 +190,32 @@ def _select(
 
     What belongs to an autoencoder does not depend on the classifier's recipe.
     """
-    matches = np.isin(arrays["bottleneck"], (0, point.bottleneck))
+    on_all_data = arrays["fold"] == -1
+    matches = on_all_data & np.isin(arrays["bottleneck"], (0, point.bottleneck))
     if of_classifier:
         for name in ("learning_rate", "weight_decay"):
             matches &= arrays[name].astype(np.float32) == np.float32(getattr(point, name))
     rows = []
     for seed in seeds:
-        found = np.flatnonzero(matches & (arrays["seed"] == seed))
+        found = np.flatnonzero(matches & (arrays["seed"] % RESEEDED == seed))
         if not found.size:
-            raise unfinished(run, f"there are no predictions yet for seed {seed} at {point}")
+            values = ", ".join(f"{name} {value:g}" for name, value in point._asdict().items())
+            raise _unfinished(run, f"there are no results yet of seed {seed} at {values}")
         rows.append(found[0])
-    return _rows(arrays, np.asarray(rows))
-
-
-def _rows(arrays: Arrays, rows: np.ndarray) -> Arrays:
-    """Everything that has a row a trial, cut to these rows; what belongs to images stays whole."""
-    of_images = ("label", "index", "name")
-    return {name: a if name in of_images else a[rows] for name, a in arrays.items()}
+    return {name: a if name in OF_IMAGES else a[rows] for name, a in arrays.items()}
 
 
 # Failures.
 
 
-def _failures(
-    seeds: Iterable[int],
-    cells: Mapping[Cell, Arrays],
-    quality: Mapping[tuple[str, str], Arrays],
-    probes: Mapping[str, Arrays],
-) -> list[dict[str, Any]]:
+def _failures(seeds: Iterable[int], tables: Tables) -> list[dict[str, Any]]:
     """Every frozen autoencoder, classifier and probe of a point, once."""
-    models = [("classifier", cell[0], arrays) for cell, arrays in cells.items()]
-    models += [("probe", name, arrays) for name, arrays in probes.items()]
+    painted = [a for (view, _), a in tables.quality.items() if view != "original"]
+    models = [("classifier", train, arrays) for (train, _), arrays in tables.cells.items()]
+    models += [("probe", kind, arrays) for kind, arrays in tables.probes.items()]
     failures = []
     for t, seed in enumerate(seeds):
-        autoencoder = {int(arrays["failed_step"][t]) for arrays in quality.values()} - {-1}
+        autoencoder = {int(arrays["failed_step"][t]) for arrays in painted} - {-1}
         failures += [_failure("autoencoder", None, seed, step) for step in sorted(autoencoder)]
         for stage, view, arrays in models:
             step = int(arrays["failed_step"][t])

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
 import yaml
 
-from blurjax import answer, config, figures, results, tables
-from blurjax.comparisons import MATCHED
+from blurjax import answer, config, figures, plots, results, tables
+from blurjax.comparisons import BESIDE, CHECKS, MATCHED
 from blurjax.config import Config
-from blurjax.figures import Drawn, Figures
-from blurjax.plots import in_order
+from blurjax.figures import Figures
+from blurjax.formatting import count, level, p_value, percent, signed, signed_span, span
 from blurjax.run_directory import (
     RunDirectory,
     read_json,
@@ -67,8 +67,13 @@ def write_report(run: RunDirectory, settings: Config) -> Path:
     """
     collected = read_json(run / "results.json")
     drawn = figures.draw(run, collected, settings.report.confidence)
-    _write_figures(run, [figure for group in drawn.values() for figure in group.values()])
-    for name, content in tables.tables(collected, _level(settings)).items():
+    files = {
+        f"{prefix}{name}.png": figure.png
+        for prefix, group in drawn.items()
+        for name, figure in group.items()
+    }
+    _write_figures(run, files)
+    for name, content in tables.tables(collected, level(settings.report.confidence)).items():
         write_bytes(run / "tables" / name, content)
     page = run / "report.html"
     write_bytes(page, render(collected, settings, _environment_facts(run), drawn).encode())
@@ -79,7 +84,7 @@ def render(
     collected: Mapping[str, Any],
     settings: Config,
     environment: Mapping[str, Any],
-    drawn: Mapping[int | None, Figures],
+    drawn: Mapping[str, Figures],
 ) -> str:
     """The page as HTML.
 
@@ -87,7 +92,7 @@ def render(
       collected: content of results.json.
       settings: those of the run.
       environment: content of environment.json.
-      drawn: figures by number of the point they belong to, None: to the whole run.
+      drawn: from `figures.draw`.
     """
     confidence, points = settings.report.confidence, collected["points"]
     sections = [
@@ -95,7 +100,7 @@ def render(
             name=answer.name_of(point, points),
             point=point,
             summary=answer.of_point(point, confidence) if point["trials"] else [],
-            figures=drawn[number],
+            figures=drawn[figures.prefix(number, len(points))],
         )
         for number, point in enumerate(points)
     ]
@@ -104,22 +109,22 @@ def render(
         dataset=collected["dataset"],
         paragraphs=answer.answer(collected, confidence),
         facts=answer.facts(collected),
-        train_views=in_order(collected["views"]["train"]),
-        test_views=in_order(collected["views"]["test"]),
+        train_views=plots.in_order(collected["views"]["train"]),
+        test_views=plots.in_order(collected["views"]["test"]),
         sections=sections,
-        overview=drawn[None],
+        overview=drawn[""],
         settings=config.to_yaml(settings),
         environment=yaml.safe_dump(dict(environment), sort_keys=False, allow_unicode=True),
         margin=settings.report.margin,
-        level=_level(settings),
-        matched_names=list(MATCHED),
+        level=level(confidence),
+        main_views=plots.FIRST_VIEWS,
+        main_cells=plots.CONFUSED,
+        beside=list(BESIDE),
+        matched=list(MATCHED),
+        checks=[*CHECKS, "shuffled"],
         alpha=f"{1 - confidence:.2g}",
-        equivalence_level=f"{100 * (2 * confidence - 1):g}%",
+        equivalence_level=level(2 * confidence - 1),
     )
-
-
-def _level(settings: Config) -> str:
-    return f"{100 * settings.report.confidence:g}%"
 
 
 def _template() -> jinja2.Template:
@@ -131,17 +136,18 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": answer.percent,
-        "signed": answer.signed,
+        "percent": percent,
+        "signed": signed,
         # What must be exactly 0 is seen to be.
-        "exact_or_signed": lambda share: "0 exactly" if share == 0 else answer.signed(share),
-        "span": answer.span,
-        "signed_span": lambda interval: answer.span(interval, answer.signed),
+        "exact_or_signed": lambda share: "0 exactly" if share == 0 else signed(share),
+        "span": span,
+        "signed_span": signed_span,
         "average": lambda values: sum(values) / len(values),
         "decimals": lambda value, digits: "–" if value is None else f"{value:.{digits}f}",
+        "count": count,
         "data_uri": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}",
         "words": lambda name: name.replace("_", " "),
-        "p_value": lambda p: "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
+        "p_value": p_value,
     }
     return environment.get_template("report.html.jinja")
 
@@ -151,17 +157,11 @@ def _environment_facts(run: RunDirectory) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
-def _write_figures(run: RunDirectory, drawn: list[Drawn]) -> None:
-    for figure in drawn:
-        write_bytes(run / "figures" / f"{figure.name}.png", figure.png)
-    current = {f"{figure.name}.png" for figure in drawn}
-    for path in _ours(run / "figures"):
-        if path.name not in current:  # of an earlier report, with other points or views
+def _write_figures(run: RunDirectory, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        write_bytes(run / "figures" / name, content)
+    ours = rf"(point-\d+-)?({'|'.join(figures.NAMES)})\.png"
+    for path in sorted((run / "figures").glob("*.png")):
+        # Of an earlier report, with other points or views.
+        if path.name not in files and re.fullmatch(ours, path.name):
             path.unlink()
-
-
-def _ours(directory: Path) -> Iterator[Path]:
-    names = "|".join(figures.NAMES)
-    for path in sorted(directory.glob("*.png")):
-        if re.fullmatch(rf"(point-\d+-)?({names})\.png", path.name):
-            yield path

@@ -1,4 +1,4 @@
-"""What the numbers are worth: intervals, p and the causes of a loss of accuracy.
+"""What the numbers are worth: estimates with intervals, and p.
 
 Trials and test images are crossed: every trial meets the same images. So an uncertainty has two
 parts, new trials and new test images, estimated as two-way variance components and joined as the
@@ -34,15 +34,10 @@ class Estimate:
     """Covers new trials on this test set; None with fewer than 3 trials."""
     per_trial: tuple[float, ...]
     """The mean of each trial, in the order given."""
-    num_images: int
     standard_error_trials: float | None
     """sd(r) / sqrt(T), r the means of the trials; None with fewer than 3 trials."""
     standard_error_images: float
     """Of the part that comes from the choice of test images."""
-    half_trials: float | None
-    """Half of `interval_trials`, before Wilson's form; None with fewer than 3 trials."""
-    half_images: float
-    """What the choice of test images contributes to half of `interval`, before Wilson's form."""
 
     @property
     def num_trials(self) -> int:
@@ -69,13 +64,8 @@ class Estimate:
 
     def as_json(self) -> dict[str, Any]:
         """The ESTIMATE of docs/run_directory.md."""
-        trials = self.interval_trials
-        return {
-            "mean": self.mean,
-            "interval": list(self.interval),
-            "interval_trials": None if trials is None else list(trials),
-            "per_trial": list(self.per_trial),
-        }
+        names = ("mean", "interval", "interval_trials", "per_trial")
+        return {name: getattr(self, name) for name in names}
 
 
 def estimate(values: ArrayLike, confidence: float = 0.95) -> Estimate:
@@ -97,25 +87,17 @@ def estimate(values: ArrayLike, confidence: float = 0.95) -> Estimate:
       ValueError: values is not two-dimensional, has no trial, or has fewer than two images.
     """
     values = _trials_by_images(values)
-    num_trials, num_images = values.shape
-    mean, tail = float(values.mean()), (1 - confidence) / 2
-    error_trials, error_images = _standard_errors(values)
-    half_images = float(stats.norm.isf(tail)) * error_images
-    half_trials = interval_trials = None
-    if error_trials is not None:
-        half_trials = float(stats.t.isf(tail, num_trials - 1)) * error_trials
-        interval_trials = (mean - half_trials, mean + half_trials)
+    mean = float(values.mean())
+    errors = _standard_errors(values)
+    half_trials, half_images = _halves(*errors, len(values), confidence)
     half = math.hypot(half_trials or 0.0, half_images)
     return Estimate(
         mean=mean,
         interval=(mean - half, mean + half),
-        interval_trials=interval_trials,
+        interval_trials=None if half_trials is None else (mean - half_trials, mean + half_trials),
         per_trial=tuple(values.mean(axis=1).tolist()),
-        num_images=num_images,
-        standard_error_trials=error_trials,
-        standard_error_images=error_images,
-        half_trials=half_trials,
-        half_images=half_images,
+        standard_error_trials=errors[0],
+        standard_error_images=errors[1],
     )
 
 
@@ -131,31 +113,35 @@ def accuracy(correct: ArrayLike, confidence: float = 0.95) -> Estimate:
     Arguments and errors are those of `estimate`; correct is bool[T,N], or 0 and 1.
     """
     plain = estimate(correct, confidence)
+    num_trials, num_images = np.shape(correct)
     mean, variance = plain.mean, plain.mean * (1 - plain.mean)
     z_squared = float(stats.norm.isf((1 - confidence) / 2)) ** 2
-    half_trials = plain.half_trials or 0.0
+    errors = plain.standard_error_trials, plain.standard_error_images
+    of_trials, half_images = _halves(*errors, num_trials, confidence)
+    half_trials = of_trials or 0.0
     if variance == 0:
-        spread, spread_trials = z_squared / plain.num_images, 0.0
+        spread, spread_trials = z_squared / num_images, 0.0
     else:
-        least = z_squared / (plain.num_trials * plain.num_images)
-        spread = max((half_trials**2 + plain.half_images**2) / variance, least)
+        least = z_squared / (num_trials * num_images)
+        spread = max((half_trials**2 + half_images**2) / variance, least)
         spread_trials = half_trials**2 / variance
-    trials = None if plain.half_trials is None else _wilson(mean, spread_trials)
+    trials = None if of_trials is None else _wilson(mean, spread_trials)
     return dataclasses.replace(plain, interval=_wilson(mean, spread), interval_trials=trials)
 
 
-def difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Estimate:
-    """The mean of a[T,N] - b[T,N], paired by trial and image, with a two-part interval.
+def paired(a: ArrayLike, b: ArrayLike) -> Floats:
+    """a[T,N] - b[T,N], f64: paired by trial and image.
 
     Raises:
-      ValueError: as `estimate`, or a and b differ in shape.
+      ValueError: a and b differ in shape.
     """
-    return estimate(_paired(a, b), confidence)
+    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if first.shape != second.shape:
+        raise ValueError(f"pairs must have one shape, not {first.shape} and {second.shape}")
+    return first - second
 
 
-def over_trials(
-    values: ArrayLike, confidence: float = 0.95
-) -> tuple[Floats, NDArray[np.float64] | None]:
+def over_trials(values: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats | None]:
     """The mean of one number a trial, with the t interval over trials.
 
     Args:
@@ -184,7 +170,7 @@ def flips(a: ArrayLike, b: ArrayLike) -> NDArray[np.int32]:
     Raises:
       ValueError: a and b differ in shape.
     """
-    return np.abs(_paired(a, b)).sum(axis=0).astype(np.int32)
+    return np.abs(paired(a, b)).sum(axis=0).astype(np.int32)
 
 
 def two_sided_p(estimate: Estimate) -> float | None:
@@ -222,65 +208,11 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
     return adjusted
 
 
-def decomposition(correct: Mapping[tuple[str, str], ArrayLike]) -> dict[str, Floats]:
-    """Splits the loss of accuracy into its causes; positive = cost, every term may be negative.
-
-        on_reconstructions = information + leakage
-        on_originals       = information + leakage + test_view
-
-    hold exactly for every trial and image.
-
-    Args:
-      correct: (train view, test view) -> bool[T,N], the same trials and test images in every cell.
-
-    Returns:
-      Term -> f64[T,N], paired differences of correctness, for the terms whose cells are there.
-
-    Raises:
-      ValueError: cells differ in shape.
-    """
-
-    def lost(better: tuple[str, str], worse: tuple[str, str]) -> Floats | None:
-        there = better in correct and worse in correct
-        return _paired(correct[better], correct[worse]) if there else None
-
-    original = ("original", "original")
-    restored = ("reconstruction", "reconstruction")
-    transferred = ("reconstruction", "original")
-    total = lost(original, restored)
-    leakage = lost(("crossfit", "crossfit"), ("infold", "crossfit"))
-    information = None if total is None or leakage is None else _paired(total, leakage)
-    terms = {
-        "on_reconstructions": total,
-        "on_originals": lost(original, transferred),
-        "information": information,
-        "leakage": leakage,
-        "test_view": lost(restored, transferred),
-    }
-    return {name: term for name, term in terms.items() if term is not None}
-
-
-def complete_cases(failed: Mapping[str, ArrayLike]) -> NDArray[np.bool_]:
-    """The trials, bool[T], that failed in no view; the others leave all views, so pairs stay whole.
-
-    Args:
-      failed: view -> bool[T], at least one view.
-    """
-    return ~np.any([np.asarray(trials, bool) for trials in failed.values()], axis=0)
-
-
 def _trials_by_images(values: ArrayLike) -> Floats:
     array = np.asarray(values, np.float64)
     if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
         raise ValueError(f"values must be [T,N] with T >= 1 and N >= 2, not {array.shape}")
     return array
-
-
-def _paired(a: ArrayLike, b: ArrayLike) -> Floats:
-    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if first.shape != second.shape:
-        raise ValueError(f"pairs must have one shape, not {first.shape} and {second.shape}")
-    return first - second
 
 
 def _standard_errors(values: Floats) -> tuple[float | None, float]:
@@ -296,6 +228,17 @@ def _standard_errors(values: Floats) -> tuple[float | None, float]:
         float(per_trial.std(ddof=1)) / math.sqrt(num_trials),
         math.sqrt(of_images / (num_trials * num_images)),
     )
+
+
+def _halves(
+    error_trials: float | None, error_images: float, num_trials: int, confidence: float
+) -> tuple[float | None, float]:
+    """Standard errors -> (half of `interval_trials`, the part of test images in half of `interval`)."""
+    tail = (1 - confidence) / 2
+    half_images = float(stats.norm.isf(tail)) * error_images
+    if error_trials is None:
+        return None, half_images
+    return float(stats.t.isf(tail, num_trials - 1)) * error_trials, half_images
 
 
 def _wilson(mean: float, spread: float) -> tuple[float, float]:

@@ -7,6 +7,8 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from blurjax.formatting import count, p_value, signed, signed_span
+
 Results = Mapping[str, Any]
 Point = Mapping[str, Any]
 Row = Sequence[Any]
@@ -107,28 +109,23 @@ def _differences_tex(
 ) -> str:
     rows = []
     for point, name, entry in entries:
-        low, high = entry["interval"]
-        cells = [_points(entry["mean"]), f"{_points(low)} to {_points(high)}"]
-        cells += [_p(entry.get("p")), entry.get("verdict") or "", entry["definition"]]
+        cells = [signed(entry["mean"]), signed_span(entry["interval"])]
+        cells += [
+            p_value(entry.get("p"), missing=""),
+            entry.get("verdict") or "",
+            entry["definition"],
+        ]
         rows.append([*([_values(point)] if several else ()), name.replace("_", " "), *cells])
     header = [*(["point"] if several else ()), "term", "points", f"{level} interval", "p"]
     about = "differences in points of accuracy, positive = cost"
     return _tabular([*header, "verdict", "definition"], rows, about)
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "−")
-
-
-def _p(p: float | None) -> str:
-    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def _values(point: Point) -> str:
     values = point["values"]
     return (
-        f"{values['bottleneck']} floats, learning rate {values['learning_rate']:g}, "
-        f"weight decay {values['weight_decay']:g}, {len(point['trials'])} trials"
+        f"{count(values['bottleneck'], 'float')}, learning rate {values['learning_rate']:g}, "
+        f"weight decay {values['weight_decay']:g}, {count(len(point['trials']), 'trial')}"
     )
 
 

@@ -5,13 +5,13 @@ docs/statistics.md says what each verdict means.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from blurjax.formatting import level, p_in_words
 from blurjax.statistics import FEWEST_TRIALS, Estimate, two_sided_p
 
 FEWEST_TRIALS_TO_FORECAST = 5
@@ -19,11 +19,10 @@ FEWEST_TRIALS_TO_FORECAST = 5
 MOST_TRIALS_FORECAST = 1000
 
 
-@dataclasses.dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a run says about a difference in accuracy, of which positive means a cost."""
 
-    value: Literal["equivalent", "worse", "better", "undecided"] | None
+    verdict: Literal["equivalent", "worse", "better", "undecided"] | None
     """None: fewer than 3 trials, no verdict."""
     p: float | None
     """The p it was judged by: adjusted, where an adjusted one was given."""
@@ -34,11 +33,6 @@ class Verdict:
     trials_needed: int | None
     """If undecided: about how many trials would decide it; None where that cannot be said."""
     sentence: str
-
-    def as_json(self) -> dict[str, Any]:
-        """What a comparison in results.json holds beside its ESTIMATE."""
-        fields = dataclasses.asdict(self)
-        return {"verdict": fields.pop("value"), **fields}
 
 
 def verdict(
@@ -65,14 +59,11 @@ def verdict(
     smallest = abs(mean) + half
     if smallest <= margin:
         bounds = f"{100 * (mean - half):+.2f} to {100 * (mean + half):+.2f} points"
-        sentence = (
-            f"Equivalent: its {_level(alpha)} interval, {bounds}, is within ±{100 * margin:g}."
-        )
+        sentence = f"Equivalent: its {level(1 - 2 * alpha)} interval, {bounds}, is within ±{100 * margin:g}."
         return Verdict("equivalent", p, margin, smallest, None, sentence)
     if p < alpha:
         value = "worse" if mean > 0 else "better"
-        shown = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-        sentence = f"{value.capitalize()} by {100 * abs(mean):.2f} points ({shown})."
+        sentence = f"{value.capitalize()} by {100 * abs(mean):.2f} points ({p_in_words(p)})."
         return Verdict(value, p, margin, smallest, None, sentence)
     # An adjusted p falls below alpha when the own one falls below this.
     needed, limit = _what_limits(estimate, margin, alpha, alpha * own_p / p)
@@ -87,7 +78,7 @@ def smallest_equivalent(verdicts: Mapping[int, str | None]) -> int | None:
     correction.
 
     Args:
-      verdicts: bottleneck -> `Verdict.value`.
+      verdicts: bottleneck -> `Verdict.verdict`.
     """
     smallest = None
     for bottleneck in sorted(verdicts, reverse=True):
@@ -107,7 +98,7 @@ def _what_limits(
     different = estimate.half_width(alpha_difference, numbers) < distance
     decided = equivalent | different
     images = float(estimate.half_width(2 * alpha, np.inf))
-    part = f"points to its {_level(alpha)} interval"
+    part = f"points to its {level(1 - 2 * alpha)} interval"
     if not decided[-1]:
         share = f"Test images alone contribute ±{100 * images:.2f} {part}"
         return None, f"{share}: at this difference more trials cannot help."
@@ -119,7 +110,3 @@ def _what_limits(
         return None, f"More than {MOST_TRIALS_FORECAST} trials would be needed."
     needed = int(numbers[np.argmax(decided)])
     return needed, f"About {needed} trials would decide it at this difference."
-
-
-def _level(alpha: float) -> str:
-    return f"{100 * (1 - 2 * alpha):g}%"

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from blurjax import config as configuration
-from blurjax import statistics
-from blurjax.config import Config
-from blurjax.run_directory import (
-    RunDirectory,
-    jsonable,
-    read_npz,
-    write_bytes,
-    write_json,
-    write_npz,
+from blurjax import results, statistics
+from blurjax.config import Config, ViewsConfig
+from blurjax.data.dataset import SPLITS
+from blurjax.run_directory import RunDirectory, read_npz
+from blurjax.trials import (
+    all_autoencoder_trials,
+    autoencoder_trials,
+    classifier_trials,
+    point_trials,
 )
+from blurjax.types import Trial
+from blurjax.view_names import CHECK_VIEWS, MEASURED, NEEDS_CODE, views_in_use
 
 OWN = {
     "original": 0.965,
@@ -38,7 +39,6 @@ OWN = {
 """Accuracy of each view's classifiers on their own view (infold: on crossfit) at 8 floats."""
 MISMATCH = 0.05
 """What a test view that is not the train view costs beyond the worse of the two."""
-CHECK_VIEWS = ("identity", "reseeded", "shuffled")
 
 
 def skill(train_view: str, test_view: str) -> float:
@@ -53,17 +53,7 @@ def skill(train_view: str, test_view: str) -> float:
 
 
 FIRST_VIEWS = ("original", "reconstruction", "mixed")
-ALL_VIEWS = (
-    "original",
-    "reconstruction",
-    "crossfit",
-    "infold",
-    "mixed",
-    "blur",
-    "pca",
-    "downsample",
-)
-ALL_TESTS = ("original", "reconstruction", "crossfit", "blur", "pca", "downsample")
+ALL_VIEWS, ALL_TESTS = ViewsConfig().train, ViewsConfig().test
 DIGITS = tuple("0123456789")
 
 
@@ -86,7 +76,6 @@ class Synthetic:
     """(seed, train view) of a classifier frozen at step 17."""
     failed_autoencoder: int | None = None
     """Seed of an autoencoder frozen at step 9, at every bottleneck."""
-    first_seed: int = 0
     skill: tuple[tuple[tuple[str, str], float], ...] = ()
     """Cells whose accuracy at 8 floats is not that of `skill`."""
 
@@ -95,7 +84,6 @@ class Synthetic:
         """The settings of such a run, fitted to the data."""
         overrides: dict[str, Any] = {
             "sweep.num_seeds": self.seeds,
-            "sweep.first_seed": self.first_seed,
             "sweep.learning_rate": self.learning_rates if len(self.learning_rates) > 1 else (),
             "sweep.bottleneck": self.bottlenecks if len(self.bottlenecks) > 1 else (),
             "autoencoder.bottleneck": self.bottlenecks[0],
@@ -109,53 +97,39 @@ class Synthetic:
 
 def write_run(path: Path, made_up: Synthetic) -> tuple[RunDirectory, Config]:
     """Writes everything that comes before results.json; equal arguments give equal bytes."""
-    run = RunDirectory(path)
+    run, config = RunDirectory(path), made_up.config
     run.create()
-    rng = np.random.default_rng(0)
-    write_bytes(run / "config.yaml", configuration.to_yaml(made_up.config).encode())
-    write_json(
-        run / "environment.json",
-        {"blurjax": "0.1.0", "jax": "0.10.0", "devices": ["cpu"], "git_commit": None},
-    )
-    write_json(run / "seconds.json", {"autoencoders": 20.5, "classifiers": 31.25})
-    write_json(run / "audit.json", _audit(made_up))
-    label = np.arange(made_up.images, dtype=np.int32) % len(made_up.class_names)
-    write_json(run / "dataset.json", _dataset(made_up, label))
-    _write_cells(run, made_up, label, rng)
-    _write_quality(run, made_up, rng)
-    if _painted(made_up):
-        _write_fitted(run, made_up, rng)
-        _write_probes(run, made_up, label, rng)
-        _write_gallery(run, made_up, label, rng)
+    made = _Making(made_up, config, run)
+    run.write_bytes("config.yaml", configuration.to_yaml(config).encode())
+    environment = {"blurjax": "0.1.0", "jax": "0.10.0", "devices": ["cpu"], "git_commit": None}
+    run.write_json("environment.json", environment)
+    run.write_json("seconds.json", {"autoencoders": 20.5, "classifiers": 31.25})
+    run.write_json("audit.json", _audit(made_up.class_names))
+    run.write_json("dataset.json", made.dataset())
+    made.write_cells()
+    made.write_quality()
+    made.write_probes()
+    made.write_gallery()
+    if NEEDS_CODE & {*views_in_use(config)}:
+        made.write_fitted()
     if {"original", "reconstruction"} <= {*made_up.train_views} & {*made_up.test_views}:
-        _write_flips(run, made_up, label, rng)
-    _write_metrics(run, made_up, rng)
-    return run, made_up.config
+        made.write_flips()
+    made.write_metrics()
+    return run, config
 
 
-def _painted(made_up: Synthetic) -> bool:
-    return any(_of_code(view) for view in (*made_up.train_views, *made_up.test_views))
+def collect(path: Path, made_up: Synthetic) -> tuple[RunDirectory, dict[str, Any]]:
+    """Writes a run into path/run; with what results.json would hold."""
+    run, config = write_run(path / "run", made_up)
+    return run, results.collect(run, config)
 
 
-def _of_code(*views: str) -> bool:
-    return not {*views} <= {"original", *CHECK_VIEWS}
-
-
-def _shown(made_up: Synthetic) -> list[str]:
-    """The views whose images differ from each other, original left out."""
-    views = [*made_up.train_views, *made_up.test_views]
-    return [
-        view
-        for view in OWN
-        if view not in ("original", "mixed") and (view in views or view == "reconstruction")
-    ]
-
-
-def _audit(made_up: Synthetic) -> dict[str, Any]:
+def _audit(class_names: tuple[str, ...]) -> dict[str, Any]:
     def image(split: str, i: int) -> dict[str, str]:
-        name = made_up.class_names[i % len(made_up.class_names)]
+        name = class_names[i % len(class_names)]
         return {"split": split, "name": f"{name}/{i}.jpg", "label": name}
 
+    shares = {name: 1 / len(class_names) for name in class_names}
     return {
         "duplicates": "keep",
         "dropped": 0,
@@ -174,327 +148,250 @@ def _audit(made_up: Synthetic) -> dict[str, Any]:
             "pairs": 1,
             "examples": [{"a": image("train", 8), "b": image("test", 8), "distance": 2}],
         },
-        "class_balance": {
-            split: {name: 1 / len(made_up.class_names) for name in made_up.class_names}
-            for split in ("train", "validation", "test")
-        },
+        "class_balance": dict.fromkeys(SPLITS, shares),
     }
 
 
-def _dataset(made_up: Synthetic, label: np.ndarray) -> dict[str, Any]:
-    counts = np.bincount(label, minlength=len(made_up.class_names))
-    return {
-        "name": "made-up",
-        "fingerprint": "0123456789abcdef",
-        "class_names": made_up.class_names,
-        "image_shape": made_up.shape,
-        "examples": {"train": 1000, "validation": 100, "test": made_up.images},
-        "class_counts": {"train": counts * 5, "validation": counts, "test": counts},
-        "notes": ["These images were made up."],
-    }
+class _Making:
+    """What the files of one run have in common."""
 
+    def __init__(self, made_up: Synthetic, config: Config, run: RunDirectory):
+        self.made_up, self.config, self.run = made_up, config, run
+        self.rng = np.random.default_rng(0)
+        self.num_classes = len(made_up.class_names)
+        self.label = np.arange(made_up.images, dtype=np.int32) % self.num_classes
+        self.autoencoders = autoencoder_trials(config)
+        self.radii = np.arange(min(made_up.shape[:2]) // 2 + 1)
 
-def _trials(made_up: Synthetic, *, of_code: bool) -> list[dict[str, Any]]:
-    bottlenecks = made_up.bottlenecks if of_code else (0,)
-    return [
-        {
-            "seed": s,
-            "learning_rate": rate,
-            "weight_decay": made_up.config.classifier.weight_decay,
-            "bottleneck": b,
-            "fold": -1,
+    def dataset(self) -> dict[str, Any]:
+        counts = np.bincount(self.label, minlength=self.num_classes)
+        return {
+            "name": "made-up",
+            "fingerprint": "0123456789abcdef",
+            "class_names": self.made_up.class_names,
+            "image_shape": self.made_up.shape,
+            "examples": {"train": 1000, "validation": 100, "test": self.made_up.images},
+            "class_counts": {"train": counts * 5, "validation": counts, "test": counts},
+            "notes": ["These images were made up."],
         }
-        for b, rate, s in itertools.product(
-            bottlenecks, made_up.learning_rates, made_up.config.seeds
+
+    def write_cells(self) -> None:
+        difficulty = self.rng.normal(size=self.label.size)
+        special = dict(self.made_up.skill)
+        best = special.get(("original", "original"), OWN["original"])
+        shared = {
+            "label": self.label,
+            "index": np.arange(self.label.size, dtype=np.int32),
+            "name": np.asarray([str(i) for i in range(self.label.size)]),
+        }
+        for cell in itertools.product(self.config.train_views, self.config.test_views):
+            name = f"predictions/{cell[0]}-on-{cell[1]}.npz"
+            if cell[0] == "identity" and "original" in self.config.train_views:
+                self.run.write_npz(
+                    name, **read_npz(self.run / f"predictions/original-on-{cell[1]}.npz")
+                )
+                continue
+            trials = point_trials(self.config, needs_code=bool({*cell} & NEEDS_CODE))
+            level = special.get(cell, skill(*cell))
+            levels = [best - (best - level) * _kept(trial.bottleneck) for trial in trials]
+            answers = self.answers(levels, difficulty)
+            if cell[0] == "shuffled":
+                shape = answers["prediction"].shape
+                answers["prediction"] = self.rng.integers(0, self.num_classes, shape, np.int32)
+            failed = self.failed_step(trials, cell[0])
+            self.run.write_npz(name, **answers, **shared, **_columns(trials), failed_step=failed)
+
+    def answers(self, levels: list[float], difficulty: np.ndarray) -> dict[str, np.ndarray]:
+        """What classifiers of these accuracies say of the test images, which differ in difficulty."""
+        rows = [self._answers(level, difficulty) for level in levels]
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def _answers(self, level: float, difficulty: np.ndarray) -> dict[str, np.ndarray]:
+        rng, count = self.rng, difficulty.size
+        score = difficulty + 0.5 * rng.normal(size=count) + 0.05 * rng.normal()
+        correct = score < NormalDist(sigma=1.25**0.5).inv_cdf(level)
+        confidence = np.clip(rng.beta(9, 1, count) - 0.2 * ~correct, 0.2, 0.999)
+        wrong = (self.label + rng.integers(1, 4, count)) % self.num_classes
+        return {
+            "prediction": np.where(correct, self.label, wrong).astype(np.int32),
+            "confidence": confidence.astype(np.float32),
+            "loss": -np.log(np.where(correct, confidence, 1 - confidence)).astype(np.float32),
+        }
+
+    def failed_step(self, trials: list[Trial], train_view: str | None = None) -> np.ndarray:
+        steps = np.full(len(trials), -1, np.int32)
+        for t, trial in enumerate(trials):
+            if trial.bottleneck and trial.seed == self.made_up.failed_autoencoder:
+                steps[t] = 9
+            if (trial.seed, train_view) == self.made_up.failed_classifier:
+                steps[t] = 17
+        return steps
+
+    def write_quality(self) -> None:
+        in_use = views_in_use(self.config)
+        for view in ("original", *(view for view in MEASURED if view in in_use)):
+            is_original = view == "original"
+            trials = self.autoencoders
+            if is_original:
+                trials = [trials[0]._replace(bottleneck=0)]
+            kept = np.asarray([_kept(trial.bottleneck) for trial in trials])[:, None]
+            distortion = "reconstruction" if view == "blur" else view  # matched by design
+            lost = 0 if is_original else (OWN["original"] - OWN[distortion]) / 0.05
+            cutoff = self.radii[-1] * (0.2 + 0.8 * (OWN[view] - 0.86)) / kept
+            fall = np.exp(-((self.radii / cutoff) ** 2) * bool(lost))
+            for split, size in (("train", 50), ("validation", 50), ("test", self.made_up.images)):
+                shape = (len(trials), size)
+                mse = 0.008 * lost * kept * self.rng.gamma(4, 0.25, shape)
+                ssim = 1 - 0.3 * lost * kept * self.rng.beta(4, 4, shape)
+                laplacian = 0.05 / (1 + 3 * lost * kept) * self.rng.gamma(4, 0.25, shape)
+                self.run.write_npz(
+                    f"predictions/quality-{view}-{split}.npz",
+                    mse=mse.astype(np.float32),
+                    ssim=ssim.astype(np.float32),
+                    laplacian_variance=laplacian.astype(np.float32),
+                    spectrum=((1 + self.radii) ** -2.5 * fall + 1e-6).astype(np.float32),
+                    **_columns(trials),
+                    failed_step=self.failed_step(trials),
+                )
+
+    def write_fitted(self) -> None:
+        kept = np.asarray([_kept(trial.bottleneck) for trial in self.autoencoders])
+        self.run.write_npz(
+            "views/fitted.npz",
+            sigma=(kept + self.rng.normal(0, 0.02, len(kept))).astype(np.float32),
+            reachable=np.ones(len(kept), bool),
+            gain=np.exp(-self.radii[None, :] * kept[:, None] / 4).astype(np.float32),
+            **_columns(self.autoencoders),
         )
-    ]
+
+    def write_probes(self) -> None:
+        difficulty = self.rng.normal(size=self.label.size)
+        for kind, level in (("linear", 0.86), ("mlp", 0.9)):
+            answers = self.answers([level] * len(self.autoencoders), difficulty)
+            self.run.write_npz(
+                f"predictions/code-{kind}.npz",
+                prediction=answers["prediction"],
+                label=self.label,
+                **_columns(self.autoencoders),
+                failed_step=self.failed_step(self.autoencoders),
+            )
+
+    def write_gallery(self) -> None:
+        original = self.images(min(10, self.label.size))
+        views = [view for view in MEASURED if view in {*self.config.test_views, "reconstruction"}]
+        painted = [
+            [_bytes(_seen(view, original, b, self.rng)) for view in views]
+            for b in self.config.bottlenecks
+        ]
+        self.run.write_npz(
+            "predictions/gallery.npz",
+            original=_bytes(original),
+            views=np.stack(painted),
+            view_names=np.asarray(views),
+            bottleneck=np.asarray(self.config.bottlenecks, np.int32),
+            label=self.label[:10],
+            name=np.asarray([str(i) for i in range(len(original))]),
+        )
+
+    def write_flips(self) -> None:
+        """As the experiment does: those images whose answers differ most often, and how they look."""
+        names = [f"predictions/{view}-on-{view}.npz" for view in ("original", "reconstruction")]
+        cells = [read_npz(self.run / name) for name in names]
+        rate = np.float32(self.config.learning_rates[0])
+        counts = []
+        for bottleneck in self.config.bottlenecks:
+            rows = [
+                (a["learning_rate"].astype(np.float32) == rate)
+                & np.isin(a["bottleneck"], (0, bottleneck))
+                for a in cells
+            ]
+            right = [
+                a["prediction"][of_point] == a["label"]
+                for a, of_point in zip(cells, rows, strict=True)
+            ]
+            counts.append(statistics.flips(*right))
+        index = np.argsort(-np.stack(counts), axis=1, kind="stable")[:, :12].astype(np.int32)
+        originals = [self.images(index.shape[1]) for _ in index]
+        painted = [
+            _bytes(_seen("reconstruction", images, bottleneck, self.rng))
+            for images, bottleneck in zip(originals, self.config.bottlenecks, strict=True)
+        ]
+        self.run.write_npz(
+            "predictions/flips.npz",
+            bottleneck=np.asarray(self.config.bottlenecks, np.int32),
+            index=index,
+            count=np.take_along_axis(np.stack(counts), index, axis=1),
+            original=_bytes(np.stack(originals)),
+            reconstruction=np.stack(painted),
+            label=self.label[index],
+            name=index.astype(str),
+        )
+
+    def images(self, count: int) -> np.ndarray:
+        """f64[count,H,W,C]: a bright blob on a darker slope, some noise."""
+        height, width, channels = self.made_up.shape
+        y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+        cy, cx = self.rng.uniform(0.3, 0.7, (2, count, 1, 1))
+        blob = np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 0.05)
+        colour = self.rng.uniform(0.3, 1, (count, 1, 1, channels))
+        noise = self.rng.normal(0, 0.05, (count, *self.made_up.shape))
+        return np.clip((0.3 * y + 0.7 * blob)[..., None] * colour + noise, 0, 1)
+
+    def write_metrics(self) -> None:
+        self._append("autoencoder", None, all_autoencoder_trials(self.config))
+        for view in self.config.train_views:
+            self._append("classifier", view, classifier_trials(self.config, view))
+
+    def _append(self, stage: str, view: str | None, trials: list[Trial]) -> None:
+        for j in range(self.made_up.jobs):
+            mine = [trial for trial in trials if trial.seed % self.made_up.jobs == j]
+            job = f"{stage}/{view}/job-{j}" if view else f"{stage}/job-{j}"
+            self.run.write_json(
+                f"checkpoints/{job}/job.json", {"trials": [trial._asdict() for trial in mine]}
+            )
+            for epoch in range(1, self.made_up.epochs + 1):
+                position = {"stage": stage, "view": view, "job": job, "epoch": epoch}
+                losses = {"step": 21 * epoch, "loss": [1.0] * len(mine)}
+                self.run.append_metrics(position | losses | self.measured(view, epoch, len(mine)))
+
+    def measured(self, view: str | None, epoch: int, trials: int) -> dict[str, Any]:
+        if view is None:
+            return {
+                side: {"loss": level * np.exp(-epoch) + 0.01 * self.rng.uniform(0.98, 1.02, trials)}
+                for side, level in (("train", 0.1), ("validation", 0.12))
+            }
+        end = 1 / self.num_classes if view == "shuffled" else OWN.get(view, OWN["original"])
+        ends = {"train": min(0.995, end + 0.06), "validation": end}
+        if view in NEEDS_CODE:
+            ends["validation_original"] = skill(view, "original")
+        sides = {}
+        for side, end in ends.items():
+            accuracy = end * (1 - 0.8 * np.exp(-epoch / 2)) - self.rng.uniform(0, 0.01, trials)
+            sides[side] = {"loss": 3 * (1 - accuracy), "accuracy": accuracy}
+        return sides
 
 
-def _autoencoders(made_up: Synthetic, folds: tuple[int, ...]) -> list[dict[str, Any]]:
-    return [
-        {"seed": s, "learning_rate": None, "weight_decay": None, "bottleneck": b, "fold": fold}
-        for b, fold, s in itertools.product(made_up.bottlenecks, folds, made_up.config.seeds)
-    ]
+def _columns(trials: list[Trial]) -> dict[str, np.ndarray]:
+    """What each row is."""
+    return Trial(*(np.array(column) for column in zip(*trials, strict=True)))._asdict()
 
 
 def _kept(bottleneck: int) -> float:
-    """The share of the loss of skill that is left at this bottleneck; 1 at 8 floats."""
-    return (8 / max(bottleneck, 1)) ** 0.5
-
-
-def _write_cells(
-    run: RunDirectory, made_up: Synthetic, label: np.ndarray, rng: np.random.Generator
-) -> None:
-    difficulty = rng.normal(size=label.size)
-    special = dict(made_up.skill)
-    best = special.get(("original", "original"), OWN["original"])
-    for cell in itertools.product(made_up.train_views, made_up.test_views):
-        trials = _trials(made_up, of_code=_of_code(*cell))
-        known_as = ("original", cell[1]) if cell[0] == "identity" else cell
-        if cell[0] == "identity" and "original" in made_up.train_views:
-            arrays = dict(read_npz(run / "predictions" / f"original-on-{cell[1]}.npz"))
-            write_npz(run / "predictions" / f"identity-on-{cell[1]}.npz", **arrays)
-            continue
-        level = special.get(known_as, skill(*known_as))
-        rows = [
-            _predictions(best - (best - level) * _kept(trial["bottleneck"] or 8), difficulty, rng)
-            for trial in trials
-        ]
-        arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        wrong = (label + arrays.pop("miss")) % len(made_up.class_names)
-        prediction = np.where(arrays.pop("correct"), label, wrong)
-        if cell[0] == "shuffled":
-            prediction = rng.integers(0, len(made_up.class_names), prediction.shape)
-        write_npz(
-            run / "predictions" / f"{cell[0]}-on-{cell[1]}.npz",
-            prediction=prediction.astype(np.int32),
-            **arrays,
-            **_test_images(label),
-            **_columns(trials),
-            failed_step=_failed(made_up, trials, cell),
-        )
-
-
-def _test_images(label: np.ndarray) -> dict[str, np.ndarray]:
-    return {
-        "label": label,
-        "index": np.arange(label.size, dtype=np.int32),
-        "name": np.asarray([str(i) for i in range(label.size)]),
-    }
-
-
-def _columns(trials: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """What each row is; the autoencoder's recipe is the settings' and not written out here."""
-    kinds = {"seed": np.uint32, "bottleneck": np.int32, "fold": np.int32}
-    kinds |= {"learning_rate": np.float32, "weight_decay": np.float32}
-    return {
-        name: np.asarray([trial[name] or 0 for trial in trials], kind)
-        for name, kind in kinds.items()
-    }
-
-
-def _predictions(
-    level: float, difficulty: np.ndarray, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    score = difficulty + 0.5 * rng.normal(size=difficulty.size) + 0.05 * rng.normal()
-    correct = score < NormalDist(sigma=1.25**0.5).inv_cdf(level)
-    confidence = np.clip(rng.beta(9, 1, difficulty.size) - 0.2 * ~correct, 0.2, 0.999)
-    return {
-        "correct": correct,
-        "miss": rng.integers(1, 4, difficulty.size),
-        "confidence": confidence.astype(np.float32),
-        "loss": -np.log(np.where(correct, confidence, 1 - confidence)).astype(np.float32),
-    }
-
-
-def _failed(made_up: Synthetic, trials: list[dict[str, Any]], cell: tuple[str, ...]) -> np.ndarray:
-    steps = np.full(len(trials), -1, np.int32)
-    for t, trial in enumerate(trials):
-        if trial["bottleneck"] and trial["seed"] == made_up.failed_autoencoder:
-            steps[t] = 9
-        if (trial["seed"], cell[0]) == made_up.failed_classifier:
-            steps[t] = 17
-    return steps
-
-
-def _write_quality(run: RunDirectory, made_up: Synthetic, rng: np.random.Generator) -> None:
-    autoencoders = _autoencoders(made_up, folds=(-1,))
-    height, width, _ = made_up.shape
-    radii = np.arange(min(height, width) // 2 + 1)
-    for view in ["original", *(_shown(made_up) if _painted(made_up) else ())]:
-        is_original = view == "original"
-        trials = _trials(made_up, of_code=False)[:1] if is_original else autoencoders
-        kept = np.asarray([_kept(trial["bottleneck"] or 8) for trial in trials])[:, None]
-        distortion = "reconstruction" if view == "blur" else view  # matched by design
-        lost = 0 if is_original else (OWN["original"] - OWN[distortion]) / 0.05
-        cutoff = radii[-1] * (0.2 + 0.8 * (OWN[view] - 0.86)) / kept
-        power = (1 + radii) ** -2.5 * np.exp(-((radii / cutoff) ** 2) * bool(lost)) + 1e-6
-        failed = [trial["seed"] == made_up.failed_autoencoder for trial in trials]
-        for split, size in (("train", 50), ("validation", 50), ("test", made_up.images)):
-            shape = (len(trials), size)
-            write_npz(
-                run / "predictions" / f"quality-{view}-{split}.npz",
-                mse=(0.008 * lost * kept * rng.gamma(4, 0.25, shape)).astype(np.float32),
-                ssim=(1 - 0.3 * lost * kept * rng.beta(4, 4, shape)).astype(np.float32),
-                laplacian_variance=(
-                    0.05 / (1 + 3 * lost * kept) * rng.gamma(4, 0.25, shape)
-                ).astype(np.float32),
-                spectrum=power.astype(np.float32),
-                **_columns(trials),
-                failed_step=np.where(np.asarray(failed) & (not is_original), 9, -1).astype(
-                    np.int32
-                ),
-            )
-
-
-def _write_fitted(run: RunDirectory, made_up: Synthetic, rng: np.random.Generator) -> None:
-    trials = _autoencoders(made_up, folds=(-1,))
-    kept = np.asarray([_kept(trial["bottleneck"]) for trial in trials])
-    radii = np.arange(min(made_up.shape[:2]) // 2 + 1)
-    write_npz(
-        run / "views" / "fitted.npz",
-        sigma=(kept + rng.normal(0, 0.02, len(trials))).astype(np.float32),
-        reachable=np.ones(len(trials), bool),
-        gain=np.exp(-radii[None, :] * kept[:, None] / 4).astype(np.float32),
-        **_columns(trials),
-    )
-
-
-def _write_probes(
-    run: RunDirectory, made_up: Synthetic, label: np.ndarray, rng: np.random.Generator
-) -> None:
-    trials = _autoencoders(made_up, folds=(-1,))
-    difficulty = rng.normal(size=label.size)
-    for name, level in (("linear", 0.86), ("mlp", 0.9)):
-        rows = [_predictions(level, difficulty, rng) for _ in trials]
-        correct, miss = (np.stack([row[key] for row in rows]) for key in ("correct", "miss"))
-        wrong = (label + miss) % len(made_up.class_names)
-        failed = [trial["seed"] == made_up.failed_autoencoder for trial in trials]
-        write_npz(
-            run / "predictions" / f"code-{name}.npz",
-            prediction=np.where(correct, label, wrong).astype(np.int32),
-            label=label,
-            **_columns(trials),
-            failed_step=np.where(failed, 9, -1).astype(np.int32),
-        )
-
-
-def _write_gallery(
-    run: RunDirectory, made_up: Synthetic, label: np.ndarray, rng: np.random.Generator
-) -> None:
-    original = np.stack([_image(made_up.shape, rng) for _ in range(10)])
-    views = [view for view in _shown(made_up) if view != "infold"]
-    write_npz(
-        run / "predictions" / "gallery.npz",
-        original=_bytes(original),
-        views=np.stack(
-            [[_bytes(_seen(view, original, b, rng)) for view in views] for b in made_up.bottlenecks]
-        ),
-        view_names=np.asarray(views),
-        bottleneck=np.asarray(made_up.bottlenecks, np.int32),
-        label=label[:10],
-        name=np.asarray([str(i) for i in range(10)]),
-    )
-
-
-def _write_flips(
-    run: RunDirectory, made_up: Synthetic, label: np.ndarray, rng: np.random.Generator
-) -> None:
-    """As the experiment does: those images whose answers differ most often, and how they look."""
-    files = [f"{view}-on-{view}.npz" for view in ("original", "reconstruction")]
-    cells = [read_npz(run / "predictions" / name) for name in files]
-    correct = [arrays["prediction"] == arrays["label"] for arrays in cells]
-    rate, shown = np.float32(made_up.learning_rates[0]), min(12, label.size)
-    rows: dict[str, list[np.ndarray]] = {}
-    for bottleneck in made_up.bottlenecks:
-        original, painted = (
-            answers[(a["learning_rate"] == rate) & np.isin(a["bottleneck"], (0, bottleneck))]
-            for answers, a in zip(correct, cells, strict=True)
-        )
-        counts = statistics.flips(original, painted)
-        index = np.argsort(-counts, kind="stable")[:shown].astype(np.int32)
-        images = np.stack([_image(made_up.shape, rng) for _ in index])
-        row = {
-            "index": index,
-            "count": counts[index],
-            "original": _bytes(images),
-            "reconstruction": _bytes(_seen("reconstruction", images, bottleneck, rng)),
-            "label": label[index],
-            "name": np.asarray([str(i) for i in index]),
-        }
-        for name, values in row.items():
-            rows.setdefault(name, []).append(values)
-    write_npz(
-        run / "predictions" / "flips.npz",
-        bottleneck=np.asarray(made_up.bottlenecks, np.int32),
-        **{name: np.stack(values) for name, values in rows.items()},
-    )
+    """The share of the loss of skill that is left at this bottleneck; 1 at 8 floats, and where there is no code."""
+    return (8 / (bottleneck or 8)) ** 0.5
 
 
 def _seen(view: str, images: np.ndarray, bottleneck: int, rng: np.random.Generator) -> np.ndarray:
-    sigma = 0.15 * images.shape[1] * _kept(bottleneck)
     if view == "downsample":
         block = max(2, images.shape[1] // 4)
         small = images[:, block // 2 :: block, block // 2 :: block]
-        return np.repeat(np.repeat(small, block, 1), block, 2)[
-            :, : images.shape[1], : images.shape[2]
-        ]
+        enlarged = np.repeat(np.repeat(small, block, 1), block, 2)
+        return enlarged[:, : images.shape[1], : images.shape[2]]
+    sigma = 0.15 * images.shape[1] * _kept(bottleneck)
     noise = 0.06 if view == "pca" else 0.02 if view in ("reconstruction", "crossfit") else 0
-    return np.clip(_smooth(images, sigma) + rng.normal(0, 1, images.shape) * noise, 0, 1)
-
-
-def _image(shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
-    """A bright blob on a darker slope, some noise."""
-    height, width, _ = shape
-    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-    centre, colour = rng.uniform(0.3, 0.7, 2), rng.uniform(0.3, 1, shape[2])
-    blob = np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 0.05)
-    image = (0.3 * y + 0.7 * blob)[..., None] * colour
-    return np.clip(image + rng.normal(0, 0.05, shape), 0, 1)
-
-
-def _smooth(images: np.ndarray, sigma: float) -> np.ndarray:
-    frequency = np.hypot(*np.meshgrid(*[np.fft.fftfreq(n) for n in images.shape[2:0:-1]]))
-    keep = np.exp(-2 * (np.pi * sigma * frequency / 2) ** 2)[None, :, :, None]
-    return np.clip(np.fft.ifft2(np.fft.fft2(images, axes=(1, 2)) * keep, axes=(1, 2)).real, 0, 1)
+    smooth = ndimage.gaussian_filter(images, sigma, axes=(1, 2))
+    return np.clip(smooth + rng.normal(0, 1, images.shape) * noise, 0, 1)
 
 
 def _bytes(images: np.ndarray) -> np.ndarray:
     return np.round(images * 255).astype(np.uint8)
-
-
-def _write_metrics(run: RunDirectory, made_up: Synthetic, rng: np.random.Generator) -> None:
-    lines = []
-    if _painted(made_up):
-        trials = _autoencoders(made_up, folds=(-1, 0, 1))
-        lines += list(_job_lines(run, made_up, "autoencoder", None, trials, rng))
-    for view in made_up.train_views:
-        trials = _trials(made_up, of_code=_of_code(view))
-        if view == "reseeded":
-            trials = [trial | {"seed": trial["seed"] + 2**31} for trial in trials]
-        lines += list(_job_lines(run, made_up, "classifier", view, trials, rng))
-    text = "".join(json.dumps(jsonable(line)) + "\n" for line in lines)
-    write_bytes(run / "metrics.jsonl", text.encode())
-
-
-def _job_lines(
-    run: RunDirectory,
-    made_up: Synthetic,
-    stage: str,
-    view: str | None,
-    trials: list[dict[str, Any]],
-    rng: np.random.Generator,
-) -> Iterator[dict[str, Any]]:
-    for j in range(made_up.jobs):
-        mine = [trial for trial in trials if trial["seed"] % made_up.jobs == j]
-        job = f"{stage}/{view}/job-{j}" if view else f"{stage}/job-{j}"
-        write_json(run / "checkpoints" / job / "job.json", {"trials": mine})
-        for epoch in range(1, made_up.epochs + 1):
-            yield {
-                "stage": stage,
-                "view": view,
-                "job": job,
-                "epoch": epoch,
-                "step": 21 * epoch,
-                "loss": [1.0] * len(mine),
-                **_measured(view, epoch, len(mine), rng),
-                "seconds": 2.0,
-            }
-
-
-def _measured(view: str | None, epoch: int, trials: int, rng: np.random.Generator) -> dict:
-    if view is None:
-        return {
-            side: {"loss": level * np.exp(-epoch) + 0.01 * rng.uniform(0.98, 1.02, trials)}
-            for side, level in (("train", 0.1), ("validation", 0.12))
-        }
-    of_code = _of_code(view)
-    end = 1 / len(DIGITS) if view == "shuffled" else OWN.get(view, OWN["original"])
-    ends = {"train": min(0.995, end + 0.06), "validation": end}
-    if of_code:
-        ends["validation_original"] = skill(view, "original")
-    measured = {}
-    for side, end in ends.items():
-        accuracy = end * (1 - 0.8 * np.exp(-epoch / 2)) - rng.uniform(0, 0.01, trials)
-        measured[side] = {"loss": 3 * (1 - accuracy), "accuracy": accuracy}
-    return measured

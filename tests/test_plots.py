@@ -3,9 +3,10 @@
 import matplotlib as mpl
 import numpy as np
 import pytest
-from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, Synthetic, write_run
+import synthetic_run
+from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, Synthetic
 
-from blurjax import plots, results
+from blurjax import plots
 from blurjax.plots.style import class_labels
 from blurjax.run_directory import read_npz
 
@@ -15,8 +16,7 @@ HOSTILE = ("森林", "a $b_1$ c", "<b>\u200f", "ünï", "a name that is much too
 
 
 def collect(path, **made_up):
-    run, config = write_run(path / "run", Synthetic(**{"images": 60, "epochs": 3, **made_up}))
-    return run, results.collect(run, config)
+    return synthetic_run.collect(path, Synthetic(**{"images": 60, "epochs": 3, **made_up}))
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +219,30 @@ def test_sweep_draws_a_row_per_recipe_and_the_smallest_equivalent(tmp_path):
     np.testing.assert_allclose(line.get_ydata(), 100 * np.array(cells))
     decibels = [collected["points"][i]["reconstruction"]["psnr"]["test"]["mean"] for i in (2, 0)]
     np.testing.assert_allclose(psnr.lines[0].get_ydata(), decibels)
+
+
+def test_sweep_names_every_view_and_keeps_its_words_inside(tmp_path):
+    made_up = {
+        "seeds": 3,
+        "bottlenecks": (2, 8, 32),
+        "test_views": ("original", "reconstruction", "pca"),
+    }
+    _, collected = collect(tmp_path, **made_up)
+    (curve,) = collected["curves"]
+    for smallest in curve["bottleneck"]:
+        curve["smallest_equivalent"] = smallest
+        figure = plots.sweep([curve])
+        figure.draw_without_rendering()
+        left = figure.axes[0]
+        box, around = left.texts[0].get_window_extent(), left.get_window_extent()
+        assert around.x0 <= box.x0 < box.x1 <= around.x1
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == [
+        "original",
+        "reconstruction",
+        "mixed",
+        "pca",
+    ]  # which no classifier is trained on
 
 
 def shown(axes, shape):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, OWN, Synthetic, write_run
 
-from blurjax import answer, figures, first_experiment, plots, report, tables
+from blurjax import figures, plots, report, tables
 from blurjax.errors import UserError
+from blurjax.formatting import count, signed, signed_span, span
 from blurjax.plots import style
 from blurjax.run_directory import RunDirectory, read_json, read_npz, write_npz
 
@@ -74,7 +75,7 @@ def test_tables_hold_the_numbers(small):
     point, page = results["points"][0], text_of(html)
     for row in point["accuracy"].values():
         for cell in row.values():
-            assert f"{100 * cell['mean']:.1f}% {answer.span(cell['interval'])}" in page
+            assert f"{100 * cell['mean']:.1f}% {span(cell['interval'])}" in page
     assert f"{point['ece']['mixed']['original']['mean']:.3f}" in page
     assert f"{point['quality']['reconstruction']['ssim']['test']['mean']:.3f}" in page
     assert f"{100 * point['per_class']['reconstruction']['original']['recall'][1]:.1f}" in page
@@ -148,9 +149,7 @@ def test_a_run_with_everything_shows_all_of_it(tmp_path, no_figures):
         if name == "identity":
             assert "identity 0 exactly +0.0 to +0.0" in page
         else:
-            numbers = (
-                f"{answer.signed(entry['mean'])} {answer.span(entry['interval'], answer.signed)}"
-            )
+            numbers = f"{signed(entry['mean'])} {signed_span(entry['interval'])}"
             assert f"{name.replace('_', ' ')} {numbers}" in page.replace("0 exactly", "+0.0")
     folded = html[html.index("All 12 train views on all 7 test views") :]
     assert "tested on spectrum" not in html[: html.index("All 12 train views on all 7 test views")]
@@ -178,11 +177,14 @@ def test_a_page_of_some_views_and_few_trials(tmp_path, no_figures, train, test, 
     made_up = Synthetic(
         seeds=seeds, class_names=("a", "b"), images=40, epochs=1, train_views=train, test_views=test
     )
-    _, results, html = made(tmp_path / "run", made_up)
+    run, results, html = made(tmp_path / "run", made_up)
     page = text_of(html)
     mean = results["points"][0]["accuracy"][train[0]][test[0]]["mean"]
     assert f"{100 * mean:.1f}%" in page
     assert "Caution: with" in page
+    assert f", {count(seeds, 'trial')}; accuracy in percent" in (
+        run / "tables" / "accuracy.tex"
+    ).read_text(encoding="utf-8")
     assert not re.search(r"\b(worse|better) (acc|–)", page)  # no verdict from few trials
 
 
@@ -214,10 +216,10 @@ def test_tuned_rates_and_looks_are_shown(tmp_path, no_figures):
     (tuned,) = results["tuned"]
     page = text_of(html)
     assert f"3 trials: original {tuned['learning_rate']['original']:g}, reconstruction " in page
-    assert answer.span(tuned["decomposition"]["test_view"]["interval"], answer.signed) in page
+    assert signed_span(tuned["decomposition"]["test_view"]["interval"]) in page
     look = results["looks"][0]["points"][1]
-    shown = f"1, point 2 3 {answer.signed(look['mean'])} "
-    assert shown + answer.span(look["interval"], answer.signed) in page
+    shown = f"1, point 2 3 {signed(look['mean'])} "
+    assert shown + signed_span(look["interval"]) in page
     report.make_report(run.path)  # again, with the same trials
     assert read_json(run / "results.json") == results
 
@@ -252,6 +254,14 @@ def test_what_means_something_in_tex_is_escaped():
     assert tables.escape("a_b & 5% of #1 \\$~^\n{x}") == (
         r"a\_b \& 5\% of \#1 \textbackslash{}\$\textasciitilde{}\textasciicircum{} \{x\}"
     )
+
+
+def test_things_are_counted_in_whole_numbers():
+    assert [count(n, "image") for n in (0, 1, 1_234_567)] == [
+        "0 images",
+        "1 image",
+        "1234567 images",
+    ]
 
 
 def test_csv_leaves_empty_what_is_not_there(small):
@@ -289,111 +299,6 @@ def test_several_points_get_an_overview_and_a_section_each(tmp_path, no_figures)
     assert {"sweep.png", "reconstructions.png", "point-2-curves.png", "mine.png"} <= names
     assert "point-2-causes.png" in names
     assert "curves.png" not in names  # of a report with one point
-
-
-def test_no_direction_is_claimed_where_the_interval_contains_zero(small):
-    _, results, _ = small
-    point = copy.deepcopy(results["points"][0])
-    cost = point["decomposition"]["on_reconstructions"]
-    cost |= {"mean": 0.012, "interval": [-0.004, 0.028], "verdict": "undecided", "sentence": "So."}
-    sentence = " ".join(answer.of_point(point, 0.95))
-    assert "+1.2 points and its 95% interval, −0.4 to +2.8, contains 0" in sentence
-    assert not re.search(r"\b(costs|gains|worse|better|more|less)\b", sentence)
-    cost |= {"mean": -0.012, "interval": [-0.02, -0.004], "verdict": "better", "p": 0.01}
-    sentence = answer.of_point(point, 0.95)[0]
-    assert sentence.startswith("Better: ")
-    assert (
-        "gains 1.2 points of accuracy (95% interval of the cost: −2.0 to −0.4, p = 0." in sentence
-    )
-
-
-def test_causes_are_said_only_as_surely_as_they_are_known(small):
-    _, results, _ = small
-    point = copy.deepcopy(results["points"][0])
-    point["decomposition"] |= {
-        "information": {"mean": 0.04, "interval": [0.03, 0.05], "p": 0.0001},
-        "leakage": {"mean": 0.01, "interval": [-0.01, 0.03], "p": 0.3},
-    }
-    why = answer.of_point(point, 0.95)[1]
-    assert "no longer use, costs 4.0 points (+3.0 to +5.0, p < 0.001)" in why
-    assert "a difference of +1.0 points (−1.0 to +3.0, p = 0.300), which cannot be told" in why
-    # Corrected for its family, a p can be larger than its interval suggests.
-    point["decomposition"]["information"]["p"] = 0.06
-    assert "costs" not in answer.of_point(point, 0.95)[1]
-    point["decomposition"]["leakage"] = {"mean": -0.02, "interval": [-0.03, -0.01], "p": 0.01}
-    assert "gains 2.0 points" in answer.of_point(point, 0.95)[1]
-
-
-def test_first_experiment_is_judged_by_its_gaps(small):
-    _, results, _ = small
-    point = copy.deepcopy(results["points"][0])
-    history = point["history"]["classifier"]["reconstruction"]
-    history["train"]["accuracy"] = [[0.5, 0.5, 0.5], [0.99, 0.99, 0.99]]
-    history["validation"]["accuracy"] = [[0.48, 0.48, 0.48], [0.92, 0.91, 0.93]]
-    history["validation_original"]["accuracy"] = [[0.47, 0.47, 0.47], [0.85, 0.86, 0.86]]
-    sentence = first_experiment.retold(point, 0.95)
-    assert "from +2.0 points after the first epoch to +7.0 after the last" in sentence
-    assert "from +3.0 to +13.3 when validated on originals" in sentence
-    assert "more of a gap if it validated on originals" in sentence
-    history["validation_original"]["accuracy"][-1] = [0.93, 0.91, 0.92]
-    assert "is not what this run can tell apart" in first_experiment.retold(point, 0.95)
-    for side in ("train", "validation", "validation_original"):
-        history[side]["accuracy"] = [row[:1] for row in history[side]["accuracy"]]
-    assert "too few trials" in first_experiment.retold(point, 0.95)
-
-
-def test_fewer_than_three_trials_are_a_caution(small):
-    _, results, _ = small
-    results = copy.deepcopy(results)
-    results["points"][0]["trials"] = [0]
-    assert answer.answer(results, 0.95)[-1].startswith("Caution: with 1 trial nothing is known")
-    results["points"][0]["trials"] = []
-    assert answer.answer(results, 0.95)[0].startswith("Every trial was frozen")
-
-
-def test_smallest_equivalent_bottleneck_is_named(small):
-    _, results, _ = small
-    verdicts = {2: "worse", 4: "equivalent", 8: "undecided", 16: "equivalent"}
-    points = []
-    for bottleneck, verdict in verdicts.items():
-        point = copy.deepcopy(results["points"][0])
-        point["values"]["bottleneck"] = bottleneck
-        point["decomposition"]["on_reconstructions"]["verdict"] = verdict
-        points.append(point)
-    curve = {"bottleneck": list(verdicts), "verdict": list(verdicts.values())}
-    curves = [curve | {"learning_rate": 1e-3, "weight_decay": 0, "smallest_equivalent": 16}]
-    opening = answer.answer(results | {"points": points, "curves": curves}, 0.95)
-    assert re.search(r"equivalent at 4 floats \(\S+\), 16 floats", opening[0])
-    assert "shown to be equivalent to the original is 16 floats" in opening[1]
-    curves[0]["smallest_equivalent"] = None
-    opening = answer.answer(results | {"points": points, "curves": curves * 2}, 0.95)
-    assert opening[1].startswith("Learning rate 0.001, weight decay 0: Not even the widest")
-
-
-def test_many_points_are_counted_not_listed(small):
-    _, results, _ = small
-    points = [copy.deepcopy(results["points"][0]) for _ in range(6)]
-    for number, point in enumerate(points):
-        point["values"]["bottleneck"] = number + 1
-        total = point["decomposition"]["on_reconstructions"]
-        total |= {"mean": number / 100, "verdict": "worse" if number > 2 else "undecided"}
-    opening = answer.answer(results | {"points": points, "curves": []}, 0.95)[0]
-    assert "undecided at 3; worse at 3; the cost goes from +0.0 to +5.0 points" in opening
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"), [((0.004, 0.01), "levelled off"), ((0.004, 0.1), "still improving")]
-)
-def test_an_autoencoder_that_still_improves_is_named(small, changes, expected):
-    _, results, _ = small
-    points = []
-    for change in changes:
-        converged = {"last_fifth_change": change, "converged": change < 0.02}
-        points.append(results["points"][0] | {"autoencoder_converged": converged})
-    facts = {fact.label: fact.text for fact in answer.facts(results | {"points": points})}
-    assert (
-        facts["autoencoder"] == f"{expected} (loss −{100 * max(changes):.1f}% over its last fifth)"
-    )
 
 
 def test_a_run_on_originals_alone_reports_its_accuracy(tmp_path, no_figures):

@@ -1,4 +1,4 @@
-"""What the intervals, verdicts and causes are, by hand-computed numbers, oracles and simulation."""
+"""What intervals and p are, by hand-computed numbers, oracles and simulation."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from blurjax import statistics, verdicts
+from blurjax import statistics
 
 # Row means 2, 4, 9, column means 3, 7, mean 5; residuals +-2, 0, +-2: noise 16 / (2 * 1) = 8.
 SMALL = np.array([[2.0, 2.0], [2.0, 6.0], [5.0, 13.0]])
@@ -26,9 +26,9 @@ def test_the_two_parts_of_an_interval_by_hand():
     half_images = 1.959963984540054 * math.sqrt(16 / 6)
     assert estimate.mean == 5
     assert estimate.per_trial == (2, 4, 9)
-    assert (estimate.num_trials, estimate.num_images) == (3, 2)
-    assert_close(estimate.half_trials, half_trials)
-    assert_close(estimate.half_images, half_images)
+    assert estimate.num_trials == 3
+    assert_close(estimate.standard_error_trials, math.sqrt(13 / 3))
+    assert_close(estimate.standard_error_images, math.sqrt(16 / 6))
     assert_close(estimate.interval_trials, (5 - half_trials, 5 + half_trials))
     half = math.sqrt(half_trials**2 + half_images**2)
     assert_close(estimate.interval, (5 - half, 5 + half))
@@ -37,23 +37,23 @@ def test_the_two_parts_of_an_interval_by_hand():
 def test_images_that_differ_by_noise_alone_contribute_nothing():
     # A Latin square: column means equal, residuals not.
     estimate = statistics.estimate([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
-    assert estimate.half_images == 0
-    assert estimate.half_trials == pytest.approx(0)
+    assert estimate.standard_error_images == 0
+    assert estimate.standard_error_trials == pytest.approx(0)
 
 
 def test_equal_trials_leave_the_interval_to_the_images(rng):
     image = rng.normal(size=50)
     estimate = statistics.estimate(np.tile(image, (4, 1)))
-    assert estimate.half_trials == pytest.approx(0, abs=1e-12)
+    assert estimate.standard_error_trials == pytest.approx(0, abs=1e-12)
     # T*var(c) - 0, over T*N: the interval of one mean.
-    assert_close(estimate.half_images, 1.959963984540054 * stats.sem(image))
+    assert_close(estimate.standard_error_images, stats.sem(image))
 
 
 def test_one_value_a_trial_leaves_the_interval_to_the_trials(rng):
     trial = rng.normal(size=6)
     expected = stats.ttest_1samp(trial, 0).confidence_interval(0.9)
     estimate = statistics.estimate(np.tile(trial[:, None], (1, 40)), confidence=0.9)
-    assert estimate.half_images == pytest.approx(0, abs=1e-12)
+    assert estimate.standard_error_images == pytest.approx(0, abs=1e-12)
     assert_close(estimate.interval, (expected.low, expected.high))
     p = stats.ttest_1samp(trial, 0).pvalue
     assert statistics.two_sided_p(estimate) == pytest.approx(p, rel=1e-6)
@@ -66,7 +66,7 @@ def test_fewer_than_three_trials_cover_test_images_only(rng, num_trials):
     half = 1.959963984540054 * stats.sem(values.mean(axis=0))
     assert_close(estimate.interval, (values.mean() - half, values.mean() + half))
     assert estimate.interval_trials is None
-    assert estimate.half_trials is None
+    assert estimate.standard_error_trials is None
     assert estimate.as_json()["interval_trials"] is None
     assert statistics.two_sided_p(estimate) is None
 
@@ -84,14 +84,14 @@ def test_an_interval_moves_and_scales_with_the_values(rng):
     values = rng.normal(size=(5, 40))
     a, b = statistics.estimate(values), statistics.estimate(3 - 2 * values)
     assert_close(b.interval, (3 - 2 * a.interval[1], 3 - 2 * a.interval[0]))
-    assert_close((b.half_trials, b.half_images), (2 * a.half_trials, 2 * a.half_images))
+    assert_close(b.interval_trials, (3 - 2 * a.interval_trials[1], 3 - 2 * a.interval_trials[0]))
 
 
 def test_a_difference_is_paired(rng):
     easy, trial = rng.normal(size=(1, 40)), rng.normal(size=(4, 1))
     a, b = easy + trial + 1, easy + trial
-    assert_close(statistics.difference(a, b).interval, (1, 1))
-    assert statistics.difference([[True] * 3] * 3, [[False] * 3] * 3).mean == 1
+    assert_close(statistics.estimate(statistics.paired(a, b)).interval, (1, 1))
+    assert statistics.paired([[True, False]], [[False, True]]).tolist() == [[1, -1]]
 
 
 def test_the_width_forecast_for_other_numbers_of_trials():
@@ -101,18 +101,9 @@ def test_the_width_forecast_for_other_numbers_of_trials():
     half_trials = 2.200985160082949 * math.sqrt(13 / 12)
     forecast = estimate.half_width(0.05, [3, 12, math.inf])
     assert_close(forecast[0], estimate.half_width(0.05))
-    assert_close(forecast[1], math.hypot(half_trials, estimate.half_images))
-    assert_close(forecast[2], estimate.half_images)
-
-
-def test_an_estimate_as_json():
-    estimate = statistics.estimate(SMALL)
-    assert estimate.as_json() == {
-        "mean": 5.0,
-        "interval": list(estimate.interval),
-        "interval_trials": list(estimate.interval_trials),
-        "per_trial": [2.0, 4.0, 9.0],
-    }
+    half_images = 1.959963984540054 * math.sqrt(16 / 6)
+    assert_close(forecast[1], math.hypot(half_trials, half_images))
+    assert_close(forecast[2], half_images)
 
 
 @pytest.mark.parametrize("shape", [(4,), (0, 4), (3, 1), (2, 3, 4)])
@@ -123,7 +114,7 @@ def test_values_must_be_trials_by_images(shape):
 
 def test_pairs_must_have_one_shape():
     with pytest.raises(ValueError, match=r"one shape, not \(3, 4\) and \(1, 4\)"):
-        statistics.difference(np.zeros((3, 4)), np.zeros((1, 4)))
+        statistics.paired(np.zeros((3, 4)), np.zeros((1, 4)))
 
 
 # Accuracies
@@ -221,84 +212,6 @@ def test_holm_by_hand():
     assert statistics.holm({}) == {}
 
 
-# Causes
-
-
-def cells(rng, num_trials=4, num_images=30):
-    pairs = [
-        ("original", "original"),
-        ("reconstruction", "reconstruction"),
-        ("reconstruction", "original"),
-        ("crossfit", "crossfit"),
-        ("infold", "crossfit"),
-    ]
-    return {pair: rng.random((num_trials, num_images)) < 0.8 for pair in pairs}
-
-
-def test_the_causes_by_hand():
-    accuracy = {
-        ("original", "original"): [1, 1, 1, 1],
-        ("reconstruction", "reconstruction"): [1, 1, 0, 0],
-        ("reconstruction", "original"): [1, 0, 0, 0],
-        ("crossfit", "crossfit"): [1, 1, 1, 0],
-        ("infold", "crossfit"): [1, 1, 0, 0],
-    }
-    correct = {pair: np.array([row, row], bool) for pair, row in accuracy.items()}
-    means = {name: term.mean() for name, term in statistics.decomposition(correct).items()}
-    assert means == {
-        "on_reconstructions": 0.5,
-        "on_originals": 0.75,
-        "information": 0.25,
-        "leakage": 0.25,
-        "test_view": 0.25,
-    }
-
-
-def test_the_causes_add_up_exactly(rng):
-    terms = statistics.decomposition(cells(rng))
-    parts = terms["information"] + terms["leakage"]
-    assert (terms["on_reconstructions"] == parts).all()
-    assert (terms["on_originals"] == parts + terms["test_view"]).all()
-
-
-def test_a_memoriser_leaks(rng):
-    """In-fold training images are too good, and classifiers trained on them do worse later."""
-    correct = cells(rng, num_trials=5, num_images=2000)
-    correct["crossfit", "crossfit"] = rng.random((5, 2000)) < 0.85
-    leakage = statistics.estimate(statistics.decomposition(correct)["leakage"])
-    assert leakage.interval[0] > 0
-
-
-def test_a_denoiser_is_better(rng):
-    """What it leaves out only misled the classifier."""
-    correct = cells(rng, num_trials=5, num_images=2000)
-    correct["original", "original"] = correct["reconstruction", "reconstruction"] & (
-        rng.random((5, 2000)) < 0.9
-    )
-    terms = statistics.decomposition(correct)
-    total = statistics.estimate(terms["on_reconstructions"])
-    assert verdicts.verdict(total, margin=0.01).value == "better"
-    assert statistics.estimate(terms["information"]).interval[1] < 0
-
-
-def test_only_terms_whose_cells_are_there(rng):
-    correct = cells(rng)
-    del correct["infold", "crossfit"]
-    assert list(statistics.decomposition(correct)) == [
-        "on_reconstructions",
-        "on_originals",
-        "test_view",
-    ]
-    del correct["original", "original"]
-    assert list(statistics.decomposition(correct)) == ["test_view"]
-    assert statistics.decomposition({}) == {}
-
-
-def test_a_trial_that_failed_in_any_view_leaves_all():
-    failed = {"original": [False, True, False], "reconstruction": [False, False, True]}
-    assert statistics.complete_cases(failed).tolist() == [True, False, False]
-
-
 # Coverage: the intervals hold what they promise
 
 SHARED, TRIAL, IMAGE, NOISE = 1.0, 0.1, 0.5, 0.5
@@ -333,7 +246,7 @@ def test_intervals_of_differences_cover_the_truth(num_trials, skills):
     covered, pooled = 0, 0
     for _ in range(repeats):
         a, b = simulate(rng, skills, num_trials, num_images)
-        covered += holds(statistics.difference(a, b), truth)
+        covered += holds(statistics.estimate(statistics.paired(a, b)), truth)
         values = a.astype(float) - b
         half = 1.96 * values.std() / math.sqrt(values.size)
         pooled += abs(values.mean() - truth) <= half
@@ -356,7 +269,7 @@ def test_p_is_below_5_percent_just_where_the_interval_leaves_out_zero():
     rng = np.random.default_rng(2)
     significant = []
     for _ in range(100):
-        estimate = statistics.difference(*simulate(rng, (1.2, 1.0), 5, 300))
+        estimate = statistics.estimate(statistics.paired(*simulate(rng, (1.2, 1.0), 5, 300)))
         significant.append(statistics.two_sided_p(estimate) < 0.05)
         assert significant[-1] != holds(estimate, 0)
     assert 0 < sum(significant) < 100

@@ -2,72 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 
 from blurjax.figures import images, numbers
-from blurjax.figures.drawn import Drawn, Figures, Material, Point, Results
+from blurjax.figures.drawn import Drawn, Material, Point, Results
 from blurjax.run_directory import RunDirectory, read_npz
 
-__all__ = ["NAMES", "Drawn", "Figures", "draw"]
+__all__ = ["NAMES", "Drawn", "Figures", "draw", "prefix"]
 
-OF_POINT: tuple[Callable[[Material, Point], Iterator[Drawn]], ...] = (
-    numbers.causes,
-    numbers.transfer_matrix,
-    numbers.curves,
-    numbers.generalisation_gap,
-    numbers.first_experiment,
-    images.views,
-    numbers.spectra,
-    numbers.per_class,
-    images.flips,
-    numbers.confusion,
-    numbers.autoencoder,
-)
-OF_BOTTLENECK = (images.views, numbers.spectra, numbers.autoencoder)
+Figures = dict[str, Drawn]
+"""By name."""
+OF_BOTTLENECK = {
+    "views": images.views,
+    "spectra": numbers.spectra,
+    "autoencoder": numbers.autoencoder,
+}
 """Those that do not depend on the classifier's recipe, and are drawn once per bottleneck."""
-NAMES = (
-    "causes",
-    "transfer_matrix",
-    "curves",
-    "other_curves",
-    "generalisation_gap",
-    "first_experiment",
-    "views",
-    "spectra",
-    "per_class",
-    "flips",
-    "confusion",
-    "autoencoder",
-    "sweep",
-    "reconstructions",
-)
+OF_POINT: Mapping[str, Callable[[Material, Point], Drawn | None]] = {
+    "causes": numbers.causes,
+    "transfer_matrix": numbers.transfer_matrix,
+    "curves": numbers.curves,
+    "other_curves": numbers.other_curves,
+    "generalisation_gap": numbers.generalisation_gap,
+    "first_experiment": numbers.first_experiment,
+    "per_class": numbers.per_class,
+    "flips": images.flips,
+    "confusion": numbers.confusion,
+    **OF_BOTTLENECK,
+}
+OF_RUN = {"sweep": numbers.sweep, "reconstructions": images.reconstructions}
+"""Those of a run of several points."""
+NAMES = (*OF_POINT, *OF_RUN)
 
 
-def draw(run: RunDirectory, results: Results, confidence: float) -> dict[int | None, Figures]:
-    """All figures of a run, by number of the point they belong to; None: to the whole run.
-
-    With several points the names of a point's figures begin with `point-1-` and so on.
-    """
+def draw(run: RunDirectory, results: Results, confidence: float) -> dict[str, Figures]:
+    """All figures of a run, by what their file names begin with: the `prefix` of a point, or nothing."""
     gallery, flips = (
         read_npz(path) if path.exists() else None
         for path in (run / "predictions/gallery.npz", run / "predictions/flips.npz")
     )
     material = Material(results, gallery, flips, confidence)
     points = results["points"]
-    of_run = (
-        [*numbers.sweep(material), *images.reconstructions(material)] if len(points) > 1 else []
-    )
-    found: dict[int | None, Figures] = {None: {figure.name: figure for figure in of_run}}
-    seen: set[int] = set()
+    of_run = OF_RUN if len(points) > 1 else {}
+    found = {"": _there({name: draw_one(material) for name, draw_one in of_run.items()})}
+    drawn_bottlenecks: set[int] = set()
     for number, point in enumerate(points):
-        prefix = f"point-{number + 1}-" if len(points) > 1 else ""
-        again = point["values"]["bottleneck"] in seen
-        which = [draw_one for draw_one in OF_POINT if not (again and draw_one in OF_BOTTLENECK)]
-        found[number] = {
-            figure.name: figure._replace(name=prefix + figure.name)
-            for draw_one in (which if point["trials"] else ())
-            for figure in draw_one(material, point)
-        }
-        if point["trials"]:
-            seen.add(point["values"]["bottleneck"])
+        names = list(OF_POINT) if point["trials"] else []
+        if point["values"]["bottleneck"] in drawn_bottlenecks:
+            names = [name for name in names if name not in OF_BOTTLENECK]
+        of_point = {name: OF_POINT[name](material, point) for name in names}
+        found[prefix(number, len(points))] = _there(of_point)
+        if names:
+            drawn_bottlenecks.add(point["values"]["bottleneck"])
     return found
+
+
+def prefix(number: int, num_points: int) -> str:
+    """Of the figures of a point: point-1- and so on, nothing where there is but one."""
+    return f"point-{number + 1}-" if num_points > 1 else ""
+
+
+def _there(figures: Mapping[str, Drawn | None]) -> Figures:
+    return {name: figure for name, figure in figures.items() if figure is not None}

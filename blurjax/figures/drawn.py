@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from blurjax import plots
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from blurjax.formatting import level
 
 Results = Mapping[str, Any]
 Point = Mapping[str, Any]
@@ -20,8 +18,6 @@ Arrays = Mapping[str, np.ndarray]
 class Drawn(NamedTuple):
     """A figure as the page shows it."""
 
-    name: str
-    """The file's, without .png."""
     title: str
     caption: str
     alternative: str
@@ -31,10 +27,6 @@ class Drawn(NamedTuple):
     """In CSS pixels, at which its text is as large as the page's."""
     anchor: str
     """The part of "How it was computed" that explains it."""
-
-
-Figures = dict[str, Drawn]
-"""By name without the point's number."""
 
 
 class Material(NamedTuple):
@@ -48,7 +40,7 @@ class Material(NamedTuple):
     @property
     def level(self) -> str:
         """Of the intervals, such as 95%."""
-        return f"{100 * self.confidence:g}%"
+        return level(self.confidence)
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -56,9 +48,7 @@ class Material(NamedTuple):
         return self.results["dataset"]["class_names"]
 
 
-def drawn(
-    name: str, title: str, caption: str, alternative: str, figure: Figure, anchor: str
-) -> Drawn:
+def drawn(title: str, caption: str, alternative: str, figure: plots.Figure, anchor: str) -> Drawn:
     """The figure as bytes, with its words."""
     picture, width = plots.png(figure), plots.width_in_pixels(figure)
-    return Drawn(name, title, caption, alternative, picture, width, anchor)
+    return Drawn(title, caption, alternative, picture, width, anchor)

@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from blurjax import plots
 from blurjax.figures.drawn import Arrays, Drawn, Material, Point, drawn
 
 
-def reconstructions(material: Material) -> Iterator[Drawn]:
+def reconstructions(material: Material) -> Drawn | None:
     """Of a whole run: images by bottleneck."""
     gallery = material.gallery
-    if gallery is not None and len(gallery["bottleneck"]) > 1:
-        yield drawn(
-            "reconstructions",
-            "Images and their reconstructions",
-            "Test images over what the first trial's autoencoders make of them.",
-            "Rows of small images: originals above their reconstructions.",
-            plots.reconstructions(
-                gallery["original"],
-                gallery["views"][:, _names(gallery).index("reconstruction")],
-                gallery["bottleneck"].tolist(),
-                gallery["label"],
-                material.class_names,
-            ),
-            "views",
-        )
+    if gallery is None or len(gallery["bottleneck"]) < 2:
+        return None
+    return drawn(
+        "Images and their reconstructions",
+        "Test images over what the first trial's autoencoders make of them.",
+        "Rows of small images: originals above their reconstructions.",
+        plots.reconstructions(
+            gallery["original"],
+            gallery["views"][:, _names(gallery).index("reconstruction")],
+            gallery["bottleneck"].tolist(),
+            gallery["label"],
+            material.class_names,
+        ),
+        "views",
+    )
 
 
-def views(material: Material, point: Point) -> Iterator[Drawn]:
+def views(material: Material, point: Point) -> Drawn | None:
     """The same images in every view."""
     gallery = material.gallery
     if gallery is None:
-        return
+        return None
     rows = np.flatnonzero(gallery["bottleneck"] == point["values"]["bottleneck"])
     if not rows.size:
-        return
+        return None
     seen = dict(zip(_names(gallery), gallery["views"][rows[0]], strict=True))
-    yield drawn(
-        "views",
+    return drawn(
         "What each view shows",
         "Test images as the first trial's views show them, with the PSNR of the view on the whole test "
         "set. The difference is the absolute one to the reconstruction, times the factor beside it.",
@@ -56,14 +53,13 @@ def views(material: Material, point: Point) -> Iterator[Drawn]:
     )
 
 
-def flips(material: Material, point: Point) -> Iterator[Drawn]:
+def flips(material: Material, point: Point) -> Drawn | None:
     """Images whose answers change."""
     flips = material.flips
     if flips is None or not point["flips"]:
-        return
+        return None
     row = np.flatnonzero(flips["bottleneck"] == point["values"]["bottleneck"])[0]
-    yield drawn(
-        "flips",
+    return drawn(
         "Images whose answers change most often",
         "Right in one view and wrong in the other, in the number of trials written above: trained and "
         "tested on originals against trained and tested on reconstructions (as the first trial sees "
@@ -72,7 +68,7 @@ def flips(material: Material, point: Point) -> Iterator[Drawn]:
         plots.flips(
             flips["original"][row],
             flips["reconstruction"][row],
-            flips["count"][row].tolist(),
+            point["flips"]["count"],
             flips["label"][row],
             material.class_names,
         ),

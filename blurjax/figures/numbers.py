@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from blurjax import first_experiment as experiment_of_2020
 from blurjax import plots
@@ -10,28 +10,27 @@ from blurjax.figures.drawn import Drawn, Material, Point, drawn
 from blurjax.view_names import CHECK_VIEWS
 
 
-def sweep(material: Material) -> Iterator[Drawn]:
+def sweep(material: Material) -> Drawn | None:
     """Of a whole run: accuracy and PSNR against the bottleneck."""
     lines = [curve for curve in material.results["curves"] if len(curve["bottleneck"]) > 1]
-    if lines:
-        yield drawn(
-            "sweep",
-            "Accuracy against floats kept",
-            "Left: accuracy of each view's classifiers on their own view (infold on crossfit, mixed on "
-            f"reconstruction), with pointwise {material.level} intervals; points stand a little apart "
-            "so that the bars can be seen. Right: PSNR of each view on the test images.",
-            "Accuracy and PSNR against the bottleneck.",
-            plots.sweep(lines),
-            "curves",
-        )
+    if not lines:
+        return None
+    return drawn(
+        "Accuracy against floats kept",
+        "Left: accuracy of each view's classifiers on their own view (infold on crossfit, mixed on "
+        f"reconstruction), with pointwise {material.level} intervals; points stand a little apart "
+        "so that the bars can be seen. Right: PSNR of each view on the test images.",
+        "Accuracy and PSNR against the bottleneck.",
+        plots.sweep(lines),
+        "curves",
+    )
 
 
-def causes(material: Material, point: Point) -> Iterator[Drawn]:
+def causes(material: Material, point: Point) -> Drawn | None:
     """The waterfall."""
     if not plots.waterfall(point):
-        return
-    yield drawn(
-        "causes",
+        return None
+    return drawn(
         "Where the accuracy goes",
         "Levels are accuracies (trained on → tested on), bars what is lost (orange) or gained (blue) on "
         f"the way; thin lines are {material.level} intervals, those of a bar around where it ends.",
@@ -42,12 +41,11 @@ def causes(material: Material, point: Point) -> Iterator[Drawn]:
     )
 
 
-def transfer_matrix(material: Material, point: Point) -> Iterator[Drawn]:
+def transfer_matrix(material: Material, point: Point) -> Drawn | None:
     """Every train view on every test view, where there is more than one cell."""
     if sum(map(len, point["accuracy"].values())) < 2:
-        return
-    yield drawn(
-        "transfer_matrix",
+        return None
+    return drawn(
         "Accuracy by train view and test view",
         f"Mean accuracy on the test set in percent, and its {material.level} interval.",
         "Matrix of accuracies; the same numbers are in the table above.",
@@ -56,23 +54,33 @@ def transfer_matrix(material: Material, point: Point) -> Iterator[Drawn]:
     )
 
 
-def curves(material: Material, point: Point) -> Iterator[Drawn]:
-    """Learning curves, in two groups of views."""
-    caption = (
+def curves(material: Material, point: Point) -> Drawn | None:
+    """Learning curves of the first group of views."""
+    return _curves(point, "Learning curves", 0)
+
+
+def other_curves(material: Material, point: Point) -> Drawn | None:
+    """Learning curves of the second group."""
+    return _curves(point, "Learning curves of the other views", 1)
+
+
+def _curves(point: Point, title: str, group: int) -> Drawn | None:
+    groups = _groups(point)
+    if group >= len(groups):
+        return None
+    return drawn(
+        title,
         "Each classifier is measured on its own view after every epoch. Lines are means over "
-        "trials, bands reach from the lowest trial to the highest."
+        "trials, bands reach from the lowest trial to the highest.",
+        "Accuracy and loss on train and validation by epoch, one colour per train view.",
+        plots.curves(point, groups[group]),
+        "evaluation",
     )
-    alternative = "Accuracy and loss on train and validation by epoch, one colour per train view."
-    names = ("curves", "Learning curves"), ("other_curves", "Learning curves of the other views")
-    for (name, title), views in zip(names, _groups(point), strict=False):
-        figure = plots.curves(point, views)
-        yield drawn(name, title, caption, alternative, figure, "evaluation")
 
 
-def generalisation_gap(material: Material, point: Point) -> Iterator[Drawn]:
+def generalisation_gap(material: Material, point: Point) -> Drawn | None:
     """Train minus validation by epoch."""
-    yield drawn(
-        "generalisation_gap",
+    return drawn(
         "The generalisation gap",
         "Accuracy on train minus accuracy on validation after every epoch, each in the classifier's own "
         f"view; bands are {material.level} intervals over trials, epoch by epoch.",
@@ -82,12 +90,11 @@ def generalisation_gap(material: Material, point: Point) -> Iterator[Drawn]:
     )
 
 
-def first_experiment(material: Material, point: Point) -> Iterator[Drawn]:
+def first_experiment(material: Material, point: Point) -> Drawn | None:
     """The first experiment's figure redone."""
     if "reconstruction" not in point["history"]["classifier"]:
-        return
-    yield drawn(
-        "first_experiment",
+        return None
+    return drawn(
         "The first experiment, redone",
         experiment_of_2020.retold(point, material.confidence),
         "Train and validation accuracy by epoch, validated on reconstructions and on originals.",
@@ -96,39 +103,38 @@ def first_experiment(material: Material, point: Point) -> Iterator[Drawn]:
     )
 
 
-def spectra(material: Material, point: Point) -> Iterator[Drawn]:
+def spectra(material: Material, point: Point) -> Drawn | None:
     """Power spectra."""
-    if len(point["spectra"]) > 1:
-        yield drawn(
-            "spectra",
-            "Which frequencies are left",
-            "Radial power spectrum of the test images in each view, mean over images and trials. Where a "
-            "line lies below the original's, that much detail of that size is gone.",
-            "Power against spatial frequency, one line per view.",
-            plots.spectra(point["spectra"]),
-            "quality",
-        )
+    if len(point["spectra"]) < 2:
+        return None
+    return drawn(
+        "Which frequencies are left",
+        "Radial power spectrum of the test images in each view, mean over images and trials. Where a "
+        "line lies below the original's, that much detail of that size is gone.",
+        "Power against spatial frequency, one line per view.",
+        plots.spectra(point["spectra"]),
+        "quality",
+    )
 
 
-def per_class(material: Material, point: Point) -> Iterator[Drawn]:
+def per_class(material: Material, point: Point) -> Drawn | None:
     """Change of each class."""
-    if point["per_class_change"]:
-        yield drawn(
-            "per_class",
-            "Which classes change",
-            "Recall of each class, trained and tested on reconstructions, minus trained and tested on "
-            f"originals. Thin lines are {material.level} intervals over trials, without correction for "
-            "the number of classes; of many classes those that change most.",
-            "Bars of the change in recall, one a class; the recalls are in the tables below.",
-            plots.per_class(point, material.class_names),
-            "evaluation",
-        )
+    if not point["per_class_change"]:
+        return None
+    return drawn(
+        "Which classes change",
+        "Recall of each class, trained and tested on reconstructions, minus trained and tested on "
+        f"originals. Thin lines are {material.level} intervals over trials, without correction for "
+        "the number of classes; of many classes those that change most.",
+        "Bars of the change in recall, one a class; the recalls are in the tables below.",
+        plots.per_class(point, material.class_names),
+        "evaluation",
+    )
 
 
-def confusion(material: Material, point: Point) -> Iterator[Drawn]:
+def confusion(material: Material, point: Point) -> Drawn | None:
     """Confusion matrices."""
-    yield drawn(
-        "confusion",
+    return drawn(
         "Confusion",
         _about_confusion(point, material.class_names),
         "Confusion matrices: rows are true classes, columns predicted ones.",
@@ -151,17 +157,17 @@ def _about_confusion(point: Point, class_names: Sequence[str]) -> str:
     )
 
 
-def autoencoder(material: Material, point: Point) -> Iterator[Drawn]:
+def autoencoder(material: Material, point: Point) -> Drawn | None:
     """The autoencoder's learning curve."""
-    if point["history"]["autoencoder"]["epoch"]:
-        yield drawn(
-            "autoencoder",
-            "The autoencoder's learning curve",
-            "Mean squared error of pixels in [0, 1], before rounding to 8 bits.",
-            "The autoencoder's loss on train and validation by epoch.",
-            plots.autoencoder(point),
-            "quality",
-        )
+    if not point["history"]["autoencoder"]["epoch"]:
+        return None
+    return drawn(
+        "The autoencoder's learning curve",
+        "Mean squared error of pixels in [0, 1], before rounding to 8 bits.",
+        "The autoencoder's loss on train and validation by epoch.",
+        plots.autoencoder(point),
+        "quality",
+    )
 
 
 def _groups(point: Point) -> list[list[str]]:

@@ -4,17 +4,28 @@ Every function returns a `matplotlib.figure.Figure` made without pyplot, so noth
 nothing needs a screen. `point` is an entry of `points` in results.json (docs/run_directory.md).
 """
 
+from matplotlib.figure import Figure
+
 from blurjax.plots.causes import causes, per_class, waterfall
 from blurjax.plots.curves import autoencoder, curves, first_experiment, generalisation_gap
 from blurjax.plots.images import flips, reconstructions, views
-from blurjax.plots.matrices import MOST_CLASSES_WRITTEN, confusion, transfer_matrix
+from blurjax.plots.matrices import (
+    CONFUSED,
+    FIRST_VIEWS,
+    MOST_CLASSES_WRITTEN,
+    confusion,
+    transfer_matrix,
+)
 from blurjax.plots.spectra import spectra
 from blurjax.plots.style import MAIN_VIEWS, in_order, png, width_in_pixels
 from blurjax.plots.sweep import sweep
 
 __all__ = [
+    "CONFUSED",
+    "FIRST_VIEWS",
     "MAIN_VIEWS",
     "MOST_CLASSES_WRITTEN",
+    "Figure",
     "autoencoder",
     "causes",
     "confusion",

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from blurjax.comparisons import ORIGINAL, RECONSTRUCTION, TRANSFERRED
 from blurjax.plots.style import BLACK, BLUE, VERMILLION, class_labels, new_figure, styled
 
 MOST_CLASSES = 30
@@ -76,21 +77,18 @@ def waterfall(point: Point) -> list[_Level | _Step]:
     def steps(*names: str) -> list[_Step]:
         return [_Step(STEPS[name], terms[name]) for name in names]
 
-    original = "original", "original"
-    painted = "reconstruction", "reconstruction"
-    transferred = "reconstruction", "original"
     to_painted = "information", "leakage"
     if "on_reconstructions" in terms:
         names = to_painted if "information" in terms else ("on_reconstructions",)
-        parts: list[_Level | _Step] = [level(*original), *steps(*names), level(*painted)]
+        parts: list[_Level | _Step] = [level(*ORIGINAL), *steps(*names), level(*RECONSTRUCTION)]
     elif "on_originals" in terms:
-        return [level(*original), *steps("on_originals"), level(*transferred)]
+        return [level(*ORIGINAL), *steps("on_originals"), level(*TRANSFERRED)]
     elif "test_view" in terms:
-        parts = [level(*painted)]
+        parts = [level(*RECONSTRUCTION)]
     else:
         return []
     if "test_view" in terms:
-        parts += [*steps("test_view"), level(*transferred)]
+        parts += [*steps("test_view"), level(*TRANSFERRED)]
     return parts
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from blurjax.plots.style import (
     BLACK,
@@ -17,6 +17,7 @@ from blurjax.plots.style import (
     WIDTH,
     look,
     new_figure,
+    plain_numbers,
     styled,
 )
 
@@ -70,9 +71,8 @@ def generalisation_gap(point: Point, groups: Sequence[Sequence[str]]) -> Figure:
         for view in views:
             epochs = point["history"]["classifier"][view]["epoch"]
             gap = point["generalisation_gap"][view]["by_epoch"]
-            marker = "o" if len(epochs) <= FEW_EPOCHS else None
             mean = 100 * np.array(gap["mean"], float)
-            ax.plot(epochs, mean, marker=marker, label=view, **look(view))
+            ax.plot(epochs, mean, marker=_marker(epochs), label=view, **look(view))
             if gap["interval_trials"] is not None:
                 low, high = 100 * np.array(gap["interval_trials"], float).T
                 ax.fill_between(
@@ -157,11 +157,16 @@ def _band(
 ) -> None:
     """The mean over trials, and a band from the lowest trial to the highest."""
     epochs, values = history["epoch"], _values(history, side, measure)
-    marker = "o" if len(epochs) <= FEW_EPOCHS else None
-    ax.plot(epochs, values.mean(axis=1), linestyle, color=color, label=label, marker=marker)
+    ax.plot(
+        epochs, values.mean(axis=1), linestyle, color=color, label=label, marker=_marker(epochs)
+    )
     if values.shape[1] > 1:
         low, high = values.min(axis=1), values.max(axis=1)
         ax.fill_between(epochs, low, high, color=color, alpha=0.18, linewidth=0)
+
+
+def _marker(epochs: Sequence[int]) -> str | None:
+    return "o" if len(epochs) <= FEW_EPOCHS else None
 
 
 def _epoch_axis(ax: Axes, *, is_bottom: bool) -> None:
@@ -177,8 +182,7 @@ def _scale_losses(ax: Axes, histories: Sequence[History]) -> None:
     if values.min() > 0 and values.max() > WIDE_RANGE * values.min():
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.yaxis.set_minor_locator(NullLocator())
+        plain_numbers(ax.yaxis)
 
 
 def _label_ends(ax: Axes, ends: Sequence[tuple[str, float, str]]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from blurjax.formatting import count
 from blurjax.plots.style import WIDTH, class_labels, in_order, new_figure, styled
 
 PER_ROW = 10
@@ -40,7 +41,8 @@ def reconstructions(
     """
     rows = [("original", original)]
     rows += [
-        (f"{floats} floats", images) for floats, images in zip(bottlenecks, painted, strict=True)
+        (count(floats, "float"), images)
+        for floats, images in zip(bottlenecks, painted, strict=True)
     ]
     return _grid(rows, _class_of_each(labels, class_names), PER_ROW)
 
@@ -91,8 +93,8 @@ def flips(
       class_names: [K].
     """
     titles = [
-        f"{name}\n{count} trial{'' if count == 1 else 's'}"
-        for name, count in zip(_class_of_each(labels, class_names), counts, strict=True)
+        f"{name}\n{count(trials, 'trial')}"
+        for name, trials in zip(_class_of_each(labels, class_names), counts, strict=True)
     ]
     return _grid([("original", original), ("reconstruction", painted)], titles, PER_ROW_OF_FLIPS)
 

@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from blurjax.comparisons import ORIGINAL, RECONSTRUCTION, TRANSFERRED
 from blurjax.plots.style import SEQUENTIAL, WIDTH, class_labels, in_order, new_figure, styled
 
 FEW_CLASSES = 6
@@ -22,12 +23,7 @@ NARROWEST = 2.6
 """Inches that the title above a matrix needs."""
 
 FIRST_VIEWS = ("original", "reconstruction", "crossfit")
-CONFUSED = (
-    ("original", "original"),
-    ("reconstruction", "reconstruction"),
-    ("reconstruction", "original"),
-    ("crossfit", "crossfit"),
-)
+CONFUSED = (ORIGINAL, RECONSTRUCTION, TRANSFERRED, ("crossfit", "crossfit"))
 
 Point = Mapping[str, Any]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import LogLocator
 
-from blurjax.plots.style import MAIN_VIEWS, in_order, look, new_figure, styled
+from blurjax.plots.style import MAIN_VIEWS, in_order, look, new_figure, plain_numbers, styled
 
 
 @styled
@@ -31,8 +31,7 @@ def spectra(power: Mapping[str, Sequence[float]]) -> Figure:
     ax.set(xlabel="spatial frequency (cycles per shorter side)", ylabel="mean power")
     ax.xaxis.set_major_locator(LogLocator(base=2))
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_locator(NullLocator())
+        plain_numbers(axis)
     ax.grid(visible=True)
     figure.legend(loc="outside right center")
     return figure

@@ -10,7 +10,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 from matplotlib import font_manager, ft2font
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 WIDTH = 10.0
 """Inches of a figure as wide as the page, which shows an inch on 96 pixels (10 pt on 13)."""
@@ -102,6 +104,12 @@ def png(figure: Figure) -> bytes:
 def width_in_pixels(figure: Figure) -> int:
     """How wide a page should show the figure for its text to be as large as it was meant."""
     return round(96 * figure.get_size_inches()[0])
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Labels a logarithmic axis with numbers such as 0.01 or 8, at its major ticks alone."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def in_order(views: Iterable[str]) -> list[str]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator
 
+from blurjax.formatting import count
 from blurjax.plots.style import (
     BLACK,
     MAIN_VIEWS,
@@ -17,6 +18,7 @@ from blurjax.plots.style import (
     in_order,
     look,
     new_figure,
+    plain_numbers,
     styled,
 )
 from blurjax.view_names import CHECK_VIEWS
@@ -45,8 +47,14 @@ def sweep(curves: Sequence[Curve]) -> Figure:
         recipe = f"learning rate {curve['learning_rate']:g}, decay {curve['weight_decay']:g}"
         left.set_title(recipe if len(curves) > 1 else "what a classifier learns")
         right.set_title("how close the images are")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, title="trained on", ncols=5, loc="outside upper center")
+    # A view that is tested on and not trained on has a line on the right alone.
+    of_view: dict[str, Any] = {}
+    for ax in axes[0][::-1]:
+        handles, labels = ax.get_legend_handles_labels()
+        of_view |= dict(zip(labels, handles, strict=True))
+    views = in_order(of_view)
+    handles = [of_view[view] for view in views]
+    figure.legend(handles, views, title="view", ncols=5, loc="outside upper center")
     return figure
 
 
@@ -64,14 +72,16 @@ def _accuracies(ax: Axes, curve: Curve) -> None:
     smallest = curve["smallest_equivalent"]
     if smallest is not None:
         ax.axvline(smallest, color=BLACK, linestyle=":", linewidth=1.2)
-        text = f"smallest equivalent\nto original: {smallest} floats"
+        # On the side with more room.
+        side = 1 if smallest**2 <= min(curve["bottleneck"]) * max(curve["bottleneck"]) else -1
+        text = f"smallest equivalent\nto original: {count(smallest, 'float')}"
         ax.annotate(
             text,
             (smallest, 0.03),
             xycoords=ax.get_xaxis_transform(),
-            xytext=(-6, 0),
+            xytext=(6 * side, 0),
             textcoords="offset points",
-            ha="right",
+            ha="left" if side > 0 else "right",
             fontsize=9,
         )
 
@@ -80,14 +90,13 @@ def _psnr(ax: Axes, curve: Curve) -> None:
     for view in in_order(curve["psnr"]):
         values = np.array(curve["psnr"][view], float)
         width = 2.2 if view in MAIN_VIEWS else 1.1
-        ax.plot(curve["bottleneck"], values, marker="o", linewidth=width, **look(view))
+        ax.plot(curve["bottleneck"], values, marker="o", label=view, linewidth=width, **look(view))
     ax.set_ylabel("PSNR on test (dB)")
 
 
 def _bottleneck_axis(ax: Axes, floats: Sequence[int]) -> None:
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_locator(FixedLocator(floats))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_numbers(ax.xaxis)
     ax.set_xlabel("floats kept (bottleneck)")
     ax.grid(visible=True, axis="y")

@@ -1,0 +1,45 @@
+"""How numbers are written in sentences, tables and on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage with one decimal; a dash where there is none."""
+    return "–" if share is None else f"{100 * share:.1f}%"
+
+
+def signed(share: float) -> str:
+    """A difference of shares in points, with its sign."""
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def span(interval: Sequence[float], write: Callable[[float], str] = percent) -> str:
+    """An interval in words."""
+    return f"{write(interval[0])} to {write(interval[1])}"
+
+
+def signed_span(interval: Sequence[float]) -> str:
+    """An interval of differences of shares, in points."""
+    return span(interval, signed)
+
+
+def level(confidence: float) -> str:
+    """The level of an interval, such as 95%."""
+    return f"{100 * confidence:g}%"
+
+
+def p_value(p: float | None, missing: str = "–") -> str:
+    """A p in a table."""
+    return missing if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def p_in_words(p: float) -> str:
+    """A p in a sentence."""
+    return f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"
+
+
+def count(number: float, noun: str) -> str:
+    """A number of things, such as 1 trial or 2 trials."""
+    return f"{number:.12g} {noun}" + ("" if number == 1 else "s")
