@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from blurjax.config import DataConfig
 from blurjax.data import pixels
 from blurjax.data.dataset import SPLITS, Examples, listed, pixels_sha256, shown, user_path
 from blurjax.errors import UserError
+from blurjax.run_directory import DAMAGED
 
 
 def load_digits(rest: str, config: DataConfig) -> tuple[str, Examples]:
@@ -93,7 +93,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
                 )
             known = ("image", "label", "split", "class_names")
             return {name: archive[name] for name in known if name in archive}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         if "allow_pickle" in str(error):
             raise UserError(
                 f"{shown(file)} holds pickled objects, which are never loaded; "
