@@ -69,9 +69,12 @@ def test_well_known_companions_of_images_are_ignored(tmp_path):
         "x.xml",
         "README.md",
         "._0.png",
+        ".gitkeep",
+        ".nfs0000000000d5a1a3",
     ):
         (tmp_path / "a" / name).write_text("no image")
     (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "__MACOSX").mkdir()
     (tmp_path / "a" / "photo").write_text("anything else counts")
     assert paths(folder.scan(tmp_path)) == ["a/000.png", "a/photo", "b/000.png"]
 
@@ -165,9 +168,31 @@ def test_two_folders_for_one_split(tmp_path):
     refused(tmp_path, r"two folders for the validation split, val and valid")
 
 
+def test_splits_without_train(tmp_path):
+    for name in ("val", "test"):
+        write_folder(tmp_path / name, {"a": 1, "b": 1})
+    refused(tmp_path, r"has the folders test and val, but none for the train split")
+
+
 def test_a_folder_around_the_folder(tmp_path):
     write_folder(tmp_path, {"archive/a": 1, "archive/b": 1})
     refused(tmp_path, r"single class folder, archive, .*did you mean folder:.*/archive\?")
+
+
+def test_files_are_asked_for_once(tmp_path, monkeypatch):
+    """Each question is a round trip to the server of a network file system."""
+    write_folder(tmp_path, {"a": 50, "b": 50})
+    asked = []
+    for name in ("stat", "lstat"):
+        ask = getattr(os, name)
+
+        def counted(path, ask=ask, **options):
+            asked.append(path)
+            return ask(path, **options)
+
+        monkeypatch.setattr(os, name, counted)
+    assert len(folder.scan(tmp_path).splits["train"]) == 100
+    assert len(asked) < 100  # and one each by its entry of the directory
 
 
 def test_a_pipe_is_no_image(tmp_path):
