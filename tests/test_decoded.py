@@ -65,7 +65,7 @@ def test_the_second_load_comes_from_the_cache(config, tmp_path, monkeypatch):
     write_folder(tmp_path / "photos", {"a": 5, "b": 5})
     settings = config(f"folder:{tmp_path / 'photos'}")
     first = load(settings)
-    monkeypatch.setattr(decode, "decode_files", None)
+    monkeypatch.setattr(decode, "Folder", None)
     second = load(settings)
     assert second.fingerprint == first.fingerprint
     np.testing.assert_array_equal(second.splits["test"].images, first.splits["test"].images)
@@ -160,6 +160,17 @@ def test_a_class_of_which_nothing_is_left(config, tmp_path):
     refused(
         config(f"folder:{tmp_path / 'photos'}", on_bad_image="skip"),
         r"class c has no image in the train split",
+    )
+
+
+def test_a_split_of_which_nothing_is_left_is_not_made_of_train(config, tmp_path):
+    for split in ("train", "test"):
+        write_folder(tmp_path / "photos" / split, {"a": 9, "b": 9})
+    for file in (tmp_path / "photos" / "test").rglob("*.png"):
+        file.write_text("no image")
+    refused(
+        config(f"folder:{tmp_path / 'photos'}", on_bad_image="skip"),
+        r"classes a, b have no image in the test split",
     )
 
 

@@ -132,6 +132,20 @@ def test_a_damaged_tfds_data_set(config, prepared, tmp_path):
     refused(config("tfds:tiny", data_dir=tmp_path), r"tiny in .* cannot be read .*prepare it again")
 
 
+@pytest.mark.parametrize("damage", ["cut", "flip", "remove"])
+def test_a_damaged_record(config, prepared, tmp_path, damage):
+    shutil.copytree(prepared / "tiny", tmp_path / "tiny")
+    (record,) = (tmp_path / "tiny").glob("*/*-test.tfrecord*")
+    content = record.read_bytes()
+    flipped = content[:300] + bytes([content[300] ^ 255]) + content[301:]
+    {
+        "cut": lambda: record.write_bytes(content[:-10]),
+        "flip": lambda: record.write_bytes(flipped),
+        "remove": record.unlink,
+    }[damage]()
+    refused(config("tfds:tiny", data_dir=tmp_path), r"tiny in .* cannot be read .*prepare it again")
+
+
 def test_describe_lists_what_is_there_offline(prepared):
     described = dict(sources.describe(prepared))
     assert described["tfds:tiny"] == "prepared: 20 train, 10 test images."

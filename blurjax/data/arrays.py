@@ -143,8 +143,9 @@ def _labels(
         return numbers, tuple(str(value) for value in values)
     if class_names.dtype.kind != "U" or class_names.ndim != 1:
         raise UserError(f"The array class_names of {shown(file)} must be a list of strings.")
-    names = tuple(str(name) for name in class_names)
-    if len(set(names)) < len(names):
+    names = tuple(class_names.tolist())
+    number_of = {name: number for number, name in enumerate(names)}
+    if len(number_of) < len(names):
         raise UserError(f"The array class_names of {shown(file)} names a class twice.")
     if labels.dtype.kind == "U":
         unknown = sorted(set(labels.tolist()) - set(names))
@@ -152,7 +153,7 @@ def _labels(
             raise UserError(
                 f"The label {shown(unknown[0])} in {shown(file)} is not in class_names."
             )
-        return np.array([names.index(label) for label in labels.tolist()]), names
+        return np.array([number_of[label] for label in labels.tolist()]), names
     if labels.min() < 0 or labels.max() >= len(names):
         raise UserError(
             f"The labels of {shown(file)} run from {labels.min()} to {labels.max()}, but there are "

@@ -50,15 +50,10 @@ class Dataset:
         return height, width, channels
 
     @property
-    def num_classes(self) -> int:
-        """How many classes there are."""
-        return len(self.class_names)
-
-    @property
     def class_counts(self) -> dict[str, np.ndarray]:
-        """Images of each class, i64[num_classes], by split."""
+        """Images of each class, i64[classes], by split."""
         return {
-            name: np.bincount(split.labels, minlength=self.num_classes)
+            name: np.bincount(split.labels, minlength=len(self.class_names))
             for name, split in self.splits.items()
         }
 
@@ -87,11 +82,17 @@ def pixels_sha256(images: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def blocks(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields images u8[N,H,W,C], perhaps a memory map, in order in contiguous parts of a few MiB."""
+def blocks(images: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Yields images u8[N,H,W,C], perhaps a memory map, in contiguous parts of a few MiB.
+
+    Args:
+      images: of which all are yielded, in order, or these:
+      rows: i64[n], in any order.
+    """
     size = max(1, _BLOCK_BYTES // max(1, images[:1].nbytes))
-    for start in range(0, len(images), size):
-        yield np.ascontiguousarray(images[start : start + size])
+    for start in range(0, len(images) if rows is None else len(rows), size):
+        part = slice(start, start + size)
+        yield np.ascontiguousarray(images[part if rows is None else rows[part]])
 
 
 def fingerprint(examples: Examples, membership: Mapping[str, np.ndarray]) -> str:
@@ -108,9 +109,7 @@ def fingerprint(examples: Examples, membership: Mapping[str, np.ndarray]) -> str
 def without_unused_classes(examples: Examples) -> Examples:
     """Drops classes that are declared but have no image at all, with a note."""
     used, labels = np.unique(examples.labels, return_inverse=True)
-    unused = [
-        shown(name) for label, name in enumerate(examples.class_names) if label not in set(used)
-    ]
+    unused = [shown(name) for name in np.delete(examples.class_names, used)]
     if not unused:
         return examples
     left_out = "1 class" if len(unused) == 1 else f"{len(unused)} classes"

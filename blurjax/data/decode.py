@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from blurjax.data import pixels
 from blurjax.data.dataset import listed, shown
+from blurjax.data.folder import Listing
 from blurjax.data.pipeline import import_tensorflow
 from blurjax.errors import UserError
 
@@ -29,21 +31,36 @@ class Decoded(NamedTuple):
     names: list[str]
 
 
-def decode_files(
-    paths: Sequence[bytes], labels: np.ndarray, names: Sequence[str], size: int, channels: int
-) -> Iterator[Decoded]:
-    """Decodes image files in the order given.
+class Folder:
+    """A folder of images.
 
-    Args:
-      paths: of the files, as the file system has them.
-      labels: i64[N].
-      names: what to call each image.
-      size: height and width.
-      channels: 1 or 3.
+    Attributes:
+      place: what the names of images are relative to.
+      class_names: of each label.
+      size: how many images there are.
     """
-    tf = import_tensorflow()
-    files = tf.data.Dataset.from_tensor_slices((list(paths), labels, list(names)))
-    return _decode(files, _read_file, size, channels)
+
+    def __init__(self, listing: Listing):
+        self.place, self.class_names = listing.root, listing.class_names
+        self._splits = listing.splits
+        self._files = [file for part in listing.splits.values() for file in part]
+        self.size = len(self._files)
+
+    def sample(self, count: int) -> Iterator[Path]:
+        """Some image files, spread over all."""
+        spread = np.unique(np.linspace(0, self.size - 1, count).astype(int))
+        return (self.place / self._files[position].path for position in spread)
+
+    def decode(self, split: str, size: int, channels: int) -> Iterator[Decoded]:
+        """Decodes the images of a split in the order of the listing."""
+        files = self._splits[split]
+        columns = (
+            [os.fsencode(self.place / file.path) for file in files],
+            np.array([file.label for file in files]),
+            [file.name for file in files],
+        )
+        dataset = import_tensorflow().data.Dataset.from_tensor_slices(columns)
+        return _decode(dataset, _read_file, size, channels)
 
 
 def _read_file(path: bytes) -> bytes:
@@ -82,49 +99,63 @@ class PreparedDataset:
     Args:
       name: for error messages.
       directory: the directory of one version.
+      splits: split -> what TFDS calls it.
+
+    Attributes:
+      place: what the names of images are relative to.
+      class_names: of each label.
+      size: how many images there are.
 
     Raises:
-      UserError: it cannot be read, or is not of labelled images.
+      UserError: it cannot be read, or is not of labelled images, or has no such split.
     """
 
-    def __init__(self, name: str, directory: Path):
+    def __init__(self, name: str, directory: Path, splits: Mapping[str, str]):
         self._tfds = import_tensorflow("tensorflow_datasets")
-        self._name = name
-        try:
+        self._directory, self._splits = directory, splits
+        self.place = Path(name)
+        with self._readable(Exception):  # damaged files show as errors of every kind
             self._builder = self._tfds.builder_from_directory(directory)
-        except Exception as error:  # damaged files show as errors of every kind
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"{name} in {shown(directory)} cannot be read ({reason}); prepare it again."
-            ) from None
         self._image, self._label = self._keys()
+        self.class_names = tuple(self._builder.info.features[self._label].names)
+        self.size = sum(self._count(split) for split in splits)
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Name of each label."""
-        return tuple(self._builder.info.features[self._label].names)
-
-    def sample(self, split: str, count: int) -> Iterator[bytes]:
-        """The contents of the first image files of a split."""
-        return (item for item, _, _ in self._read(split).take(count).as_numpy_iterator())
+    def sample(self, count: int) -> Iterator[bytes]:
+        """The contents of the first image files of train."""
+        with self._readable(import_tensorflow().errors.OpError):
+            for item, _, _ in self._read("train").take(count).as_numpy_iterator():
+                yield item
 
     def decode(self, split: str, size: int, channels: int) -> Iterator[Decoded]:
         """Decodes a split in the order in which it lies on disk."""
-        return _decode(self._read(split), lambda content: content, size, channels)
+        with self._readable(import_tensorflow().errors.OpError):
+            yield from _decode(self._read(split), lambda content: content, size, channels)
 
-    def check_split(self, split: str, setting: str) -> None:
-        """Raises UserError, listing the splits there are, unless this is one."""
+    @contextlib.contextmanager
+    def _readable(self, damage: type[Exception]) -> Iterator[None]:
         try:
-            count = self._builder.info.splits[split].num_examples
+            yield
+        except damage as error:
+            reason = " ".join(str(error).split()).rpartition("}} ")[2].partition(" [Op:")[0]
+            raise UserError(
+                f"{self.place} in {shown(self._directory)} cannot be read ({reason}); "
+                "prepare it again."
+            ) from None
+
+    def _count(self, split: str) -> int:
+        """How many images a split has; raises UserError, listing the splits there are, where it has none."""
+        try:
+            count = self._builder.info.splits[self._splits[split]].num_examples
         except Exception:  # TFDS raises several kinds for names and slices that it does not know
             count = 0
         if not count:
             known = ", ".join(sorted(self._builder.info.splits))
-            or_none = "" if setting == "train_split" else ", or to none to take a part of train"
+            or_none = "" if split == "train" else ", or to none to take a part of train"
             raise UserError(
-                f"{self._name} has no images in a split {shown(split)}; set data.{setting} to "
-                f"one of its splits ({known}){or_none}."
+                f"{self.place} has no images in a split {shown(self._splits[split])}; set "
+                f"data.{split}_split to one of its splits ({known}){or_none}."
             )
+        return count
 
     def _keys(self) -> tuple[str, str]:
         """Names of the image and the label feature."""
@@ -140,7 +171,7 @@ class PreparedDataset:
 
     def _unsuitable(self, wanted: str, known: Any) -> str:
         return (
-            f"{self._name} does not offer {wanted} for each example (its features are "
+            f"{self.place} does not offer {wanted} for each example (its features are "
             f"{listed([shown(name) for name in known])}); choose one for image classification."
         )
 
@@ -148,7 +179,7 @@ class PreparedDataset:
         """A tf.data.Dataset of (image file content, label, name), always in the same order."""
         decode, image, label = self._tfds.decode, self._image, self._label
         examples = self._builder.as_dataset(
-            split=split,
+            split=self._splits[split],
             shuffle_files=False,
             # Undecoded, so that Pillow decodes every image of every source.
             decoders=decode.PartialDecoding(

@@ -108,7 +108,7 @@ def _images(examples: Examples, rows: np.ndarray, config: DataConfig) -> np.ndar
     is_small = len(rows) * images[0].nbytes <= COPY_BYTES
     if is_small or not isinstance(images, np.memmap):
         return images[rows]
-    return cache.gather(decoded.cache_directory(config), images, examples.pixels_sha256, rows)
+    return cache.gather(cache.directory(config.cache_dir), images, examples.pixels_sha256, rows)
 
 
 def _unknown(source: str, prefix: str) -> str:
