@@ -80,7 +80,8 @@ def test_unknown_key_in_a_file_names_the_nearest(tmp_path):
         ("views.train", ["orginal"], "views.train cannot be 'orginal'"),
         ("views.test", [], "views.test must name at least one"),
         ("sweep.bottleneck", [8, 8], "sweep.bottleneck names a value twice"),
-        ("compute.trials_per_vmap", 0, "compute.trials_per_vmap must be"),
+        ("compute.trials_per_vmap", 0, "compute.trials_per_vmap cannot be 0"),
+        ("compute.mesh", "4", "compute.mesh cannot be '4'"),
     ],
 )
 def test_wrong_values_are_refused_in_one_sentence(key, value, says):
@@ -107,6 +108,9 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path):
     path = tmp_path / "broken.yaml"
     path.write_text("a: [1")
     with pytest.raises(UserError, match="cannot be read"):
+        config.load(path)
+    path.write_text("data: {1: 2}")
+    with pytest.raises(UserError, match=r"There is no setting data\.1; "):
         config.load(path)
     path.write_text("just text")
     with pytest.raises(UserError, match="must hold sections"):
