@@ -13,12 +13,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from blurjax import memory, processes, steps
-from blurjax.config import Config, TrainingConfig, mesh_shape, override
+from blurjax.config import Config, mesh_shape, override
 from blurjax.data.sources import Dataset
 from blurjax.errors import UserError
 from blurjax.feed import Feed, epoch_order, fits, make_examples, make_feed, members_by_fold
 from blurjax.models.autoencoder import Autoencoder
 from blurjax.models.classifier import Classifier
+from blurjax.sections import TrainingConfig
 from blurjax.sweep import (
     TRIAL_AXIS,
     gather_batch,

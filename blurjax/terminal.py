@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 from blurjax import processes
-from blurjax.config import ComputeConfig
 from blurjax.plan import duration
+from blurjax.sections import ComputeConfig
 from blurjax.train import Progress
 
 

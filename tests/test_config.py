@@ -137,6 +137,12 @@ def test_the_code_is_fitted_to_the_image_size(shape, bottleneck):
     assert (fitted.data.image_size, fitted.data.channels) == (shape[0], shape[2])
 
 
+def test_the_code_is_fitted_to_its_limit():
+    given = config.load(None, {"autoencoder.max_bottleneck": 16})
+    fitted = config.fit_to_data(given, shape=(32, 32, 3), train_examples=5000)
+    assert (fitted.autoencoder.bottleneck, fitted.autoencoder.max_bottleneck) == (16, 16)
+
+
 def test_what_was_set_is_not_fitted():
     given = config.load(None, {"sweep.bottleneck": [4, 16], "classifier.epochs": 3})
     fitted = config.fit_to_data(given, shape=(32, 32, 3), train_examples=640)

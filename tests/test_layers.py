@@ -10,6 +10,7 @@ import blurjax
 PACKAGE = Path(blurjax.__file__).parent
 ROWS = [
     ["errors"],
+    ["sections"],
     ["config"],
     ["lock", "stop"],
     ["view_names"],
@@ -56,10 +57,11 @@ ONLY = {
     "matplotlib": {"plots", "figures"},
     "jinja2": {"report.py"},
     "yaml": {"config.py", "report.py"},
-    "pydantic": {"config.py"},
+    "pydantic": {"sections.py", "config.py"},
 }
 NO_JAX = [
     "errors",
+    "sections",
     "config",
     "view_names",
     "lock",

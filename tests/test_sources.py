@@ -63,7 +63,7 @@ def test_the_order_of_streamed_images_is_not_content(config):
 WITHOUT_TENSORFLOW = """
 import sys
 sys.modules["tensorflow"] = sys.modules["tensorflow_datasets"] = None
-from blurjax.config import DataConfig
+from blurjax.sections import DataConfig
 from blurjax.data import sources
 for source in ("digits", "npz:" + sys.argv[1]):
     dataset = sources.load(DataConfig(source=source, image_size=12, channels=3))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blurjax.config import DataConfig
 from blurjax.data import cache, folder, pixels, prepared
 from blurjax.data.dataset import SPLITS, Examples, listed, pixels_sha256, shown, user_path
 from blurjax.errors import UserError
 from blurjax.run_directory import read_json, write_json
+from blurjax.sections import DataConfig
 
 if TYPE_CHECKING:
     from blurjax.data.decode import Decoded, Folder, PreparedDataset

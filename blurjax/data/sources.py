@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from blurjax.config import DataConfig
 from blurjax.data import arrays, cache, decoded, prepared
 from blurjax.data.dataset import (
     Dataset,
@@ -24,6 +23,7 @@ from blurjax.data.dataset import (
 from blurjax.data.duplicates import without_duplicates
 from blurjax.data.splits import fold_assignment, membership, thinned
 from blurjax.errors import UserError
+from blurjax.sections import DataConfig
 
 __all__ = ["Dataset", "Split", "describe", "fold_assignment", "load"]
 
