@@ -51,8 +51,8 @@ ROWS = [
     ["cli"],
 ]
 ONLY = {
-    "tensorflow": {"data/pipeline.py", "data/decode.py", "data/prepared.py"},
-    "tensorflow_datasets": {"data/prepared.py"},
+    "tensorflow": {"data/pipeline.py"},
+    "tensorflow_datasets": {"data/pipeline.py"},
     "orbax": {"checkpoint.py"},
     "matplotlib": {"plots", "figures"},
     "jinja2": {"report.py"},

@@ -1,5 +1,6 @@
 """Data sets by name, and those that are arrays already: digits and .npz files."""
 
+import os
 import subprocess
 import sys
 from functools import partial
@@ -108,6 +109,11 @@ def test_npz_arrays_come_back_exactly(config, tmp_path):
     for name, (image, label) in by_name(dataset).items():
         np.testing.assert_array_equal(image, noise(int(name)))
         assert label == str(int(name) % 2)
+
+
+def test_npz_files_whose_name_is_not_utf8(config, tmp_path):
+    source = save_npz(tmp_path / os.fsdecode(b"caf\xe9.npz"))
+    assert load(config(source)).name == "caf\\xe9"
 
 
 def test_npz_splits_are_kept(config, tmp_path):

@@ -54,7 +54,7 @@ def test_a_second_ctrl_c_ends_it_at_once():
         assert process.wait(timeout=10) == 130
 
 
-def test_a_second_sigterm_does_not(monkeypatch):
+def test_a_second_sigterm_does_not():
     with deaf(1.0, saving=True) as process:
         for _ in range(5):
             process.send_signal(signal.SIGTERM)

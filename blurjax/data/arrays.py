@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from blurjax.data import pixels
-from blurjax.data.dataset import SPLITS, Examples, listed, pixels_sha256, shown, user_path
+from blurjax.data.dataset import SPLITS, Examples, listed, pixels_sha256, shown, text, user_path
 from blurjax.errors import UserError
 from blurjax.run_directory import DAMAGED
 from blurjax.sections import DataConfig
@@ -52,7 +52,7 @@ def load_npz(path: str, config: DataConfig) -> tuple[str, Examples]:
     shipped = (
         _shipped(file, arrays["split"]) if "split" in arrays else {"train": np.arange(len(images))}
     )
-    return file.stem, _examples(images, labels, class_names, shipped, config)
+    return text(file.stem), _examples(images, labels, class_names, shipped, config)
 
 
 def _examples(

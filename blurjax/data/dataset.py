@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -149,6 +150,11 @@ def shown(name: object) -> str:
     """A name or path as a sentence can show it: escaped where it holds control characters."""
     text = str(name)
     return text if text.isprintable() else repr(text)
+
+
+def text(name: str) -> str:
+    """The name of a file as text that any file and page can hold: escaped where it is not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def user_path(text: str | Path) -> Path:

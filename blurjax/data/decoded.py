@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from blurjax.data import cache, folder, pixels, prepared
-from blurjax.data.dataset import SPLITS, Examples, listed, pixels_sha256, shown, user_path
+from blurjax.data.dataset import SPLITS, Examples, listed, pixels_sha256, shown, text, user_path
 from blurjax.errors import UserError
 from blurjax.run_directory import read_json, write_json
 from blurjax.sections import DataConfig
@@ -41,7 +41,7 @@ def load_folder(path: str, config: DataConfig) -> tuple[str, Examples]:
 
     key = {"folder": str(listing.root), "files": listing.splits}
     examples = _examples(source, list(listing.splits), config, key, listing.notes)
-    return folder.text(listing.root.name or "/"), examples
+    return text(listing.root.name or "/"), examples
 
 
 def load_tfds(name: str, config: DataConfig) -> tuple[str, Examples]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from blurjax.data.dataset import listed, shown
+from blurjax.data.dataset import listed, shown, text
 from blurjax.errors import UserError
 
 _SPLIT_FOLDERS = {
@@ -246,8 +246,3 @@ def _status(file: os.DirEntry[str]) -> os.stat_result:
             f"{shown(file.path)} is not a regular file; remove it from the class folder."
         )
     return status
-
-
-def text(name: str) -> str:
-    """The name of a file as text that any file and page can hold."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
