@@ -3,6 +3,8 @@
 import errno
 import logging
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -23,6 +25,20 @@ def test_an_entry_is_built_once(tmp_path):
     first = cache.entry(tmp_path, "name", build)
     assert cache.entry(tmp_path, "name", refuse) == first
     assert (first / "content").read_bytes() == b"value"
+
+
+def test_two_at_once_build_it_once(tmp_path):
+    built = []
+
+    def slowly(directory):
+        built.append(directory)
+        time.sleep(0.2)
+        build(directory)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: cache.entry(tmp_path, "name", slowly), range(2))
+    assert first == second
+    assert len(built) == 1
 
 
 @pytest.mark.parametrize("file", ["content", cache.CHECKSUMS])

@@ -1,7 +1,6 @@
 """Settings: one sentence for every mistake, and what is written is what was read."""
 
 import pytest
-import yaml
 
 from blurjax import config
 from blurjax.errors import UserError
@@ -122,8 +121,6 @@ def test_yaml_tags_run_no_code(tmp_path):
     path.write_text("data: !!python/object/apply:os.system ['true']\n")
     with pytest.raises(UserError, match="cannot be read"):
         config.load(path)
-    with pytest.raises(yaml.YAMLError):
-        yaml.safe_load(path.read_text())
 
 
 @pytest.mark.parametrize(

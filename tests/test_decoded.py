@@ -109,7 +109,8 @@ def test_size_and_channels_are_fitted_to_the_files(config, tmp_path):
 
 
 def test_strange_names_survive_loading(config, tmp_path):
-    names = ['it\'s "quoted"', "<b>", "naïve 森", "line\nbreak", os.fsdecode(b"caf\xe9")]
+    names = ['it\'s "quoted"', "<b>", "naïve 森", "line\nbreak", "-rf", "a&b", "a\\..\\b"]
+    names += [os.fsdecode(b"caf\xe9")]
     write_folder(tmp_path / "photos", dict.fromkeys(names, 3))
     dataset = load(config(f"folder:{tmp_path / 'photos'}"))
     assert set(dataset.class_names) == {*names[:-1], "caf\\xe9"}

@@ -103,14 +103,6 @@ def test_linked_files_and_class_folders_are_followed(tmp_path):
     assert paths(folder.scan(root)) == ["a/000.png", "a/linked.png", "b/000.png", "b/001.png"]
 
 
-STRANGE = ["two words", 'it\'s "quoted"', "<b>", "naïve 森", "line\nbreak", "-rf", "a&b"]
-
-
-def test_strange_class_names_stay_as_they_are(tmp_path):
-    write_folder(tmp_path, dict.fromkeys(STRANGE, 1))
-    assert set(folder.scan(tmp_path).class_names) == set(STRANGE)
-
-
 def test_names_that_are_not_utf8_become_text(tmp_path):
     write_folder(tmp_path, {"a": 1, os.fsdecode(b"caf\xe9"): 1})
     listing = folder.scan(tmp_path)

@@ -132,6 +132,12 @@ def test_a_damaged_tfds_data_set(config, prepared, tmp_path):
     refused(config("tfds:tiny", data_dir=tmp_path), r"tiny in .* cannot be read .*prepare it again")
 
 
+def test_a_tfds_data_set_with_a_lost_file(config, prepared, tmp_path):
+    shutil.copytree(prepared / "tiny", tmp_path / "tiny")
+    (tmp_path / "tiny" / "1.0.0" / "lost").symlink_to("nowhere")
+    refused(config("tfds:tiny", data_dir=tmp_path), r"lost cannot be read \(No such file")
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "remove"])
 def test_a_damaged_record(config, prepared, tmp_path, damage):
     shutil.copytree(prepared / "tiny", tmp_path / "tiny")

@@ -136,7 +136,7 @@ def test_a_directory_that_leads_elsewhere_is_refused(run, tmp_path):
 
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "run").write_text("")
-    with pytest.raises(UserError, match="run"):
+    with pytest.raises(UserError, match=r"/run: File exists\."):
         RunDirectory(tmp_path / "run").create()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -163,6 +164,18 @@ def user_path(text: str | Path) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise UserError(f"The path {shown(text)} cannot be found: {error}") from None
+
+
+@contextlib.contextmanager
+def readable(place: Path) -> Iterator[None]:
+    """Turns an OSError while a place is read into the sentence that a user can act on."""
+    try:
+        yield
+    except OSError as error:
+        where = shown(error.filename or place)
+        raise UserError(
+            f"{where} cannot be read ({error.strerror or error}); check the path and its permissions."
+        ) from None
 
 
 def listed(names: list[str], most: int = 10) -> str:

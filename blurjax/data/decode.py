@@ -188,3 +188,6 @@ class PreparedDataset:
             read_config=self._tfds.ReadConfig(interleave_cycle_length=1, add_tfds_id=True),
         )
         return examples.map(lambda example: (example[image], example[label], example["tfds_id"]))
+
+
+Source = Folder | PreparedDataset

@@ -6,18 +6,23 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blurjax.data import cache, folder, pixels, prepared
-from blurjax.data.dataset import SPLITS, Examples, listed, pixels_sha256, shown, text, user_path
+from blurjax.data import cache, decode, folder, pixels, prepared
+from blurjax.data.dataset import (
+    SPLITS,
+    Examples,
+    listed,
+    pixels_sha256,
+    readable,
+    shown,
+    text,
+    user_path,
+)
 from blurjax.errors import UserError
 from blurjax.run_directory import read_json, write_json
 from blurjax.sections import DataConfig
-
-if TYPE_CHECKING:
-    from blurjax.data.decode import Decoded, Folder, PreparedDataset
 
 SAMPLE = 200
 """Images that an image size or number of channels is fitted to."""
@@ -34,13 +39,10 @@ def load_folder(path: str, config: DataConfig) -> tuple[str, Examples]:
     listing = folder.scan(user_path(path))
     listing = listing._replace(root=listing.root.resolve())
 
-    def source() -> Folder:
-        from blurjax.data import decode
-
-        return decode.Folder(listing)
-
     key = {"folder": str(listing.root), "files": listing.splits}
-    examples = _examples(source, list(listing.splits), config, key, listing.notes)
+    examples = _examples(
+        lambda: decode.Folder(listing), list(listing.splits), config, key, listing.notes
+    )
     return text(listing.root.name or "/"), examples
 
 
@@ -51,23 +53,24 @@ def load_tfds(name: str, config: DataConfig) -> tuple[str, Examples]:
       UserError: it is not prepared on this machine, or damaged, or has no such split or no labelled
         images; an image is unreadable, unless such are skipped.
     """
-    version = prepared.find(name, prepared.data_directory(config.data_dir))
+    data_dir = prepared.data_directory(config.data_dir)
+    with readable(data_dir):
+        version = prepared.find(name, data_dir)
+        statuses = [(path.name, path.stat()) for path in sorted(version.iterdir())]
     settings = {split: getattr(config, f"{split}_split") for split in SPLITS}
     splits = {split: called for split, called in settings.items() if called is not None}
 
-    def source() -> PreparedDataset:
-        from blurjax.data import decode
-
-        return decode.PreparedDataset(name, version, splits)
-
-    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(version.iterdir())]
+    files = [(file, status.st_size, status.st_mtime_ns) for file, status in statuses]
     key = {f"{split}_split": called for split, called in settings.items()}
     key |= {"tfds": str(version.resolve()), "files": files}
-    return name, _examples(source, list(splits), config, key, ())
+    examples = _examples(
+        lambda: decode.PreparedDataset(name, version, splits), list(splits), config, key, ()
+    )
+    return name, examples
 
 
 def _examples(
-    source: Callable[[], Folder | PreparedDataset],
+    source: Callable[[], decode.Source],
     splits: list[str],
     config: DataConfig,
     key: dict[str, object],
@@ -94,9 +97,7 @@ def _examples(
     return _read(entry, splits, notes)
 
 
-def _build(
-    directory: Path, source: Folder | PreparedDataset, splits: list[str], config: DataConfig
-) -> None:
+def _build(directory: Path, source: decode.Source, splits: list[str], config: DataConfig) -> None:
     """Writes decoded images, and what belongs to them, into an entry of the cache."""
     size, channels = pixels.fit(source.sample(SAMPLE), config.image_size, config.channels)
     labels, codes, names, skipped = [], [], [], []
@@ -125,7 +126,9 @@ def _build(
     write_json(directory / "meta.json", meta)
 
 
-def _logged(batches: Iterable[tuple[str, Decoded]], total: int) -> Iterator[tuple[str, Decoded]]:
+def _logged(
+    batches: Iterable[tuple[str, decode.Decoded]], total: int
+) -> Iterator[tuple[str, decode.Decoded]]:
     """Yields the batches, and says now and then how far they are."""
     logged, done = time.monotonic(), 0
     for split, batch in batches:
@@ -136,7 +139,7 @@ def _logged(batches: Iterable[tuple[str, Decoded]], total: int) -> Iterator[tupl
             _log.info("Decoded %s of %s images.", f"{done:,}", f"{total:,}")
 
 
-def _unusable(place: Path, batch: Decoded) -> UserError:
+def _unusable(place: Path, batch: decode.Decoded) -> UserError:
     name, problem = next(pair for pair in zip(batch.names, batch.problems, strict=True) if pair[1])
     return UserError(
         f"{shown(place / name)} cannot be used as an image: {problem}; "

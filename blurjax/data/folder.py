@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from blurjax.data.dataset import listed, shown, text
+from blurjax.data.dataset import listed, readable, shown, text
 from blurjax.errors import UserError
 
 _SPLIT_FOLDERS = {
@@ -56,29 +56,20 @@ def scan(root: Path) -> Listing:
       UserError: root is missing or no folder, or holds no class folders, or the classes of its
         splits differ, or a folder may not be read.
     """
-    try:
-        return _scan(root)
-    except OSError as error:
-        place = shown(error.filename or root)
-        raise UserError(
-            f"{place} cannot be read ({error.strerror}); check the path and its permissions."
-        ) from None
-
-
-def _scan(root: Path) -> Listing:
-    _check_folder(root)
-    places = _split_folders(root)
-    notes = _left_out(root, set(places.values())) if places else ()
-    places = {split: _unwrapped(path) for split, path in places.items()} or {"train": root}
-    folders = {split: {text(f.name): f for f in _folders(path)} for split, path in places.items()}
-    for split, path in places.items():
-        _check_class_folders(path, folders[split])
-        notes += _loose_files(path)
-    class_names = tuple(sorted({name for by_name in folders.values() for name in by_name}))
-    splits = {}
-    for split, by_name in folders.items():
-        _check_same_classes(root, split, by_name, class_names)
-        splits[split] = _files_of_split(root, by_name, class_names)
+    with readable(root):
+        _check_folder(root)
+        places = _split_folders(root)
+        notes = _left_out(root, set(places.values())) if places else ()
+        places = {split: _unwrapped(path) for split, path in places.items()} or {"train": root}
+        folders = {split: {text(f.name): f for f in _folders(p)} for split, p in places.items()}
+        for split, path in places.items():
+            _check_class_folders(path, folders[split])
+            notes += _loose_files(path)
+        class_names = tuple(sorted({name for by_name in folders.values() for name in by_name}))
+        splits = {}
+        for split, by_name in folders.items():
+            _check_same_classes(root, split, by_name, class_names)
+            splits[split] = _files_of_split(root, by_name, class_names)
     return Listing(root, class_names, splits, notes)
 
 
