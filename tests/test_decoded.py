@@ -185,11 +185,6 @@ def test_nothing_readable_at_all(config, tmp_path):
     )
 
 
-def test_a_folder_with_a_single_class(config, tmp_path):
-    write_folder(tmp_path / "photos", {"only": 5})
-    refused(config(f"folder:{tmp_path / 'photos'}"), r"photos has a single class, only")
-
-
 def test_real_photographs_load(config, tmp_path):
     data = os.environ.get("BLURJAX_TEST_DATA")
     if not data:

@@ -142,7 +142,12 @@ def test_an_empty_folder(tmp_path):
 def test_an_empty_class(tmp_path):
     write_folder(tmp_path, {"a": 1})
     (tmp_path / "hollow\nname").mkdir()
-    refused(tmp_path, r"The class folder '.*/hollow\\nname' has no images")
+    refused(tmp_path, r"In .*, class 'hollow\\nname' has no image in the train split")
+
+
+def test_a_single_class(tmp_path):
+    write_folder(tmp_path / "photos", {"only": 5})
+    refused(tmp_path / "photos", r"photos has a single class, only; a classifier needs")
 
 
 @pytest.mark.parametrize(("lacking", "split"), [("train", "train"), ("test", "test")])
@@ -151,7 +156,7 @@ def test_a_class_missing_from_a_split(tmp_path, lacking, split):
         write_folder(
             tmp_path / name, {"a": 1, "b": 1} if name == lacking else {"a": 1, "b": 1, "c": 1}
         )
-    refused(tmp_path, rf"The {split} split of .* lacks the class c; every split needs")
+    refused(tmp_path, rf"In .*, class c has no image in the {split} split; every class needs")
 
 
 def test_two_folders_for_one_split(tmp_path):

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def fingerprint(examples: Examples, membership: Mapping[str, np.ndarray]) -> str
 def without_unused_classes(examples: Examples) -> Examples:
     """Drops classes that are declared but have no image at all, with a note."""
     used, labels = np.unique(examples.labels, return_inverse=True)
-    unused = [shown(name) for name in np.delete(examples.class_names, used)]
+    unused = np.delete(examples.class_names, used).tolist()
     if not unused:
         return examples
     left_out = "1 class" if len(unused) == 1 else f"{len(unused)} classes"
@@ -123,27 +123,28 @@ def without_unused_classes(examples: Examples) -> Examples:
     )
 
 
-def check_classes(name: str, examples: Examples) -> None:
-    """Raises UserError unless there are two classes or more, each in every split that ships."""
-    class_names = [shown(class_name) for class_name in examples.class_names]
+def check_classes(
+    place: str, class_names: Sequence[str], labels: Mapping[str, Sequence[int] | np.ndarray]
+) -> None:
+    """Raises UserError unless there are two classes or more, each in every split.
+
+    Args:
+      place: where the images are from, as a sentence can show it.
+      class_names: of each label.
+      labels: split -> integers, the label of each of its images.
+    """
     if len(class_names) < 2:
-        only = f"a single class, {class_names[0]}" if class_names else "no classes"
-        raise UserError(f"{name} has {only}; a classifier needs at least two classes.")
-    counts = {
-        split: np.bincount(examples.labels[rows], minlength=len(class_names))
-        for split, rows in examples.shipped.items()
-    }
-    for split, count in counts.items():
-        missing = [class_names[label] for label in np.flatnonzero(count == 0)]
+        only = f"a single class, {shown(class_names[0])}" if class_names else "no classes"
+        raise UserError(f"{place} has {only}; a classifier needs at least two classes.")
+    for split, of_split in labels.items():
+        counts = np.bincount(np.asarray(of_split, int), minlength=len(class_names))
+        missing = [class_names[label] for label in np.flatnonzero(counts == 0).tolist()]
         if missing:
-            subject = (
-                f"class {missing[0]} has"
-                if len(missing) == 1
-                else f"classes {listed(missing)} have"
-            )
+            classes = "class" if len(missing) == 1 else "classes"
             raise UserError(
-                f"In {name}, {subject} no image in the {split} split; every class needs images in "
-                "every split: add some, or remove the class everywhere."
+                f"In {place}, {classes} {listed(missing)} {'has' if len(missing) == 1 else 'have'} "
+                f"no image in the {split} split; every class needs images in every split: add "
+                "some, or remove the class everywhere."
             )
 
 
@@ -178,7 +179,7 @@ def readable(place: Path) -> Iterator[None]:
         ) from None
 
 
-def listed(names: list[str], most: int = 10) -> str:
-    """The first names, joined by commas, and how many more there are."""
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """The first names, each as `shown`, joined by commas, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(map(shown, names[:most])) + more

@@ -172,7 +172,7 @@ class PreparedDataset:
     def _unsuitable(self, wanted: str, known: Any) -> str:
         return (
             f"{self.place} does not offer {wanted} for each example (its features are "
-            f"{listed([shown(name) for name in known])}); choose one for image classification."
+            f"{listed(list(known))}); choose one for image classification."
         )
 
     def _read(self, split: str) -> Any:

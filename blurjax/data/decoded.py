@@ -165,8 +165,7 @@ def _read(entry: Path, splits: list[str], notes: tuple[str, ...]) -> Examples:
     skipped = meta["skipped"]
     if skipped:
         were = "image was" if len(skipped) == 1 else "images were"
-        names = listed([shown(name) for name in skipped])
-        notes = (*notes, f"{len(skipped)} unusable {were} skipped: {names}.")
+        notes = (*notes, f"{len(skipped)} unusable {were} skipped: {listed(skipped)}.")
     return Examples(
         images=np.load(entry / "images.npy", mmap_mode="r"),
         labels=np.load(entry / "labels.npy"),

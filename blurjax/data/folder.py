@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from blurjax.data.dataset import listed, readable, shown, text
+from blurjax.data.dataset import check_classes, listed, readable, shown, text
 from blurjax.errors import UserError
 
 _SPLIT_FOLDERS = {
@@ -53,8 +53,8 @@ def scan(root: Path) -> Listing:
     a folder of the same name again. Class folders may have folders within.
 
     Raises:
-      UserError: root is missing or no folder, or holds no class folders, or the classes of its
-        splits differ, or a folder may not be read.
+      UserError: root is missing or no folder, or holds no class folders, or a class has no images
+        in a split, or a folder may not be read.
     """
     with readable(root):
         _check_folder(root)
@@ -66,10 +66,12 @@ def scan(root: Path) -> Listing:
             _check_class_folders(path, folders[split])
             notes += _loose_files(path)
         class_names = tuple(sorted({name for by_name in folders.values() for name in by_name}))
-        splits = {}
-        for split, by_name in folders.items():
-            _check_same_classes(root, split, by_name, class_names)
-            splits[split] = _files_of_split(root, by_name, class_names)
+        number_of = {name: number for number, name in enumerate(class_names)}
+        splits = {
+            split: _files_of_split(root, by_name, number_of) for split, by_name in folders.items()
+        }
+    labels = {split: [file.label for file in files] for split, files in splits.items()}
+    check_classes(shown(root), class_names, labels)
     return Listing(root, class_names, splits, notes)
 
 
@@ -130,35 +132,13 @@ def _check_class_folders(path: Path, folders: dict[str, Path]) -> None:
         )
 
 
-def _check_same_classes(
-    root: Path, split: str, by_name: dict[str, Path], class_names: tuple[str, ...]
-) -> None:
-    missing = [shown(name) for name in class_names if name not in by_name]
-    if missing:
-        word = "class" if len(missing) == 1 else "classes"
-        raise UserError(
-            f"The {split} split of {shown(root)} lacks the {word} {listed(missing)}; every split "
-            "needs a folder with images for every class."
-        )
-
-
-def _files_of_split(
-    root: Path, by_name: dict[str, Path], class_names: tuple[str, ...]
-) -> list[File]:
+def _files_of_split(root: Path, by_name: dict[str, Path], number_of: dict[str, int]) -> list[File]:
     found: list[File] = []
-    for label, name in enumerate(class_names):
-        folder = by_name[name]
-        begin, prefix = len(str(folder)), str(folder.relative_to(root))
-        files = [
-            File(prefix + file.path[begin:], label, status.st_size, status.st_mtime_ns)
-            for file in _walk(folder, _identities_above(folder))
-            for status in [_status(file)]
-        ]
-        if not files:
-            raise UserError(
-                f"The class folder {shown(folder)} has no images; add some or remove the folder."
-            )
-        found += files
+    for name, folder in by_name.items():
+        label, begin, prefix = number_of[name], len(str(folder)), str(folder.relative_to(root))
+        for file in _walk(folder, _identities_above(folder)):
+            status, path = _status(file), prefix + file.path[begin:]
+            found.append(File(path, label, status.st_size, status.st_mtime_ns))
     return sorted(found, key=lambda file: os.fsencode(file.path))
 
 
@@ -211,7 +191,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _left_out(root: Path, used: set[Path]) -> tuple[str, ...]:
-    others = [shown(folder.name) for folder in _folders(root) if folder not in used]
+    others = [folder.name for folder in _folders(root) if folder not in used]
     if not others:
         return ()
     return (f"Folders beside the splits were left out: {listed(others)}.",)

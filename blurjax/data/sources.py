@@ -57,7 +57,8 @@ def load(config: DataConfig) -> Dataset:
     name, examples = SOURCES[prefix](rest, config)
     if prefix != "folder":  # there, every class is known to have images
         examples = without_unused_classes(examples)
-    check_classes(shown(name), examples)
+    labels = {split: examples.labels[rows] for split, rows in examples.shipped.items()}
+    check_classes(shown(name), examples.class_names, labels)
     rows = membership(examples.labels, examples.shipped, examples.class_names, config)
     before = len(rows["train"])
     if config.duplicates == "drop":
