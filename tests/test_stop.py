@@ -70,6 +70,25 @@ def test_before_anything_has_begun_it_ends_at_once():
         assert "nothing had begun" in process.stdout.read()
 
 
+def test_other_signals_do_not_wear_it_out():
+    """Such as a timer's, however many."""
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    try:
+        with StopRequest() as request:
+            request.save_first()
+            for _ in range(20):
+                for _ in range(100):
+                    os.kill(os.getpid(), signal.SIGUSR1)
+                time.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGINT)
+            deadline = time.monotonic() + 5
+            while not request() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert request()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_who_asks_is_told_and_the_old_handlers_come_back():
     before = signal.getsignal(signal.SIGINT)
     with StopRequest() as request:

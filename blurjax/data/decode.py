@@ -160,7 +160,7 @@ class PreparedDataset:
     def _keys(self) -> tuple[str, str]:
         """Names of the image and the label feature."""
         info, feature = self._builder.info, self._tfds.features
-        image, label = info.supervised_keys or ("image", "label")
+        image, label, *_ = info.supervised_keys or ("image", "label")  # perhaps a weight, too
         known = info.features if hasattr(info.features, "keys") else {}
         is_image = image in known and isinstance(known[image], feature.Image)
         if not is_image or known[image].np_dtype not in (np.uint8, np.uint16):
