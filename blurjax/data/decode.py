@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
-import os
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from blurjax.data.pipeline import import_tensorflow
 from blurjax.errors import UserError
 
 BATCH = 128
+T = TypeVar("T")
 
 
 class Decoded(NamedTuple):
@@ -24,11 +27,11 @@ class Decoded(NamedTuple):
 
     images: np.ndarray
     """u8[b,H,W,C]; zeros where there is a problem."""
-    problems: list[str]
+    problems: Sequence[str]
     """Why an image cannot be used, or an empty string."""
     labels: np.ndarray
     """i64[b]."""
-    names: list[str]
+    names: Sequence[str]
 
 
 class Folder:
@@ -53,44 +56,47 @@ class Folder:
 
     def decode(self, split: str, size: int, channels: int) -> Iterator[Decoded]:
         """Decodes the images of a split in the order of the listing."""
-        files = self._splits[split]
-        columns = (
-            [os.fsencode(self.place / file.path) for file in files],
-            np.array([file.label for file in files]),
-            [file.name for file in files],
-        )
-        dataset = import_tensorflow().data.Dataset.from_tensor_slices(columns)
-        return _decode(dataset, _read_file, size, channels)
+        files = ((self.place / file.path, file.label, file.name) for file in self._splits[split])
+        return _decode(files, _read_file, size, channels)
 
 
-def _read_file(path: bytes) -> bytes:
+def _read_file(path: Path) -> bytes:
     try:
-        return Path(os.fsdecode(path)).read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise pixels.BadImageError(error.strerror or str(error)) from None
 
 
 def _decode(
-    dataset: Any, read: Callable[[bytes], bytes], size: int, channels: int
+    examples: Iterable[tuple[T, int, str]], read: Callable[[T], bytes], size: int, channels: int
 ) -> Iterator[Decoded]:
-    """Maps a tf.data.Dataset of (path or content, label, name) to decoded batches."""
-    tf = import_tensorflow()
-    shape = (size, size, channels)
+    """Decodes (what `read` reads, label, name) in threads: Pillow, at work, lets others work too."""
 
-    def decode_one(item: bytes) -> tuple[np.ndarray, bytes]:
+    def decode_one(item: T) -> tuple[np.ndarray, str]:
         try:
-            return pixels.decode(read(item), size, channels), b""
+            return pixels.decode(read(item), size, channels), ""
         except pixels.BadImageError as error:
-            return np.zeros(shape, np.uint8), str(error).encode(errors="backslashreplace")
+            return np.zeros((size, size, channels), np.uint8), str(error)
 
-    @tf.autograph.experimental.do_not_convert
-    def decode(item: Any, label: Any, name: Any) -> Any:
-        image, problem = tf.numpy_function(decode_one, [item], (tf.uint8, tf.string))
-        return tf.ensure_shape(image, shape), tf.ensure_shape(problem, ()), label, name
+    remaining = iter(examples)
+    batches = iter(lambda: list(itertools.islice(remaining, BATCH)), [])
+    with ThreadPoolExecutor() as pool:
+        begun = (
+            (pool.map(decode_one, items), labels, names)
+            for items, labels, names in (zip(*batch, strict=True) for batch in batches)
+        )
+        for decoded, labels, names in _ahead(begun, 2):
+            images, problems = zip(*decoded, strict=True)
+            yield Decoded(np.stack(images), problems, np.array(labels), names)
 
-    decoded = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    for images, problems, labels, names in decoded.batch(BATCH).prefetch(2).as_numpy_iterator():
-        yield Decoded(images, [p.decode() for p in problems], labels, [n.decode() for n in names])
+
+def _ahead(begun: Iterator[T], count: int) -> Iterator[T]:
+    """Yields what an iterator begins once it has begun `count` more."""
+    waiting = collections.deque(itertools.islice(begun, count))
+    for one in begun:
+        waiting.append(one)
+        yield waiting.popleft()
+    yield from waiting
 
 
 class PreparedDataset:
@@ -123,13 +129,13 @@ class PreparedDataset:
     def sample(self, count: int) -> Iterator[bytes]:
         """The contents of the first image files of train."""
         with self._readable(import_tensorflow().errors.OpError):
-            for item, _, _ in self._read("train").take(count).as_numpy_iterator():
-                yield item
+            for content, _, _ in itertools.islice(self._read("train"), count):
+                yield content
 
     def decode(self, split: str, size: int, channels: int) -> Iterator[Decoded]:
         """Decodes a split in the order in which it lies on disk."""
         with self._readable(import_tensorflow().errors.OpError):
-            yield from _decode(self._read(split), lambda content: content, size, channels)
+            yield from _decode(self._read(split), bytes, size, channels)
 
     @contextlib.contextmanager
     def _readable(self, damage: type[Exception]) -> Iterator[None]:
@@ -175,8 +181,8 @@ class PreparedDataset:
             f"{listed(list(known))}); choose one for image classification."
         )
 
-    def _read(self, split: str) -> Any:
-        """A tf.data.Dataset of (image file content, label, name), always in the same order."""
+    def _read(self, split: str) -> Iterator[tuple[bytes, int, str]]:
+        """Yields (image file content, label, name), always in the same order."""
         decode, image, label = self._tfds.decode, self._image, self._label
         examples = self._builder.as_dataset(
             split=self._splits[split],
@@ -187,7 +193,8 @@ class PreparedDataset:
             ),
             read_config=self._tfds.ReadConfig(interleave_cycle_length=1, add_tfds_id=True),
         )
-        return examples.map(lambda example: (example[image], example[label], example["tfds_id"]))
+        for example in examples.as_numpy_iterator():
+            yield example[image], example[label], example["tfds_id"].decode()
 
 
 Source = Folder | PreparedDataset
