@@ -18,17 +18,19 @@ def config(tmp_path):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A data_dir with `tiny` (train, test), `many/one` and `many/two`, and `texts`, which has no images."""
+    """A data_dir with `tiny` (train, test), `many/one` and `many/two`, `contest`, whose test split has no labels, and
+    `texts`, which has no images.
+    """
     tfds = pipeline.import_tensorflow("tensorflow_datasets")
     directory = tmp_path_factory.mktemp("tfds")
 
-    def store(name, config=None, **splits):
+    def store(name, config=None, label=lambda seed: seed % 2, **splits):
         features = {
             "image": tfds.features.Image(shape=(None, None, 3)),
             "label": tfds.features.ClassLabel(names=["cat", "dog"]),
         }
         examples = {
-            split: [(seed, {"image": noise(seed), "label": seed % 2}) for seed in seeds]
+            split: [(seed, {"image": noise(abs(seed)), "label": label(seed)}) for seed in seeds]
             for split, seeds in splits.items()
         }
         write(name, features, examples, config)
@@ -46,6 +48,7 @@ def prepared(tmp_path_factory):
     store("tiny", train=range(20), test=range(20, 30))
     store("many", "one", train=range(12))
     store("many", "two", train=range(12))
+    store("contest", label=lambda seed: max(-1, min(seed, 1)), train=range(4), test=range(-2, 0))
     write("texts", {"text": tfds.features.Text()}, {"train": [(0, {"text": "word"})]})
     return directory
 
@@ -115,6 +118,10 @@ def test_tfds_configurations(config, prepared):
     )
     settings = config("tfds:many/two", data_dir=prepared, test_split=None)
     assert load(settings).name == "many/two"
+
+
+def test_hidden_labels_are_refused(config, prepared):
+    refused(config("tfds:contest", data_dir=prepared), r"contest hides the labels of a split")
 
 
 def test_tfds_data_sets_without_labelled_images_are_refused(config, prepared):

@@ -108,12 +108,16 @@ def _build(directory: Path, source: decode.Source, splits: list[str], config: Da
             good = np.array([not problem for problem in batch.problems])
             if not good.all() and config.on_bad_image == "error":
                 raise _unusable(source.place, batch)
+            if batch.labels.min() < 0:
+                raise UserError(
+                    f"{shown(source.place)} hides the labels of a split; choose splits with labels."
+                )
             writer.append(batch.images[good])
             labels += batch.labels[good].tolist()
             codes += [SPLITS.index(split)] * int(good.sum())
             for name, is_good in zip(batch.names, good, strict=True):
                 (names if is_good else skipped).append(name)
-    _check(source.place, names, labels, skipped)
+    _check(source.place, names, skipped)
     np.save(directory / "labels.npy", np.array(labels, np.int32))
     np.save(directory / "splits.npy", np.array(codes, np.int8))
     images = np.load(directory / "images.npy", mmap_mode="r")
@@ -147,11 +151,9 @@ def _unusable(place: Path, batch: decode.Decoded) -> UserError:
     )
 
 
-def _check(place: Path, names: list[str], labels: list[int], skipped: list[str]) -> None:
+def _check(place: Path, names: list[str], skipped: list[str]) -> None:
     if not names:
         raise UserError(f"{shown(place)} has no readable image; look at {shown(skipped[0])}.")
-    if min(labels) < 0:
-        raise UserError(f"{shown(place)} hides the labels of a split; choose splits with labels.")
     if len(set(names)) < len(names):
         raise UserError(
             f"The splits asked of {shown(place)} overlap, so that test images would be trained on; "
