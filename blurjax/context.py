@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from blurjax import processes
 from blurjax.config import Config
 from blurjax.evaluate import Evaluation, dispatch
 from blurjax.feed import Examples
 from blurjax.programs import Programs
 from blurjax.run_directory import RunDirectory
-from blurjax.train import Progress
+from blurjax.train import Interrupted, Progress
+from blurjax.trial_table import Arrays, add_missing_rows
 from blurjax.types import Params, Trial
 
 
@@ -48,6 +50,24 @@ class Context:
         batch_size = self.config.classifier.batch_size
         wait = dispatch(program, params, view_parameters, self.programs.feed, positions, batch_size)
         return lambda: {name: values[:count] for name, values in wait().items()}
+
+    def complete(
+        self,
+        name: str,
+        wanted: Sequence[Trial],
+        evaluate: Callable[[list[Trial]], Arrays],
+        shared: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Adds the rows that a file of the run directory lacks; see `add_missing_rows`.
+
+        Raises:
+          Interrupted: after it, where that is asked for.
+        """
+        self.run.check_owner()
+        added = add_missing_rows(self.run, name, wanted, evaluate, shared)
+        processes.wait(name)  # until process 0 has written what all may read
+        if added and processes.any_of(self.interrupted())[0]:
+            raise Interrupted
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from blurjax import processes
-from blurjax.feed import Feed, batches_in_order
+from blurjax.feed import AHEAD, Feed, batches_in_order
 
 Evaluation = dict[str, np.ndarray]
 
@@ -23,6 +24,8 @@ def dispatch(
 ) -> Callable[[], Evaluation]:
     """Starts the evaluation of all trials on the examples at positions.
 
+    Of long evaluations it waits for all but the last chunks, whose results go to the host as they come.
+
     Args:
       program: compiled sweep of `loop_evaluation`: (params, view parameters, data, positions, 0, length) -> {name:
         [T,K,B,...]}.
@@ -35,34 +38,28 @@ def dispatch(
     Returns:
       A function that waits and returns {name: array [T,N,...]}.
     """
-    order = batches_in_order(positions, batch_size)
-    running = [
-        (
-            program(
-                params, view_parameters, chunk.data, chunk.positions, chunk.start, chunk.length
-            ),
-            chunk.length,
-        )
-        for chunk in feed.chunks(order)
-    ]
+    parts: list[Evaluation] = []
+    running: deque[tuple[dict[str, Any], int]] = deque()
+    for chunk in feed.chunks(batches_in_order(positions, batch_size)):
+        arguments = chunk.data, chunk.positions, chunk.start, chunk.length
+        running.append((program(params, view_parameters, *arguments), chunk.length))
+        if len(running) > AHEAD:
+            parts.append(_examples(*running.popleft()))
 
     def wait() -> Evaluation:
-        parts = [
-            {name: _examples(values, length) for name, values in part.items()}
-            for part, length in running
-        ]
+        every = [*parts, *(_examples(*results) for results in running)]
         return {
-            name: np.concatenate([part[name] for part in parts], axis=1)[:, : len(positions)]
-            for name in parts[0]
+            name: np.concatenate([part[name] for part in every], axis=1)[:, : len(positions)]
+            for name in every[0]
         }
 
     return wait
 
 
-def _examples(values: Any, length: int) -> np.ndarray:
-    """[T,K,B,...] of which `length` steps count -> [T,length*B,...]."""
-    array = processes.fetch(values)[:, :length]
-    return array.reshape(array.shape[0], -1, *array.shape[3:])
+def _examples(results: dict[str, Any], length: int) -> Evaluation:
+    """Arrays [T,K,B,...] on the devices, of which `length` steps count -> [T,length*B,...] on the host."""
+    arrays = {name: values[:, :length] for name, values in processes.fetch(results).items()}
+    return {name: a.reshape(a.shape[0], -1, *a.shape[3:]) for name, a in arrays.items()}
 
 
 def accuracy_and_loss(evaluation: Evaluation, labels: np.ndarray) -> dict[str, np.ndarray]:

@@ -18,20 +18,22 @@ from blurjax.data.dataset import SPLITS
 from blurjax.data.sources import Dataset
 from blurjax.environment import describe_environment
 from blurjax.feed import fits
-from blurjax.fitted_views import FittedViews, check_views, fit_views
+from blurjax.fitted_views import FittedViews, check_views
+from blurjax.fitting import fit_views
 from blurjax.memory import readable_memory_errors
 from blurjax.predictions import (
     write_flips,
     write_gallery,
     write_predictions,
     write_probes,
-    write_view_quality,
 )
 from blurjax.programs import Programs
 from blurjax.run_directory import RunDirectory, read_json, readable_os_errors
 from blurjax.sections import TrainingConfig
 from blurjax.stages import train_autoencoders, train_classifiers
 from blurjax.train import Progress
+from blurjax.view_names import measured_views
+from blurjax.view_quality import write_view_quality
 
 
 def _ignore(progress: Progress) -> None:
@@ -114,7 +116,7 @@ def _run_stages(context: Context) -> dict[str, Any]:
         autoencoders = train_autoencoders(context)
     with _timed(run, "views"):
         views = fit_views(context, autoencoders)
-        write_view_quality(context, views)
+        write_view_quality(context, views, measured_views(config), SPLITS)
     with _timed(run, "classifiers"):
         classifiers = {view: train_classifiers(context, view, views) for view in config.train_views}
     with _timed(run, "evaluation"):

@@ -28,7 +28,9 @@ from blurjax.sweep import in_batches, shared
 from blurjax.types import ALL_DATA, Array, Scalar
 
 STREAM_BYTES = 64 * 2**20
-"""Decoded images in one streamed chunk; three are in flight."""
+"""Decoded images in one streamed chunk."""
+AHEAD = 2
+"""Chunks that may wait for the device: more would fill its memory, and who asks a run to stop would wait for them."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import jax
 import numpy as np
-from sklearn.decomposition import PCA
 
 from blurjax import processes
 from blurjax.config import Config
@@ -18,24 +17,16 @@ from blurjax.data.sources import Dataset
 from blurjax.data.splits import generator
 from blurjax.errors import UserError
 from blurjax.image_quality import gaussian_blur_matrix
-from blurjax.run_directory import read_npz
 from blurjax.sweep import shared
-from blurjax.trial_table import Arrays, add_missing_rows, trials_of
-from blurjax.trials import autoencoder_of, autoencoder_trials
+from blurjax.trials import autoencoder_of
 from blurjax.types import ALL_DATA, Params, Trial
 from blurjax.view_names import (
     NEEDS_AUTOENCODER,
-    NEEDS_CODE,
     NEEDS_FOLDS,
     num_folds,
     views_in_use,
 )
 from blurjax.views import Basis, Matrices, ViewParameters, view_index
-
-FITTED, COMPONENTS = "views/fitted.npz", "views/pca.npz"
-MOST_PCA_IMAGES = 20_000
-SMALLEST_SIGMA, SIGMAS = 0.2, 24
-"""Of the curve that blurs are read from: pixels, and how many between it and the size of the image."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +50,7 @@ class FittedViews:
         self._programs, self._config = context.programs, context.config
         self._autoencoders, self._fits = autoencoders, fits
         self._shared = {"fold_of": context.examples.fold_of, "basis": basis}
-        self._placed = processes.put(self._shared, shared(self._programs.mesh))
+        self._placed = processes.put(self._shared, shared(self._programs.layout.mesh))
         self._of_trials = lru_cache(maxsize=2)(self._place)
 
     def parameters(self, view: str, trials: Sequence[Trial]) -> ViewParameters:
@@ -85,14 +76,14 @@ class FittedViews:
     def _row(self, trial: Trial, is_shuffled: bool) -> ViewParameters:
         """What belongs to one trial, on the host."""
         painter = autoencoder_of(trial, self._config)
-        fit, in_use = self._fits[painter], self._programs.views_in_use
+        fit, in_use = self._fits[painter], views_in_use(self._config)
         shape = self._programs.dataset.image_shape
         return ViewParameters(
             view=None,
             seed=np.uint32(trial.seed),
             bottleneck=np.int32(painter.bottleneck),
             autoencoders=self._painters(painter),
-            blur=_gaussian(fit.sigma, shape) if "blur" in in_use else None,
+            blur=gaussian(fit.sigma, shape) if "blur" in in_use else None,
             downsample=_averaging(shape, painter.bottleneck) if "downsample" in in_use else None,
             gain=fit.gain if "spectrum" in in_use else None,
             labels=self._labels(trial, is_shuffled),
@@ -100,7 +91,7 @@ class FittedViews:
 
     def _labels(self, trial: Trial, is_shuffled: bool) -> np.ndarray | None:
         """What the trial's classifiers are told; None where no view in use shuffles labels."""
-        if "shuffled" not in self._programs.views_in_use:
+        if "shuffled" not in views_in_use(self._config):
             return None
         labels = self._programs.examples.labels
         train = self._programs.examples.splits["train"]
@@ -139,108 +130,8 @@ def check_views(config: Config, dataset: Dataset) -> None:
         )
 
 
-def fit_views(context: Context, autoencoders: Models) -> FittedViews:
-    """Fits what the views in use need, or reads it where the run directory holds it (docs/run_directory.md)."""
-    basis = _basis(context) if "pca" in context.programs.views_in_use else None
-    trials = autoencoder_trials(context.config)
-    height, width, _ = context.programs.dataset.image_shape
-    unfitted = Fit(0.0, True, np.ones(min(height, width) // 2 + 1, np.float32))
-    views = FittedViews(context, autoencoders, dict.fromkeys(trials, unfitted), basis)
-    if not NEEDS_CODE & {*context.programs.views_in_use}:
-        return views
-    add_missing_rows(context.run, FITTED, trials, lambda missing: _fit(context, views, missing))
-    processes.wait("fitted views")
-    arrays = read_npz(context.run / FITTED)
-    columns = zip(*(arrays[name] for name in ("sigma", "reachable", "gain")), strict=True)
-    rows = zip(trials_of(arrays), columns, strict=True)
-    fits = {trial: Fit(float(sigma), bool(there), gain) for trial, (sigma, there, gain) in rows}
-    return FittedViews(context, autoencoders, fits, basis)
-
-
-def _fit(context: Context, views: FittedViews, trials: list[Trial]) -> Arrays:
-    """The columns of fitted.npz, for autoencoders."""
-    measured = _measure(context, views.parameters("reconstruction", trials), len(trials))
-    plain = _measure(context, views.parameters("original", trials[:1]), 1)
-    before, after = plain["spectrum"].mean(axis=1), measured["spectrum"].mean(axis=1)
-    gain = np.sqrt(np.divide(after, before, out=np.ones_like(after), where=before > 0))
-    gain[:, 0] = 1.0  # the mean, which a spectrum leaves out
-    sigma, reachable = np.zeros(len(trials), np.float32), np.ones(len(trials), bool)
-    if "blur" in context.programs.views_in_use:
-        sigmas, distortion = _distortion_of_blur(context, views, trials[0])
-        target = measured["mse"].mean(axis=1, dtype=np.float64)
-        sigma, reachable = read_curve(sigmas, distortion, target)
-    return {"sigma": sigma, "reachable": reachable, "gain": gain}
-
-
-def _measure(context: Context, parameters: ViewParameters, count: int) -> Arrays:
-    positions = context.examples.splits["validation"]
-    return context.dispatch(context.programs.measure_view, None, parameters, positions, count)()
-
-
-def _distortion_of_blur(
-    context: Context, views: FittedViews, some: Trial
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sigmas f64[S], and the mean squared error f64[S] on validation of the blurs that they make."""
-    shape = context.programs.dataset.image_shape
-    sigmas = np.geomspace(SMALLEST_SIGMA, max(shape[:2]), SIGMAS)
-    blurs = context.programs.place_rows([_gaussian(sigma, shape) for sigma in sigmas])
-    parameters = views.parameters("blur", [some] * SIGMAS)._replace(blur=blurs)
-    return sigmas, _measure(context, parameters, SIGMAS)["mse"].mean(axis=1, dtype=np.float64)
-
-
-def read_curve(
-    sigmas: np.ndarray, distortion: np.ndarray, target: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The sigmas at which a curve of distortions reaches its targets.
-
-    Interpolated between logarithms, where distortions are close to straight.
-
-    Args:
-      sigmas: f64[S], ascending.
-      distortion: f64[S], mean squared errors, 0 where a blur is so weak that 8 bits do not show it.
-      target: f64[T], mean squared errors.
-
-    Returns:
-      f32[T], clamped to the range of sigmas, and bool[T]: whether the curve reaches the target.
-    """
-    rising = np.maximum.accumulate(distortion)
-    first = int(np.argmax(rising > 0))
-    with np.errstate(divide="ignore"):
-        wanted, known = np.log(target), np.log(rising[first:])
-    found = np.exp(np.interp(wanted, known, np.log(sigmas[first:])))
-    return found.astype(np.float32), (wanted >= known[0]) & (wanted <= known[-1])
-
-
-def _basis(context: Context) -> Basis:
-    path = context.run / COMPONENTS
-
-    def fit() -> None:
-        config = context.config
-        components = config.autoencoder.max_bottleneck
-        assert components is not None
-        images = context.programs.dataset.splits["train"].images
-        basis = principal_components(images, components, config.data.split_seed)
-        context.run.write_npz(COMPONENTS, **basis._asdict())
-
-    processes.on_first(lambda: None if path.exists() else fit())
-    return Basis(**read_npz(path))
-
-
-def principal_components(images: np.ndarray, count: int, seed: int) -> Basis:
-    """The first principal components of images u8[N,H,W,C], of at most 20,000 of them drawn by the seed.
-
-    Randomised (Halko, Martinsson and Tropp 2011), in float32.
-    """
-    if len(images) > MOST_PCA_IMAGES:
-        chosen = generator(seed, "pca").choice(len(images), MOST_PCA_IMAGES, replace=False)
-        images = images[np.sort(chosen)]
-    values = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
-    count = min(count, *values.shape)
-    fitted = PCA(count, svd_solver="randomized", random_state=seed).fit(values)
-    return Basis(np.float32(fitted.mean_), np.float32(fitted.components_))
-
-
-def _gaussian(sigma: float, shape: tuple[int, int, int]) -> Matrices:
+def gaussian(sigma: float, shape: tuple[int, int, int]) -> Matrices:
+    """The Gaussian blur of a standard deviation in pixels, of images of a shape (H, W, C)."""
     height, width, _ = shape
     return Matrices(_blur_matrix(sigma, height), _blur_matrix(sigma, width))
 

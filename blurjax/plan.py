@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from blurjax.config import Config
 from blurjax.data.sources import Dataset
 from blurjax.feed import fits
-from blurjax.programs import Programs
+from blurjax.functions import Functions
+from blurjax.layout import make_layout
 from blurjax.run_directory import RunDirectory
 from blurjax.sections import TrainingConfig
 from blurjax.train import find_jobs
@@ -40,6 +41,8 @@ class Stage:
     """How many of them the run directory holds, trained or partly trained."""
     steps: int
     """Of each model."""
+    steps_left: int
+    """Of all models together."""
     flops: float
     """Of each step."""
 
@@ -56,7 +59,7 @@ class Plan:
     model_bytes: int
     """Parameters and optimizer state of the largest stage."""
     seconds: float
-    """For what is not begun yet."""
+    """For the training that is left."""
 
     def __str__(self) -> str:
         lines = [f"{self.dataset}; {self.devices}"]
@@ -85,37 +88,40 @@ def make_plan(config: Config, dataset: Dataset, out: str | Path) -> Plan:
       dataset: decoded images.
       out: the run directory, which need not exist.
     """
-    programs = Programs(config, dataset)
-    stages = _stages(config, programs, RunDirectory(out))
-    left = sum((stage.models - stage.begun) * stage.steps * stage.flops for stage in stages)
+    functions, layout = Functions(config, dataset), make_layout(config, dataset)
+    stages = _stages(config, functions, RunDirectory(out))
+    left = sum(stage.steps_left * stage.flops for stage in stages)
     sizes = {name: len(split.labels) for name, split in dataset.splits.items()}
     height, width, channels = dataset.image_shape
     return Plan(
         dataset=f"{dataset.name}: {', '.join(f'{count:,} {name}' for name, count in sizes.items())} images of "
         f"{height}x{width}x{channels}, {len(dataset.class_names)} classes",
-        devices=f"{programs.mesh.size} {jax.default_backend()} device(s), {programs.trials_per_vmap} trial(s) each "
+        devices=f"{layout.mesh.size} {jax.default_backend()} device(s), {layout.trials_per_vmap} trial(s) each "
         "side by side",
         stages=stages,
         data_bytes=sum(split.images.nbytes for split in dataset.splits.values()),
         resident=fits(dataset, config.data.resident_limit),
-        model_bytes=_model_bytes(config, programs),
-        seconds=left / (MATMUL_SHARE * programs.mesh.size * _matmul_rate())
+        model_bytes=_model_bytes(config, functions),
+        seconds=left / (MATMUL_SHARE * layout.mesh.size * _matmul_rate())
         + (COMPILE_SECONDS if left else 0),
     )
 
 
-def _stages(config: Config, programs: Programs, run: RunDirectory) -> tuple[Stage, ...]:
+def _stages(config: Config, functions: Functions, run: RunDirectory) -> tuple[Stage, ...]:
+    done = {line["job"]: line["step"] for line in run.metrics()}  # of each job the last line counts
+
     def stage(
         name: str, job: str, trials: list[Trial], training: TrainingConfig, flops: float
     ) -> Stage:
-        begun = {trial for found in find_jobs(run, job) for trial in found.trials}
-        return Stage(
-            name, len(trials), len(begun & set(trials)), programs.num_steps(training), flops
-        )
+        steps = functions.num_steps(training)
+        of_job = {t: done.get(found.name, 0) for found in find_jobs(run, job) for t in found.trials}
+        begun = [of_job[trial] for trial in trials if trial in of_job]
+        left = len(trials) * steps - sum(begun)
+        return Stage(name, len(trials), len(begun), steps, left, flops)
 
     # A training step costs a forward pass and about twice as much for the gradients.
-    painting = _forward_flops(programs.autoencoder, (programs.example_image(), jnp.int32(1)))
-    deciding = _forward_flops(programs.classifier, (programs.example_image(),))
+    painting = _forward_flops(functions.autoencoder, (functions.example_image, jnp.int32(1)))
+    deciding = _forward_flops(functions.classifier, (functions.example_image,))
     autoencoders = all_autoencoder_trials(config)
     flops = 3 * painting * config.autoencoder.batch_size
     stages = [stage("autoencoders", "autoencoder", autoencoders, config.autoencoder, flops)]
@@ -137,17 +143,17 @@ def _forward_flops(model: nn.Module, inputs: tuple[Any, ...]) -> float:
     return float(cost["flops"])
 
 
-def _model_bytes(config: Config, programs: Programs) -> int:
+def _model_bytes(config: Config, functions: Functions) -> int:
     """Parameters and the optimizer's two moments of the largest stage, in float32."""
 
     def floats(model: nn.Module, inputs: tuple[Any, ...], count: int) -> int:
         params = jax.eval_shape(partial(model.init, jax.random.key(0)), *inputs)
         return count * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
-    image = programs.example_image()
+    image = functions.example_image
     largest = max(
-        floats(programs.autoencoder, (image, jnp.int32(1)), len(all_autoencoder_trials(config))),
-        floats(programs.classifier, (image,), len(point_trials(config, needs_code=True))),
+        floats(functions.autoencoder, (image, jnp.int32(1)), len(all_autoencoder_trials(config))),
+        floats(functions.classifier, (image,), len(point_trials(config, needs_code=True))),
     )
     return 3 * 4 * largest
 

@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
-from blurjax import probe, processes, statistics
+from blurjax import probe, statistics
 from blurjax.context import Context, Models
+from blurjax.data.splits import generator
 from blurjax.fitted_views import FittedViews
 from blurjax.run_directory import read_npz
-from blurjax.train import Interrupted
-from blurjax.trial_table import Arrays, add_missing_rows, trials_of
+from blurjax.trial_table import Arrays, trials_of
 from blurjax.trials import autoencoder_trials, classifier_of, point_trials
 from blurjax.types import Trial
 from blurjax.view_names import MEASURED, NEEDS_CODE
-
-
-def write_view_quality(context: Context, views: FittedViews) -> None:
-    """quality-<view>-<split>.npz, for the original and each view that is measured against it."""
-    examples = context.examples
-    measured = [view for view in MEASURED if view in context.programs.views_in_use]
-    trials = autoencoder_trials(context.config)
-    of_all = [trials[0]._replace(bottleneck=0)]
-    splits = examples.measured | {"test": examples.splits["test"]}
-    for split, positions in splits.items():
-        measure = partial(_measure, context, views, positions)
-        _add(context, f"quality-original-{split}", of_all, partial(measure, "original"))
-        for view in measured:
-            _add(context, f"quality-{view}-{split}", trials, partial(measure, view))
-
-
-def _measure(
-    context: Context, views: FittedViews, positions: np.ndarray, view: str, rows: list[Trial]
-) -> Arrays:
-    program, parameters = context.programs.measure_view, views.parameters(view, rows)
-    measured = context.dispatch(program, None, parameters, positions, len(rows))()
-    failed = np.array([views.failed_step(view, row) for row in rows], np.int32)
-    return measured | {"spectrum": measured["spectrum"].mean(axis=1), "failed_step": failed}
 
 
 def write_predictions(
@@ -56,7 +33,7 @@ def write_predictions(
     for train_view, test_view in itertools.product(config.train_views, config.test_views):
         wanted = point_trials(config, needs_code=bool({train_view, test_view} & NEEDS_CODE))
         predict = partial(_predict, context, classifiers[train_view], views, train_view, test_view)
-        _add(context, f"{train_view}-on-{test_view}", wanted, predict, shared)
+        context.complete(f"predictions/{train_view}-on-{test_view}.npz", wanted, predict, shared)
 
 
 def _predict(
@@ -89,26 +66,37 @@ def write_probes(context: Context, autoencoders: Models) -> None:
     shared = {"label": context.programs.dataset.splits["test"].labels}
     for kind in probe.KINDS:
         ask = partial(_probe, context, autoencoders, kind)
-        _add(context, f"code-{kind}", autoencoder_trials(context.config), ask, shared)
+        context.complete(
+            f"predictions/code-{kind}.npz", autoencoder_trials(context.config), ask, shared
+        )
 
 
 def _probe(context: Context, autoencoders: Models, kind: str, rows: list[Trial]) -> Arrays:
-    labels = context.programs.dataset.splits["train"].labels
-    units = context.config.classifier.dense
-    codes, test_codes = (_codes(context, autoencoders, rows, split) for split in ("train", "test"))
-    predicted = [
-        probe.predict(kind, *of_trial, units=units, seed=row.seed)
-        for row, *of_trial in zip(rows, codes, [labels] * len(rows), test_codes, strict=True)
-    ]
+    train, test = (context.examples.splits[split] for split in ("train", "test"))
+    if len(train) > probe.MOST_IMAGES:
+        rng = generator(context.config.data.split_seed, "probe")
+        train = np.sort(rng.choice(train, probe.MOST_IMAGES, replace=False))
+    labels, units = context.examples.labels[train], context.config.classifier.dense
+    # As many autoencoders at a time as the devices hold: the codes of all may not fit into memory.
+    predicted, group = [], context.programs.layout.padded(1)
+    for first in range(0, len(rows), group):
+        own = rows[first : first + group]
+        codes, test_codes = (_codes(context, autoencoders, own, split) for split in (train, test))
+        predicted += [
+            probe.predict(kind, *of_trial, units=units, seed=row.seed)
+            for row, *of_trial in zip(own, codes, [labels] * len(own), test_codes, strict=True)
+        ]
     failed = np.array([autoencoders[row].failed_step for row in rows], np.int32)
     return {"prediction": np.stack(predicted), "failed_step": failed}
 
 
-def _codes(context: Context, autoencoders: Models, rows: list[Trial], split: str) -> np.ndarray:
+def _codes(
+    context: Context, autoencoders: Models, rows: list[Trial], positions: np.ndarray
+) -> np.ndarray:
     """f32[T,N,D]."""
     programs = context.programs
     params = programs.place_rows([autoencoders[row].params for row in rows])
-    bottlenecks, positions = programs.place(rows).bottleneck, context.examples.splits[split]
+    bottlenecks = programs.place(rows).bottleneck
     return context.dispatch(programs.encode, params, bottlenecks, positions, len(rows))()["code"]
 
 
@@ -192,20 +180,6 @@ def _paint(
     images = np.asarray(context.programs.dataset.splits["test"].images[chosen])
     positions = context.examples.splits["test"][chosen]
     return np.asarray(context.programs.paint(views.of_trial(view, trial), images, positions))
-
-
-def _add(
-    context: Context,
-    name: str,
-    wanted: Sequence[Trial],
-    evaluate: Callable[[list[Trial]], Arrays],
-    shared: Arrays | None = None,
-) -> None:
-    """Completes predictions/<name>.npz, and stops after it where that is asked for."""
-    context.run.check_owner()
-    added = add_missing_rows(context.run, f"predictions/{name}.npz", wanted, evaluate, shared)
-    if added and processes.any_of(context.interrupted())[0]:
-        raise Interrupted
 
 
 def _rank_in_class(labels: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 KINDS = ("linear", "mlp")
+MOST_IMAGES = 50_000
+"""Of the train split, that probes are fitted to."""
 BATCH_SIZE, STEPS = 200, 2000
 """Of the small network; as long a training at any number of images."""
 

@@ -79,7 +79,9 @@ def log_to_terminal() -> None:
     """
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    logging.getLogger("blurjax").addHandler(handler)
+    blurjax = logging.getLogger("blurjax")
+    blurjax.addHandler(handler)
+    blurjax.propagate = False  # a library may have given the root logger a handler, too
     for logger in ("absl", "asyncio"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     sys.unraisablehook = _report_but_for_given_up_writes

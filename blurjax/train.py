@@ -14,7 +14,7 @@ import numpy as np
 
 from blurjax import processes
 from blurjax.checkpoint import Checkpoints
-from blurjax.feed import Feed
+from blurjax.feed import AHEAD, Feed
 from blurjax.run_directory import RunDirectory, read_json
 from blurjax.train_state import TrainState
 from blurjax.types import Trial
@@ -207,6 +207,8 @@ class _Loop:
                 )
                 self.step += chunk.length
                 losses.append((metrics["loss"], chunk.length))
+                if len(losses) > AHEAD:
+                    jax.block_until_ready(losses[-1 - AHEAD][0])
                 if finish_epoch is not None:
                     finish_epoch()
                     finish_epoch = None

@@ -31,3 +31,8 @@ def views_in_use(config: Config) -> tuple[str, ...]:
 def num_folds(config: Config) -> int:
     """How many folds autoencoders are trained on; 0 where no view needs them."""
     return config.autoencoder.folds if NEEDS_FOLDS & {*views_in_use(config)} else 0
+
+
+def measured_views(config: Config) -> list[str]:
+    """The original, and each view in use that is measured against it."""
+    return ["original", *(view for view in MEASURED if view in views_in_use(config))]

@@ -3,7 +3,7 @@
 
     python scripts/benchmark.py --quick                         # at most three minutes on two cores
     python scripts/benchmark.py --with-torch --json FILE        # W1 to W4
-    python scripts/benchmark.py --workloads pipeline startup linear memory
+    python scripts/benchmark.py --workloads pipeline startup linear memory reading overlap growth
 
 Within a workload all contenders are timed in turn, round after round, so that what else the machine does meets all of
 them; figures are medians with quartiles, ratios are medians of the ratios within each round.
@@ -16,6 +16,9 @@ them; figures are medians with quartiles, ratios are medians of the ratios withi
   startup   seconds from process start to the first finished step
   linear    seconds of an epoch against the number of examples and of trials
   memory    peak memory against the number of trials, and of trials side by side
+  reading   images a second and core: decoding JPEG files and TFRecords, plain tf.data beside it, and the cache
+  overlap   whether streamed batches are read while a device computes, emulated by one that takes no processor time
+  growth    peak memory of streamed training: tenfold steps, tenfold images
 
 blurjax trains as in a real run: decoded images on the device, an order for each trial, clipping, learning rate schedule
 and the check for values that are not finite included. The other contenders are given their batches on the device.
@@ -31,8 +34,11 @@ from pathlib import Path
 from typing import Any
 
 # A process of their own: these come first, while this one has no accelerator.
-OWN_PROCESS = ("W4", "startup", "memory")
-WORKLOADS = ("W1", "W2", "W3", "W4", "pipeline", "startup", "linear", "memory")
+OWN_PROCESS = ("W4", "startup", "memory", "growth")
+WORKLOADS = (
+    *("W1", "W2", "W3", "W4", "pipeline", "startup", "linear", "memory"),
+    *("reading", "overlap", "growth"),
+)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -49,6 +55,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of activations")
     add("--convolution", default="auto", help="blurjax's compute.convolution")
     add("--trials-per-vmap", type=int, nargs="+", default=[], help="measure these besides auto")
+    add(
+        "--images", type=Path, metavar="FOLDER", help="of JPEG files, for reading; default: made up"
+    )
     add("--with-torch", action="store_true", help="pip install blurjax[benchmark]")
     add("--json", type=Path, metavar="FILE", help="write the results there, too")
     options = parser.parse_args(arguments)
@@ -60,7 +69,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Measures, prints tables, writes JSON."""
     options = parse()
-    from benchmarks import processes, subjects
+    from benchmarks import processes, reading, subjects
 
     from blurjax import terminal
     from blurjax.sections import ComputeConfig
@@ -70,6 +79,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for workload in sorted(options.workloads, key=lambda name: name not in OWN_PROCESS):
         module = processes if workload in OWN_PROCESS else subjects
+        module = reading if workload in ("reading", "overlap") else module
         for row in module.measure(options, workload):
             print_row(row, rows)
             rows.append(row)
@@ -136,6 +146,13 @@ def remarks(row: dict[str, Any]) -> list[str]:
         found.append(f"pipeline {row['pipeline_share']:.1%}")
     if "seconds_per_epoch" in row:
         found.append(f"{row['examples']} examples, {row['seconds_per_epoch']:.3g} s an epoch")
+    if "images_per_second_and_core" in row:
+        found.append(f"{row['images_per_second_and_core']:,.0f} images/s and core")
+    if "hidden" in row:
+        found.append(f"{row['hidden']:.0%} of reading hidden")
+    if "peak_anonymous" in row:
+        found.append(f"{row['steps']:,} steps of {row['image_bytes'] / 1e6:,.0f} MB of images")
+        found.append(f"anonymous memory {row['peak_anonymous'] / 1e6:,.0f} MB")
     if "exponent" in row:
         found.append(f"cost ~ n^{row['exponent']:.3f}, R² {row['r_squared']:.4f}")
     if "peak_resident_set" in row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ def start(
     cache: Path,
     python: Sequence[str] = MODULE,
     devices: int | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
     """Starts the command; its programs are kept in `cache`; devices: of the CPU, one a core unless said otherwise."""
-    env = os.environ | {"XDG_CACHE_HOME": str(cache), "COLUMNS": "100"}
+    env = os.environ | {"XDG_CACHE_HOME": str(cache), "COLUMNS": "100"} | dict(environment or {})
     if devices is not None:
         env["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(

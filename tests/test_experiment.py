@@ -2,13 +2,15 @@
 
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
+from same import assert_same_run, final_states
 from sklearn.metrics import accuracy_score
 from tiny import config, write_stripes
 
-from blurjax import run_experiment
+from blurjax import probe, run_experiment
 from blurjax.errors import UserError
 from blurjax.run_directory import read_json, read_npz
 from blurjax.train import AllTrialsFailed, Interrupted
@@ -37,28 +39,6 @@ def without_history(results):
 
 def lines(out):
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-
-
-def predictions(out):
-    return {path.name: read_npz(path) for path in sorted((out / "predictions").glob("*.npz"))}
-
-
-def assert_same_run(one, other):
-    """Bit by bit: results, predictions, metrics (whatever the order of jobs)."""
-    assert without_history(read_json(one / "results.json")) == without_history(
-        read_json(other / "results.json")
-    )
-
-    def metrics(out):
-        return sorted(map(json.dumps, lines(out)))
-
-    assert metrics(one) == metrics(other)
-    ours, theirs = predictions(one), predictions(other)
-    assert ours.keys() == theirs.keys()
-    for name, arrays in ours.items():
-        assert arrays.keys() == theirs[name].keys()
-        for key, array in arrays.items():
-            np.testing.assert_array_equal(array, theirs[name][key], err_msg=f"{name} {key}")
 
 
 def test_results_hold_what_is_documented(finished):
@@ -262,11 +242,11 @@ def test_totals_are_the_sums_of_their_terms_in_every_trial(complete):
 
 
 def test_identity_equals_original_bitwise_and_reseeded_does_not(complete):
-    all_predictions = predictions(complete[0])
     for test_view in ("original", "crossfit"):
-        ours = all_predictions[f"original-on-{test_view}.npz"]
-        same = all_predictions[f"identity-on-{test_view}.npz"]
-        other = all_predictions[f"reseeded-on-{test_view}.npz"]
+        ours, same, other = (
+            read_npz(complete[0] / "predictions" / f"{train_view}-on-{test_view}.npz")
+            for train_view in ("original", "identity", "reseeded")
+        )
         for name in ("logits", "loss", "prediction", "seed"):
             np.testing.assert_array_equal(ours[name], same[name])
         assert (ours["logits"] != other["logits"]).any()
@@ -379,3 +359,45 @@ def test_streamed_and_resident_see_the_same_images(source, tmp_path):
         except Interrupted:
             pass
     assert_same_run(tmp_path / "one", out)
+
+
+def test_bfloat16_learns_as_much_with_parameters_in_float32(source, tmp_path):
+    point = {}
+    for dtype in ("float32", "bfloat16"):
+        changes = {"autoencoder__dtype": dtype, "classifier__dtype": dtype}
+        longer = config(source, autoencoder__epochs=12, classifier__epochs=12, **changes)
+        (point[dtype],) = run_experiment(longer, tmp_path / dtype)["points"]
+    for view in ("original", "reconstruction"):
+        one, other = (point[dtype]["accuracy"][view][view]["mean"] for dtype in point)
+        assert min(one, other) > 0.85
+        assert one == pytest.approx(other, abs=0.06)
+    one, other = (point[dtype]["reconstruction"]["psnr"]["test"]["mean"] for dtype in point)
+    assert one == pytest.approx(other, abs=0.3)
+    for job in ("autoencoder/job-0", "classifier/reconstruction/job-0"):
+        states = final_states(tmp_path / "bfloat16" / "checkpoints" / job)
+        assert {array.dtype for name, array in states.items() if "params" in name} == {
+            np.dtype("float32")
+        }
+
+
+def test_probes_of_large_data_are_fitted_to_a_part_of_them(finished, source, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    shutil.copytree(finished[0], out)
+    before = read_npz(out / "predictions" / "code-linear.npz")
+    for kind in probe.KINDS:
+        (out / "predictions" / f"code-{kind}.npz").unlink()
+    fitted_to = []
+
+    def predict(kind, codes, labels, test_codes, **options):
+        fitted_to.append((kind, len(codes), len(labels)))
+        return probe_itself(kind, codes, labels, test_codes, **options)
+
+    probe_itself = probe.predict
+    monkeypatch.setattr(probe, "predict", predict)
+    monkeypatch.setattr(probe, "MOST_IMAGES", 50)
+    run_experiment(config(source), out)
+    assert fitted_to == [("linear", 50, 50)] * 3 + [("mlp", 50, 50)] * 3
+    after = read_npz(out / "predictions" / "code-linear.npz")
+    np.testing.assert_array_equal(after["seed"], before["seed"])
+    agreement = (after["prediction"] == before["prediction"]).mean()
+    assert 0.7 < agreement <= 1

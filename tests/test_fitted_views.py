@@ -8,7 +8,8 @@ from tiny import config, write_stripes
 
 from blurjax import experiment
 from blurjax.errors import UserError
-from blurjax.fitted_views import principal_components, read_curve, reduced_size
+from blurjax.fitted_views import reduced_size
+from blurjax.fitting import principal_components, read_curve
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +53,9 @@ def test_downsampling_keeps_no_more_values_than_the_code_has(shape, values, expe
 
 
 def test_components_of_more_images_than_are_fitted_are_close_to_all_of_theirs(monkeypatch):
-    from blurjax import fitted_views
+    from blurjax import fitting
 
-    monkeypatch.setattr(fitted_views, "MOST_PCA_IMAGES", 500)
+    monkeypatch.setattr(fitting, "MOST_PCA_IMAGES", 500)
     rng = np.random.default_rng(0)
     patterns = rng.normal(size=(3, 64)) * [[60], [40], [20]]
     values = 128 + rng.normal(size=(2000, 3)) @ patterns + rng.normal(size=(2000, 64))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 from tiny import config, write_stripes
 
-from blurjax import experiment, memory, programs
+from blurjax import experiment, layout, memory
 from blurjax.errors import UserError
 from blurjax.memory import free_bytes, live_bytes, readable_memory_errors, trials_that_fit
 from blurjax.models.conv import convolution, max_pool_2x2
@@ -94,7 +94,7 @@ def loaded(source, **changes):
 
 def test_a_trial_needs_memory_in_proportion_to_its_batch(source):
     sizes = [
-        programs.bytes_per_trial(*loaded(source, classifier__batch_size=n)) for n in (64, 128, 256)
+        layout.bytes_per_trial(*loaded(source, classifier__batch_size=n)) for n in (64, 128, 256)
     ]
     assert 1.9 < (sizes[2] - sizes[1]) / (sizes[1] - sizes[0]) < 2.1
 
@@ -106,9 +106,9 @@ def test_auto_runs_side_by_side_what_an_accelerator_has_memory_for(
     fitted, dataset = loaded(source, sweep__num_seeds=10, compute__devices=1)
     images = sum(split.images.nbytes for split in dataset.splits.values())
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(programs, "bytes_per_trial", lambda config, dataset: 1e6)
+    monkeypatch.setattr(layout, "bytes_per_trial", lambda config, dataset: 1e6)
     monkeypatch.setattr(memory, "free_bytes", lambda devices: images + room * 1e6 / memory.SHARE)
-    assert programs.Programs(fitted, dataset).trials_per_vmap == expected
+    assert layout.make_layout(fitted, dataset).trials_per_vmap == expected
 
 
 def run_out_of_memory(*_):

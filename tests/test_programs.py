@@ -1,5 +1,7 @@
 """The compiled programs: how trials are grouped and spread changes nothing but rounding, and each is traced once."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,6 @@ from tiny import config, write_stripes
 
 from blurjax import experiment
 from blurjax.programs import Programs
-from blurjax.sweep import padded_length
 from blurjax.trials import autoencoder_trials, classifier_trials
 from blurjax.views import ViewParameters
 
@@ -76,6 +77,35 @@ def test_ten_steps_agree_whatever_the_grouping_devices_and_lowering(source, refe
             )
 
 
+def compiled(made):
+    """The two training programs, as text."""
+    trials = made.place(autoencoder_trials(made.config))
+    autoencoders = made.init_autoencoder(trials)
+    classifiers = made.init_classifier(trials)
+    views = view_parameters(made, "reconstruction", trials, autoencoders.params)
+    chunk = next(iter(made.feed.chunks(made.autoencoder_order(autoencoders, 0))))
+    batches = chunk.data, chunk.positions, 0, STEPS
+    yield made.train_autoencoder.lower(autoencoders, None, *batches).compile().as_text()
+    yield made.train_classifier.lower(classifiers, views, *batches).compile().as_text()
+
+
+COLLECTIVE = re.compile(
+    "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast"
+)
+
+
+def test_trials_on_different_devices_do_not_communicate(source):
+    made = programs(source)
+    assert made.layout.mesh.size == 2
+    for text in compiled(made):
+        assert not COLLECTIVE.search(text)
+
+
+def test_devices_that_share_batches_do(source):
+    for text in compiled(programs(source, compute__mesh="1x2")):
+        assert COLLECTIVE.search(text)
+
+
 def test_seeds_differ_and_padding_repeats_the_last(reference):
     for states in reference:
         for leaf in jax.tree.leaves(states.params):
@@ -85,8 +115,8 @@ def test_seeds_differ_and_padding_repeats_the_last(reference):
 
 def test_auto_runs_trials_one_after_another_on_cpu(source):
     made = programs(source)
-    assert made.trials_per_vmap == 1
-    assert padded_length(3, made.mesh, made.trials_per_vmap) == 4
+    assert made.layout.trials_per_vmap == 1
+    assert made.layout.padded(3) == 4
 
 
 def test_one_program_serves_all_views_and_all_lengths(source, reference):
@@ -107,7 +137,7 @@ def test_one_program_serves_all_views_and_all_lengths(source, reference):
 
 
 def test_logits_are_left_out_where_they_would_be_too_many(source, monkeypatch):
-    from blurjax import programs as module
+    from blurjax import functions as module
 
     made = programs(source)
     trials = made.place(classifier_trials(made.config, "reconstruction"))

@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 from sklearn.decomposition import PCA
 
-from blurjax.fitted_views import averaging_matrix, principal_components
+from blurjax.fitted_views import averaging_matrix
+from blurjax.fitting import principal_components
 from blurjax.image_quality import gaussian_blur_matrix, radial_power_spectrum
 from blurjax.models.autoencoder import Autoencoder
 from blurjax.steps import augment, draw_augmentation

@@ -30,6 +30,7 @@ def import_tensorflow(name: str = "tensorflow") -> Any:
             f"This needs TensorFlow, which cannot be imported ({error}); install tensorflow-cpu "
             "and tensorflow-datasets, or save the images as arrays: npz:FILE works without them."
         ) from None
+    tensorflow.get_logger().setLevel("ERROR")  # it warns of what its own libraries call
     for accelerator in ("GPU", "TPU"):
         # RuntimeError: the program that we are part of has already used them.
         with contextlib.suppress(RuntimeError, ValueError):

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from argparse import Namespace
 from collections.abc import Iterator
@@ -138,7 +139,7 @@ def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolutio
 
     from benchmarks.networks import CNN
     from benchmarks.stage import Stage, random_dataset
-    from blurjax import programs, terminal
+    from blurjax import layout, terminal
     from blurjax.sections import ComputeConfig
 
     terminal.prepare_jax(ComputeConfig(cache_programs=False))
@@ -158,9 +159,76 @@ def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolutio
         "resident_set_before": before,
         "peak_resident_set": _resident_set(),
         "peak_device_bytes": max(each.get("peak_bytes_in_use", 0) for each in stats) or None,
-        "estimated_bytes_per_trial": programs.bytes_per_trial(stage.config, dataset),
+        "estimated_bytes_per_trial": layout.bytes_per_trial(stage.config, dataset),
     }
     print(json.dumps(found))
+
+
+GROWTH_POINTS = ((2, 50), (20, 50), (2, 500))
+"""(epochs, batches that the data set has)."""
+
+
+def growth(options: Namespace) -> Rows:
+    """The most memory, mapped files left out, of an experiment on streamed images: tenfold as long, tenfold as many."""
+    for epochs, batches in GROWTH_POINTS:
+        size = epochs, batches // (10 if options.quick else 1), options.batch_size
+        code = f"from benchmarks import processes; processes.streamed{size}"
+        with tempfile.TemporaryDirectory() as directory:
+            _, output = _run(["-c", code], Path(directory))
+        yield {
+            "workload": "growth",
+            "contender": f"blurjax, {epochs} epochs",
+            "trials": 2,
+            "ms_per_trial_step": None,
+            "spread": None,
+            "rounds": 1,
+            "title": "peak memory of an experiment on streamed images of 32x32x3",
+            **json.loads(output.splitlines()[-1]),
+        }
+
+
+def streamed(epochs: int, batches: int, batch_size: int) -> None:
+    """Runs an experiment on images on disk; prints the most memory that was no mapped file's."""
+    from benchmarks.stage import random_dataset
+    from blurjax import config, experiment, terminal
+
+    settings = {
+        "data.resident_limit": 0,
+        "compute.cache_programs": False,
+        "sweep.num_seeds": 2,
+        "views.train": ["original"],
+        "views.test": ["original"],
+    }
+    for section in ("autoencoder", "classifier"):
+        own = {"epochs": epochs, "batch_size": batch_size, "width": 8}
+        settings |= {f"{section}.{name}": value for name, value in own.items()}
+    loaded = config.load(None, settings)
+    terminal.prepare_jax(loaded.compute)
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        dataset = random_dataset(32, batches * batch_size, directory)
+        fitted = config.fit_to_data(
+            loaded, shape=dataset.image_shape, train_examples=batches * batch_size
+        )
+        done = threading.Event()
+        peaks: list[int] = []
+        watch = threading.Thread(target=lambda: peaks.append(_peak_anonymous(done)))
+        watch.start()
+        experiment.run_experiment(fitted, directory / "run", dataset=dataset)
+        done.set()
+        watch.join()
+    found = {"image_bytes": dataset.splits["train"].images.nbytes, "peak_anonymous": peaks[0]}
+    print(json.dumps(found | {"steps": 2 * epochs * batches}))
+
+
+def _peak_anonymous(done: threading.Event) -> int:
+    """The most bytes of memory that are no mapped file's, looked at 20 times a second (Linux)."""
+    most = 0
+    while not done.wait(0.05):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        (own,) = (line for line in lines if line.startswith("RssAnon"))
+        most = max(most, 1024 * int(own.split()[1]))
+    return most
 
 
 def _resident_set() -> int:
@@ -178,4 +246,6 @@ def _cold_then_warm() -> Iterator[tuple[str, Path]]:
 
 def measure(options: Namespace, workload: str) -> Rows:
     """The rows of one workload or subject."""
-    yield from {"W4": digits, "startup": startup, "memory": memory}[workload](options)
+    yield from {"W4": digits, "startup": startup, "memory": memory, "growth": growth}[workload](
+        options
+    )

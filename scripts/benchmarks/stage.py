@@ -68,7 +68,9 @@ class Stage:
             )
             self.states = self.programs.init_classifier(trials)
             self.train, self.order = self.programs.train_classifier, self.programs.classifier_order
-        self.steps_per_epoch = self.programs.steps_per_epoch(getattr(config, network.stage))
+        self.steps_per_epoch = self.programs.functions.steps_per_epoch(
+            getattr(config, network.stage)
+        )
         self.epoch, self.step = 0, self.steps_per_epoch
         self.positions: Any = None
 

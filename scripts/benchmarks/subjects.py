@@ -76,7 +76,7 @@ def training(options: Namespace, workload: str, network: Network, trials: int) -
             "share_of_matmul": float(np.median(share)),
         }
         if contender.name == "blurjax":
-            more["trials_per_vmap"] = stage.programs.trials_per_vmap
+            more["trials_per_vmap"] = stage.programs.layout.trials_per_vmap
         yield row(workload, contender.name, trials, own, **more)
     for product in products:
         rate = _flop_rate(times, product.name) / 1e9
@@ -130,18 +130,18 @@ def fixed_batch(stage: Stage, batch_size: int, trials: int, steps: int) -> Conte
     images = np.random.default_rng(0).random((batch_size, size, size, 3), np.float32)
     index = np.arange(batch_size, dtype=np.int32)
     batch = {"image": images, "label": index % 10, "index": index, "mask": index >= 0}
-    batch = jax.device_put(batch, shared(programs.mesh))
+    batch = jax.device_put(batch, shared(programs.layout.mesh))
 
     def loop(state: Any, views: Any, batch: Any, length: Any) -> Any:
         def body(_: Any, state: Any) -> Any:
             # What depends on the batch alone must not be moved out of the loop.
             same, _ = jax.lax.optimization_barrier((batch, state.step))
-            return programs.classifier_step(state, views, same)[0]
+            return programs.functions.classifier_step(state, views, same)[0]
 
         return jax.lax.fori_loop(0, length, body, state)
 
     axes = (0, AXES, None, None)
-    train = jax.jit(sweep(loop, programs.mesh, programs.trials_per_vmap, axes), donate_argnums=0)
+    train = jax.jit(sweep(loop, *programs.layout, axes), donate_argnums=0)
 
     def run(repeats: int) -> None:
         left = repeats * steps

@@ -1,0 +1,37 @@
+"""How blurry views are: predictions/quality-<view>-<split>.npz (docs/run_directory.md)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection
+from functools import partial
+
+import numpy as np
+
+from blurjax.context import Context
+from blurjax.fitted_views import FittedViews
+from blurjax.trial_table import Arrays
+from blurjax.trials import autoencoder_trials
+from blurjax.types import Trial
+
+
+def write_view_quality(
+    context: Context, views: FittedViews, names: Collection[str], splits: Collection[str]
+) -> None:
+    """Measures views on splits (train: its fixed subset), where that is not done yet."""
+    trials = autoencoder_trials(context.config)
+    of_all = [trials[0]._replace(bottleneck=0)]
+    for name, split in itertools.product(names, splits):
+        rows = of_all if name == "original" else trials
+        measure = partial(_measure, context, views, name, split)
+        context.complete(f"predictions/quality-{name}-{split}.npz", rows, measure)
+
+
+def _measure(
+    context: Context, views: FittedViews, view: str, split: str, rows: list[Trial]
+) -> Arrays:
+    positions = (context.examples.measured | {"test": context.examples.splits["test"]})[split]
+    program, parameters = context.programs.measure_view, views.parameters(view, rows)
+    measured = context.dispatch(program, None, parameters, positions, len(rows))()
+    failed = np.array([views.failed_step(view, row) for row in rows], np.int32)
+    return measured | {"spectrum": measured["spectrum"].mean(axis=1), "failed_step": failed}
