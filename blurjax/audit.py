@@ -89,7 +89,7 @@ def _near_pairs(
     for i, j in close_pairs(a.hashes, b.hashes):
         differs = content_a[a.rows[i]] != content_b[b.rows[j]]
         i, j = i[differs], j[differs]
-        alike = are_alike(a.thumbnails, b.thumbnails, i, j)
+        alike = are_alike(a.thumbnails, b.thumbnails, a.rows[i], b.rows[j])
         i, j = i[alike], j[alike]
         yield a.rows[i], b.rows[j], np.bitwise_count(a.hashes[i] ^ b.hashes[j])
 

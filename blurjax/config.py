@@ -1,7 +1,6 @@
-"""Settings: frozen, validated, loaded from YAML, overridden field by field.
+"""All settings of an experiment: validated together, loaded from YAML, overridden key by key, fitted to the data.
 
-This is the one place where defaults live. Fields whose default is None are fitted to the data by `fit_to_data`, so
-that a data set brought without a preset trains sensibly; `config.yaml` in a run directory holds the fitted values.
+`config.yaml` in a run directory holds the fitted values.
 """
 
 from __future__ import annotations
@@ -9,276 +8,25 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, Self
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ValidationError, model_validator
 
 from blurjax.errors import UserError
-
-TrainView = Literal[
-    "original",
-    "reconstruction",
-    "crossfit",
-    "infold",
-    "mixed",
-    "blur",
-    "pca",
-    "downsample",
-    "spectrum",
-    "identity",
-    "reseeded",
-    "shuffled",
-]
-TestView = Literal[
-    "original", "reconstruction", "crossfit", "blur", "pca", "downsample", "spectrum"
-]
-CONTROLS: tuple[TrainView, ...] = ("spectrum", "identity", "reseeded", "shuffled")
-"""What `views.controls` adds to views.train; of these, spectrum also to views.test."""
-ImageSize = Annotated[int, Field(ge=8, le=256)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-
-
-def _none_from_text(value: object) -> object:
-    """Lets the command line say `none` where a field may be unset."""
-    return None if isinstance(value, str) and value.lower() in ("none", "null") else value
-
-
-def _check_list(name: str, values: tuple, *, may_be_empty: bool) -> None:
-    if not values and not may_be_empty:
-        raise ValueError(f"{name} must name at least one")
-    if len(set(values)) < len(values):
-        raise ValueError(f"{name} names a value twice")
-
-
-Unset = BeforeValidator(_none_from_text)
-
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-
-class DataConfig(Section):
-    """Which images, at which size, split how."""
-
-    source: str = Field(
-        default="digits", description="digits | npz:FILE | folder:PATH | tfds:NAME[/CONFIG]"
-    )
-    data_dir: Annotated[Path | None, Unset] = Field(
-        default=None, description="where prepared TFDS data sets lie (default: TFDS's own)"
-    )
-    train_split: str = Field(default="train", description="TFDS name of the train split")
-    validation_split: Annotated[str | None, Unset] = Field(
-        default=None, description="TFDS name of the validation split; none: a part of train"
-    )
-    test_split: Annotated[str | None, Unset] = Field(
-        default="test", description="TFDS name of the test split; none: a part of train"
-    )
-    image_size: Annotated[ImageSize | None, Unset] = Field(
-        default=None, description="height and width in pixels; none: fitted to the data"
-    )
-    channels: Annotated[Literal[1, 3] | None, Unset] = Field(
-        default=None, description="1 grey, 3 RGB; none: as the data are"
-    )
-    train_examples: Annotated[PositiveInt | None, Unset] = Field(
-        default=None, description="train on a stratified subset of this many images; none: all"
-    )
-    validation_fraction: Fraction = Field(
-        default=0.1, description="part of train, where none ships"
-    )
-    test_fraction: Fraction = Field(default=0.2, description="part of all images, where none ships")
-    split_seed: Seed = Field(
-        default=0, description="draws splits, subsets and folds; one for all trials"
-    )
-    seed: Seed = Field(default=0, description="the order of streamed images, one for all trials")
-    on_bad_image: Literal["error", "skip"] = Field(
-        default="error", description="an unreadable image ends the run, or is skipped and counted"
-    )
-    duplicates: Literal["keep", "drop"] = Field(
-        default="keep",
-        description="drop leaves out of train what is in another split, repeated, or labelled twice",
-    )
-    resident_limit: NonNegativeFloat = Field(
-        default=2.0,
-        description="GiB of decoded images kept on each device; larger data are streamed",
-    )
-    cache_dir: Annotated[Path | None, Unset] = Field(
-        default=None, description="where decoded images are cached (default: the user's cache)"
-    )
-
-
-class TrainingConfig(Section):
-    """What the two kinds of model have in common: how long and how they are trained."""
-
-    epochs: Annotated[PositiveInt | None, Unset] = Field(
-        default=None, description="passes over the train split; none: fitted to its size"
-    )
-    batch_size: PositiveInt = Field(default=64, description="images a step")
-    width: PositiveInt = Field(default=32, description="channels of the first convolution")
-    dtype: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="of activations; parameters stay float32"
-    )
-    optimizer: Literal["adamw", "sgd"] = Field(
-        default="adamw", description="sgd has Nesterov momentum 0.9"
-    )
-    learning_rate: PositiveFloat = Field(default=1e-3, description="peak of the schedule")
-    weight_decay: NonNegativeFloat = Field(default=0.0, description="decoupled")
-    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.05,
-        description="part of the steps over which the rate rises; then a cosine falls to 0",
-    )
-    gradient_clip: PositiveFloat = Field(
-        default=1.0, description="largest global norm of a gradient"
-    )
-
-
-class AutoencoderConfig(TrainingConfig):
-    """The autoencoder that paints reconstructions."""
-
-    learning_rate: PositiveFloat = Field(default=3e-3, description="peak of the schedule")
-    bottleneck: Annotated[PositiveInt | None, Unset] = Field(
-        default=None, description="floats of the code in use; none: fitted to the image size"
-    )
-    max_bottleneck: Annotated[PositiveInt | None, Unset] = Field(
-        default=None, description="floats of the code as built; none: the largest bottleneck"
-    )
-    folds: Annotated[int, Field(ge=2, le=20)] = Field(
-        default=2, description="cross-fitting folds, where a view needs them"
-    )
-
-
-class ClassifierConfig(TrainingConfig):
-    """The classifier trained on each view, and its augmentation."""
-
-    dense: PositiveInt = Field(default=128, description="units of the hidden dense layer")
-    flip: bool = Field(
-        default=False, description="mirror half of the training images left to right"
-    )
-    shift: NonNegativeInt = Field(
-        default=0, description="shift training images by up to this many pixels"
-    )
-
-
-class ViewsConfig(Section):
-    """Which views of the images classifiers are trained and tested on."""
-
-    train: tuple[TrainView, ...] = Field(
-        default=tuple(view for view in get_args(TrainView) if view not in CONTROLS),
-        description="a classifier of each trial is trained on each",
-    )
-    test: tuple[TestView, ...] = Field(
-        default=tuple(view for view in get_args(TestView) if view not in CONTROLS),
-        description="and tested on each of these",
-    )
-    controls: bool = Field(
-        default=False, description=f"also train on the controls {', '.join(CONTROLS)}"
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for name in ("train", "test"):
-            _check_list(f"views.{name}", getattr(self, name), may_be_empty=False)
-        return self
-
-
-class SweepConfig(Section):
-    """Trials: seeds crossed with lists of values; an empty list means the single value of its section."""
-
-    num_seeds: PositiveInt = Field(default=8, description="independent trials of each point")
-    first_seed: Seed = Field(default=0, description="seeds are first_seed, first_seed + 1, ...")
-    bottleneck: tuple[PositiveInt, ...] = Field(
-        default=(), description="autoencoder.bottleneck of each point"
-    )
-    learning_rate: tuple[PositiveFloat, ...] = Field(
-        default=(), description="classifier.learning_rate of each point"
-    )
-    weight_decay: tuple[NonNegativeFloat, ...] = Field(
-        default=(), description="classifier.weight_decay of each point"
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for name in ("bottleneck", "learning_rate", "weight_decay"):
-            _check_list(f"sweep.{name}", getattr(self, name), may_be_empty=True)
-        return self
-
-
-class ComputeConfig(Section):
-    """How, not what: free to change between runs on one directory (bits may differ)."""
-
-    trials_per_vmap: Annotated[int | Literal["auto"], Field()] = Field(
-        default="auto",
-        description="trials trained side by side on a device: 1 on CPU, more on accelerators",
-    )
-    devices: Annotated[PositiveInt | None, Unset] = Field(
-        default=None, description="how many devices to spread trials over; none: all"
-    )
-    mesh: str = Field(
-        default="auto",
-        pattern=r"^(auto|[1-9]\d*x[1-9]\d*)$",
-        description="devices as TRIALSxDATA, such as 4x2: trials spread over 4, each trial's batches over 2",
-    )
-    microbatches: Annotated[int | Literal["auto"], Field()] = Field(
-        default="auto",
-        description="pieces a batch is cut into, whose gradients are added: less memory; on CPU as the cache holds",
-    )
-    rematerialize: bool = Field(
-        default=False,
-        description="compute the autoencoders' activations again for the gradient: less memory, slower",
-    )
-    convolution: Literal["auto", "lax", "hybrid", "patches"] = Field(
-        default="auto", description="how convolutions are lowered"
-    )
-    chunk_steps: PositiveInt = Field(
-        default=512, description="most steps between two looks at the running program"
-    )
-    checkpoint_seconds: NonNegativeFloat = Field(
-        default=30.0, description="least time between checkpoints"
-    )
-    cache_programs: bool = Field(
-        default=True, description="keep compiled programs in the user's cache"
-    )
-    deterministic: bool = Field(
-        default=False, description="only GPU kernels that give the same bits every time; slower"
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for name in ("trials_per_vmap", "microbatches"):
-            value = getattr(self, name)
-            if value != "auto" and value < 1:
-                raise ValueError(f"compute.{name} must be `auto` or at least 1")
-        return self
-
-
-class ReportConfig(Section):
-    """How results are judged and shown: free to change."""
-
-    margin: Annotated[float, Field(gt=0, lt=100)] = Field(
-        default=1.0,
-        description="accuracy difference, in points, below which two views are equivalent",
-    )
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(
-        default=0.95, description="level of the intervals"
-    )
-    gallery: Annotated[int, Field(ge=2, le=32)] = Field(
-        default=10, description="images in the gallery"
-    )
+from blurjax.sections import (
+    CONTROLS,
+    AutoencoderConfig,
+    ClassifierConfig,
+    ComputeConfig,
+    DataConfig,
+    ReportConfig,
+    Section,
+    SweepConfig,
+    ViewsConfig,
+)
 
 
 class Config(Section):
@@ -360,15 +108,11 @@ def mesh_shape(mesh: str) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
-def preset_directory() -> Path:
-    """Where the presets lie: inside the installed package, or beside it in a checkout."""
-    here = Path(__file__).resolve().parent
-    return here / "configs" if (here / "configs").is_dir() else here.parent / "configs"
-
-
 def presets() -> dict[str, Path]:
-    """Name -> file of every preset."""
-    return {path.stem: path for path in sorted(preset_directory().glob("*.yaml"))}
+    """Name -> file of every preset; they lie in the installed package, or beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    directory = here / "configs" if (here / "configs").is_dir() else here.parent / "configs"
+    return {path.stem: path for path in sorted(directory.glob("*.yaml"))}
 
 
 def load(preset: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -383,29 +127,26 @@ def load(preset: str | Path | None = None, overrides: Mapping[str, Any] | None =
     """
     settings = {} if preset is None else _read_yaml(_find(str(preset)))
     known = [key for key, _ in fields()]
-    for key, value in (overrides or {}).items():
+    for key in overrides or {}:
         if key not in known:
             raise UserError(unknown_key(key, known))
-        section, name = key.split(".")
-        settings.setdefault(section, {})[name] = value
-    return validate(settings)
-
-
-def validate(settings: Mapping[str, Any]) -> Config:
-    """Settings -> Config, or a UserError of one sentence."""
-    try:
-        return Config.model_validate(settings)
-    except ValidationError as error:
-        raise UserError(_sentence(error)) from None
+    return _validated(settings, overrides or {})
 
 
 def override(config: Config, overrides: Mapping[str, Any]) -> Config:
     """A copy of config with the dotted keys set, validated again."""
-    settings = config.model_dump()
+    return _validated(config.model_dump(), overrides)
+
+
+def _validated(settings: dict[str, Any], overrides: Mapping[str, Any]) -> Config:
+    """Settings by section, with the dotted keys set -> Config, or a UserError of one sentence."""
     for key, value in overrides.items():
         section, name = key.split(".")
-        settings[section][name] = value
-    return validate(settings)
+        settings.setdefault(section, {})[name] = value
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise UserError(_sentence(error)) from None
 
 
 def to_yaml(config: Config) -> str:
@@ -424,17 +165,16 @@ def fit_to_data(config: Config, *, shape: tuple[int, int, int], train_examples: 
     def epochs(steps: int, batch_size: int) -> int:
         return min(60, max(5, round(steps / math.ceil(train_examples / batch_size))))
 
-    fitted: dict[str, Any] = {"data.image_size": shape[0], "data.channels": shape[2]}
-    if config.autoencoder.bottleneck is None and not config.sweep.bottleneck:
-        fitted["autoencoder.bottleneck"] = 2 ** round(math.log2(math.prod(shape)) / 2)
-    if config.autoencoder.epochs is None:
-        fitted["autoencoder.epochs"] = epochs(2500, config.autoencoder.batch_size)
-    if config.classifier.epochs is None:
-        fitted["classifier.epochs"] = epochs(1500, config.classifier.batch_size)
-    config = override(config, fitted)
-    if config.autoencoder.max_bottleneck is None:
-        config = override(config, {"autoencoder.max_bottleneck": max(config.bottlenecks)})
-    return config
+    code = 2 ** round(math.log2(math.prod(shape)) / 2)
+    code = min(code, config.autoencoder.max_bottleneck or code)
+    fitted = {
+        "autoencoder.bottleneck": None if config.sweep.bottleneck else code,
+        "autoencoder.max_bottleneck": max(config.bottlenecks, default=code),
+        "autoencoder.epochs": epochs(2500, config.autoencoder.batch_size),
+        "classifier.epochs": epochs(1500, config.classifier.batch_size),
+    }
+    unset = {key: value for key, value in fitted.items() if attrgetter(key)(config) is None}
+    return override(config, {"data.image_size": shape[0], "data.channels": shape[2]} | unset)
 
 
 def unknown_key(key: str, known: list[str]) -> str:
@@ -476,10 +216,12 @@ def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
     known = [name for name, _ in fields()]
-    if first["type"] == "extra_forbidden":
+    if first["type"] == "invalid_key":  # a number
+        key = f"{key}.{first['input']}".removeprefix(".")
+    if first["type"] in ("extra_forbidden", "invalid_key"):
         return unknown_key(key, known + sorted({name.split(".")[0] for name in known}))
     if first["type"] == "value_error":
-        return f"{first['msg'].removeprefix('Value error, ')}."
+        return f"{key} {first['msg'].removeprefix('Value error, ')}.".lstrip()
     key = next((name for name in known if key.startswith(name)), key)
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{key} cannot be {first['input']!r}: {message}."

@@ -11,7 +11,7 @@ from typing import Any
 
 from blurjax import processes, report, results
 from blurjax.audit import audit
-from blurjax.config import Config, TrainingConfig, fit_to_data, to_yaml
+from blurjax.config import Config, fit_to_data, to_yaml
 from blurjax.context import Context
 from blurjax.data import sources
 from blurjax.data.dataset import SPLITS
@@ -29,6 +29,7 @@ from blurjax.predictions import (
 )
 from blurjax.programs import Programs
 from blurjax.run_directory import RunDirectory, read_json, readable_os_errors
+from blurjax.sections import TrainingConfig
 from blurjax.stages import train_autoencoders, train_classifiers
 from blurjax.train import Progress
 from blurjax.view_names import measured_views

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from blurjax import steps
-from blurjax.config import Config, TrainingConfig
+from blurjax.config import Config
 from blurjax.data.sources import Dataset
 from blurjax.feed import epoch_order
 from blurjax.models.autoencoder import Autoencoder
 from blurjax.models.classifier import Classifier
+from blurjax.sections import TrainingConfig
 from blurjax.train_state import TrainState, init, make_optimizer
 from blurjax.trials import point_trials
 from blurjax.types import Trial

@@ -11,11 +11,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from blurjax import memory, processes
-from blurjax.config import Config, TrainingConfig, mesh_shape, override
+from blurjax.config import Config, mesh_shape, override
 from blurjax.data.sources import Dataset
 from blurjax.errors import UserError
 from blurjax.feed import fits
 from blurjax.functions import Functions
+from blurjax.sections import TrainingConfig
 from blurjax.sweep import TRIAL_AXIS, gather_batch, make_mesh, padded_length
 from blurjax.types import Trial
 from blurjax.views import ViewParameters

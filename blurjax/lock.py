@@ -61,7 +61,9 @@ class Lock:
             "token": self._token,
             "heartbeat": round(time.time(), 1),
         }
-        os.pwrite(self._descriptor, json.dumps(owner).encode().ljust(BYTES), 0)
+        content = json.dumps(owner).encode().ljust(BYTES)
+        os.pwrite(self._descriptor, content, 0)
+        os.ftruncate(self._descriptor, len(content))  # of a damaged file that was longer
         os.fsync(self._descriptor)
 
     def _keep_beating(self) -> None:
@@ -100,12 +102,13 @@ def hold(path: Path, *, take_over: bool = False) -> Iterator[Lock]:
 
 
 def read_owner(path: Path) -> dict[str, Any]:
-    """The pid, host, token and heartbeat (seconds since 1970) in a lock file; empty where there is none."""
+    """The pid, host, token and heartbeat (seconds since 1970) in a lock file; empty without, or where it is damaged."""
+    kinds = {"pid": int, "host": str, "token": str, "heartbeat": float}
     try:
         owner = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return {name: kind(owner[name]) for name, kind in kinds.items()}
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return {}
-    return owner if isinstance(owner, dict) else {}
 
 
 def _open(path: Path) -> tuple[int, bool]:
@@ -130,12 +133,12 @@ def _check_owner(path: Path, exclusive: bool, take_over: bool) -> None:
     owner = read_owner(path)
     if not owner:
         return
-    if owner.get("host") == socket.gethostname():
+    if owner["host"] == socket.gethostname():
         if not exclusive and _is_running(owner):
             raise _in_use(path, owner)
         logger.warning("%s was left by %s, which has ended.", path.parent, _name(owner))
         return
-    silent = time.time() - float(owner.get("heartbeat", 0))
+    silent = time.time() - owner["heartbeat"]
     if silent < VANISHED_SECONDS and not take_over:
         raise UserError(
             f"{path.parent} is being written by {_name(owner)}, last seen {max(silent, 0):.0f} s ago; wait for it, or, "
@@ -155,8 +158,8 @@ def _name(owner: Mapping[str, Any]) -> str:
 def _is_running(owner: Mapping[str, Any]) -> bool:
     """Whether a process of this machine may still run."""
     try:
-        os.kill(int(owner["pid"]), 0)
-    except (ProcessLookupError, KeyError, ValueError):
+        os.kill(owner["pid"], 0)
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         pass

@@ -13,12 +13,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from blurjax.config import Config, TrainingConfig
+from blurjax.config import Config
 from blurjax.data.sources import Dataset
 from blurjax.feed import fits
 from blurjax.functions import Functions
 from blurjax.layout import make_layout
 from blurjax.run_directory import RunDirectory
+from blurjax.sections import TrainingConfig
 from blurjax.train import find_jobs
 from blurjax.trials import all_autoencoder_trials, classifier_trials, point_trials
 from blurjax.types import Trial

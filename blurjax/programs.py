@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from blurjax import processes
-from blurjax.config import Config, TrainingConfig
+from blurjax.config import Config
 from blurjax.data.sources import Dataset
 from blurjax.feed import Feed, make_examples, make_feed, members_by_fold
 from blurjax.functions import Functions
 from blurjax.layout import TRIAL_DTYPES, make_layout
+from blurjax.sections import TrainingConfig
 from blurjax.sweep import loop_evaluation, loop_steps, per_trial, shared, sweep
 from blurjax.train_state import TrainState
 from blurjax.types import Params, Trial

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import json
 import logging
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +22,8 @@ FORMAT = 2
 SUBDIRECTORIES = ("checkpoints", "views", "predictions", "figures", "tables")
 TEMPORARY = ".blurjax-tmp"
 """Ends the names of files that are not whole yet."""
+DAMAGED = (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading an open .npz or JSON file may raise where bytes of it have changed."""
 logger = logging.getLogger("blurjax")
 
 
@@ -114,25 +116,19 @@ class RunDirectory:
         path = self / "fingerprints.json"
         known = read_json(path) if path.exists() else {}
         settings = json.loads(json.dumps(settings))
-        if stage in known:
-            differing = [
-                key
-                for key in sorted(settings.keys() | known[stage].keys())
-                if settings.get(key) != known[stage].get(key)
-            ]
-            if differing:
-                key, more = differing[0], len(differing) - 1
-                raise UserError(
-                    f"{self.path} was made with {key} = {known[stage].get(key)!r}, not {settings.get(key)!r}"
-                    + (
-                        f" ({more} more {'settings differ' if more > 1 else 'setting differs'})"
-                        if more
-                        else ""
-                    )
-                    + "; name another directory with --out, or use the old setting."
-                )
-        else:
+        if stage not in known:
             self.write_json("fingerprints.json", known | {stage: settings})
+            return
+        old = known[stage]
+        keys = sorted(settings.keys() | old.keys())
+        differing = [key for key in keys if settings.get(key) != old.get(key)]
+        if differing:
+            key, more = differing[0], len(differing) - 1
+            others = f" ({more} more {'settings differ' if more > 1 else 'setting differs'})"
+            raise UserError(
+                f"{self.path} was made with {key} = {old.get(key)!r}, not {settings.get(key)!r}"
+                f"{others if more else ''}; name another directory with --out, or use the old setting."
+            )
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Replaces a file."""
@@ -162,14 +158,18 @@ class RunDirectory:
             os.fsync(file.fileno())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All whole lines of metrics.jsonl."""
+        """All whole lines of metrics.jsonl.
+
+        Raises:
+          UserError: it is damaged.
+        """
         path = self / "metrics.jsonl"
         if not path.exists():
             return []
-        lines = path.read_text(encoding="utf-8").split("\n")
-        return [
-            json.loads(line) for line in lines[:-1]
-        ]  # what follows the last newline was cut off by a crash
+        lines = path.read_bytes().split(b"\n")
+        with _named_damage(path):
+            # What follows the last newline was cut off by a crash.
+            return [json.loads(line) for line in lines[:-1]]
 
     def keep_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drops the lines of metrics.jsonl for which keep is False, and a line cut off by a crash."""
@@ -177,7 +177,7 @@ class RunDirectory:
         self.write_bytes("metrics.jsonl", "".join(kept).encode())
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replaces a file by what `write` writes: whole and on the disk, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
@@ -189,20 +189,25 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
+    synchronize(path.parent)
+
+
+def synchronize(path: Path) -> None:
+    """Waits until a file, or the list of names in a directory, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems, and those in user space, do this for files alone.
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP) or not path.is_dir():
+            raise
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replaces a file atomically."""
-
-    def write(file: BinaryIO) -> None:
-        file.write(content)
-
-    write_atomically(path, write)
+    write_atomically(path, lambda file: file.write(content))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -216,10 +221,9 @@ def read_json(path: Path) -> Any:
     Raises:
       UserError: it is damaged.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged: {error}.") from None
+    content = path.read_bytes()
+    with _named_damage(path):
+        return json.loads(content)
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
@@ -228,12 +232,9 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
     def write(file: BinaryIO) -> None:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for name, array in arrays.items():
-                buffer = io.BytesIO()
-                np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
-                # ZipInfo's own date, not today's.
-                archive.writestr(
-                    zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue(), zipfile.ZIP_DEFLATED
-                )
+                # Opened by name, an entry has a fixed date and not today's.
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
     write_atomically(path, write)
 
@@ -244,10 +245,15 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
       UserError: it is damaged, or holds pickled objects.
     """
+    with path.open("rb") as file, _named_damage(path), np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+@contextlib.contextmanager
+def _named_damage(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        yield
+    except DAMAGED as error:
         raise UserError(f"{path} is damaged: {error}.") from None
 
 

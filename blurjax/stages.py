@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 
-from blurjax.config import TrainingConfig
 from blurjax.context import Context, Model, Models
 from blurjax.evaluate import accuracy_and_loss
 from blurjax.fitted_views import FittedViews
+from blurjax.sections import TrainingConfig
 from blurjax.train import Job, Training, plan_jobs, train
 from blurjax.trials import all_autoencoder_trials, classifier_trials
 from blurjax.types import Params, Trial

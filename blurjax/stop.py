@@ -83,13 +83,15 @@ class StopRequest:
 
     def _next_signal(self, deadline: float | None) -> int | None:
         """Waits for a signal: its number, 0 where the context has ended, None at the deadline."""
-        left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
-        self._receiver.settimeout(left)
-        try:
-            number = next(iter(self._receiver.recv(1)), 0)
-        except TimeoutError:
-            return None
-        return number if number in (0, *SIGNALS) else self._next_signal(deadline)
+        number = None
+        while number not in (0, *SIGNALS):
+            left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
+            self._receiver.settimeout(left)
+            try:
+                number = next(iter(self._receiver.recv(1)), 0)
+            except TimeoutError:
+                return None
+        return number
 
     def _end(self, message: str) -> None:
         print(f"\n{message}", flush=True)

@@ -6,15 +6,15 @@ import logging
 import os
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from blurjax import processes
-from blurjax.config import ComputeConfig
+from blurjax.data import cache
 from blurjax.plan import duration
+from blurjax.sections import ComputeConfig
 from blurjax.train import Progress
 
 
@@ -100,8 +100,7 @@ def prepare_jax(compute: ComputeConfig) -> None:
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     if compute.cache_programs:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "blurjax" / "programs"))
+        jax.config.update("jax_compilation_cache_dir", str(cache.directory(None) / "programs"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from blurjax.config import TrainingConfig
 from blurjax.rng import key
+from blurjax.sections import TrainingConfig
 from blurjax.types import Params, Scalar, Trial
 
 MakeOptimizer = Callable[[Trial], optax.GradientTransformation]

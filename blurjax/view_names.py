@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
-from blurjax.config import CONTROLS, Config, TrainView
+from blurjax.config import Config
+from blurjax.sections import CONTROLS, TrainView
 
 CHECK_VIEWS = tuple(view for view in CONTROLS if view != "spectrum")
 """Train views of original images that check the experiment itself."""

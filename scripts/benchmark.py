@@ -72,7 +72,7 @@ def main() -> None:
     from benchmarks import processes, reading, subjects
 
     from blurjax import terminal
-    from blurjax.config import ComputeConfig
+    from blurjax.sections import ComputeConfig
 
     terminal.prepare_jax(ComputeConfig(cache_programs=False))
     load_before = os.getloadavg()

@@ -3,11 +3,13 @@
 import errno
 import logging
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from blurjax.data import cache
+from blurjax.data import cache, dataset
 from blurjax.errors import UserError
 
 
@@ -23,6 +25,20 @@ def test_an_entry_is_built_once(tmp_path):
     first = cache.entry(tmp_path, "name", build)
     assert cache.entry(tmp_path, "name", refuse) == first
     assert (first / "content").read_bytes() == b"value"
+
+
+def test_two_at_once_build_it_once(tmp_path):
+    built = []
+
+    def slowly(directory):
+        built.append(directory)
+        time.sleep(0.2)
+        build(directory)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: cache.entry(tmp_path, "name", slowly), range(2))
+    assert first == second
+    assert len(built) == 1
 
 
 @pytest.mark.parametrize("file", ["content", cache.CHECKSUMS])
@@ -61,6 +77,30 @@ def test_what_a_killed_build_left_is_removed(tmp_path):
     assert not abandoned.exists()
 
 
+def test_processes_that_cannot_lock_do_not_undo_each_others_work(tmp_path, monkeypatch):
+    """As on some network file systems: the second builds what the first is still building."""
+
+    def refuse(file, how):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    def slowly(directory):
+        cache.entry(tmp_path, "name", build)
+        build(directory)
+
+    monkeypatch.setattr(cache.fcntl, "flock", refuse)
+    path = cache.entry(tmp_path, "name", slowly)
+    assert (path / "content").read_bytes() == b"value"
+    assert cache.entry(tmp_path, "name", refuse) == path
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".name.lock", "name"]
+
+
+def test_an_entry_is_as_readable_as_other_files(tmp_path):
+    """The users of a group may share a cache."""
+    (tmp_path / "other").mkdir()
+    path = cache.entry(tmp_path, "name", build)
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_a_full_disk_is_said_in_one_sentence(tmp_path):
     def fill(directory):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -82,10 +122,10 @@ def test_keys_differ_with_every_setting():
 
 def test_the_default_directory_follows_the_user(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache.default_directory() == tmp_path / "blurjax"
+    assert cache.directory(None) == tmp_path / "blurjax"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache.default_directory() == tmp_path / ".cache" / "blurjax"
+    assert cache.directory(None) == tmp_path / ".cache" / "blurjax"
 
 
 @pytest.mark.parametrize("counts", [[], [3], [3, 0, 1200]])
@@ -98,9 +138,10 @@ def test_images_are_written_batch_by_batch(tmp_path, counts):
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), expected)
 
 
-def test_gathered_rows_are_mapped_from_disk(tmp_path):
+def test_gathered_rows_are_mapped_from_disk(tmp_path, monkeypatch):
     images = np.arange(40 * 4, dtype=np.uint8).reshape(40, 2, 2, 1)
     rows = np.array([1, 5, 39])
+    monkeypatch.setattr(dataset, "_BLOCK_BYTES", 2 * images[0].nbytes)
     gathered = cache.gather(tmp_path, images, "sha", rows)
     assert isinstance(gathered, np.memmap)
     np.testing.assert_array_equal(gathered, images[rows])

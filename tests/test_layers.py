@@ -10,6 +10,7 @@ import blurjax
 PACKAGE = Path(blurjax.__file__).parent
 ROWS = [
     ["errors"],
+    ["sections"],
     ["config"],
     ["lock", "stop"],
     ["view_names"],
@@ -56,16 +57,17 @@ ROWS = [
     ["cli"],
 ]
 ONLY = {
-    "tensorflow": {"data/pipeline.py", "data/decode.py", "data/prepared.py"},
-    "tensorflow_datasets": {"data/prepared.py"},
+    "tensorflow": {"data/pipeline.py"},
+    "tensorflow_datasets": {"data/pipeline.py"},
     "orbax": {"checkpoint.py"},
     "matplotlib": {"plots"},
     "jinja2": {"report.py"},
     "yaml": {"config.py", "report.py"},
-    "pydantic": {"config.py"},
+    "pydantic": {"sections.py", "config.py"},
 }
 NO_JAX = [
     "errors",
+    "sections",
     "config",
     "view_names",
     "lock",

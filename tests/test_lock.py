@@ -31,7 +31,8 @@ def locks_of_the_kernel(request, monkeypatch):
 
 
 def write_owner(path, **owner):
-    path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "token": "theirs"} | owner))
+    theirs = {"pid": 1, "host": "elsewhere", "token": "theirs", "heartbeat": 0}
+    path.write_text(json.dumps(theirs | owner))
 
 
 HOLD = (
@@ -95,9 +96,23 @@ def test_another_machine_can_be_taken_over_at_once(path, caplog):
     assert "left by process 1 on elsewhere" in caplog.text
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\x00"])
+@pytest.mark.usefixtures("locks_of_the_kernel")
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\x00", b"{" + b" " * 300])
 def test_a_damaged_lock_is_nobodys(path, content):
     path.write_bytes(content)
+    with hold(path) as held:
+        assert read_owner(path)["pid"] == os.getpid()
+        held.check()
+
+
+@pytest.mark.usefixtures("locks_of_the_kernel")
+@pytest.mark.parametrize(
+    "owner",
+    [{"heartbeat": "noon"}, {"heartbeat": None}, {"pid": [1]}, {"pid": 10**30}, {"pid": "one"}],
+)
+@pytest.mark.parametrize("host", ["elsewhere", socket.gethostname()])
+def test_an_owner_that_cannot_be_is_none(path, host, owner):
+    write_owner(path, host=host, **owner)
     with hold(path):
         assert read_owner(path)["pid"] == os.getpid()
 

@@ -18,17 +18,19 @@ def config(tmp_path):
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """A data_dir with `tiny` (train, test), `many/one` and `many/two`, and `texts`, which has no images."""
+    """A data_dir with `tiny` (train, test), `many/one` and `many/two`, `contest`, whose test split has no labels, and
+    `texts`, which has no images.
+    """
     tfds = pipeline.import_tensorflow("tensorflow_datasets")
     directory = tmp_path_factory.mktemp("tfds")
 
-    def store(name, config=None, **splits):
+    def store(name, config=None, label=lambda seed: seed % 2, **splits):
         features = {
             "image": tfds.features.Image(shape=(None, None, 3)),
             "label": tfds.features.ClassLabel(names=["cat", "dog"]),
         }
         examples = {
-            split: [(seed, {"image": noise(seed), "label": seed % 2}) for seed in seeds]
+            split: [(seed, {"image": noise(abs(seed)), "label": label(seed)}) for seed in seeds]
             for split, seeds in splits.items()
         }
         write(name, features, examples, config)
@@ -46,6 +48,7 @@ def prepared(tmp_path_factory):
     store("tiny", train=range(20), test=range(20, 30))
     store("many", "one", train=range(12))
     store("many", "two", train=range(12))
+    store("contest", label=lambda seed: max(-1, min(seed, 1)), train=range(4), test=range(-2, 0))
     write("texts", {"text": tfds.features.Text()}, {"train": [(0, {"text": "word"})]})
     return directory
 
@@ -117,6 +120,10 @@ def test_tfds_configurations(config, prepared):
     assert load(settings).name == "many/two"
 
 
+def test_hidden_labels_are_refused(config, prepared):
+    refused(config("tfds:contest", data_dir=prepared), r"contest hides the labels of a split")
+
+
 def test_tfds_data_sets_without_labelled_images_are_refused(config, prepared):
     settings = config("tfds:texts", data_dir=prepared, test_split=None)
     refused(settings, r"texts does not offer .* image .* \(its features are text\)")
@@ -129,6 +136,26 @@ def test_tfds_names_are_checked(config):
 def test_a_damaged_tfds_data_set(config, prepared, tmp_path):
     shutil.copytree(prepared / "tiny", tmp_path / "tiny")
     (tmp_path / "tiny" / "1.0.0" / "features.json").write_text("{")
+    refused(config("tfds:tiny", data_dir=tmp_path), r"tiny in .* cannot be read .*prepare it again")
+
+
+def test_a_tfds_data_set_with_a_lost_file(config, prepared, tmp_path):
+    shutil.copytree(prepared / "tiny", tmp_path / "tiny")
+    (tmp_path / "tiny" / "1.0.0" / "lost").symlink_to("nowhere")
+    refused(config("tfds:tiny", data_dir=tmp_path), r"lost cannot be read \(No such file")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "remove"])
+def test_a_damaged_record(config, prepared, tmp_path, damage):
+    shutil.copytree(prepared / "tiny", tmp_path / "tiny")
+    (record,) = (tmp_path / "tiny").glob("*/*-test.tfrecord*")
+    content = record.read_bytes()
+    flipped = content[:300] + bytes([content[300] ^ 255]) + content[301:]
+    {
+        "cut": lambda: record.write_bytes(content[:-10]),
+        "flip": lambda: record.write_bytes(flipped),
+        "remove": record.unlink,
+    }[damage]()
     refused(config("tfds:tiny", data_dir=tmp_path), r"tiny in .* cannot be read .*prepare it again")
 
 

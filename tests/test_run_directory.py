@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import shutil
+import stat
+import zipfile
 
 import numpy as np
 import pytest
@@ -46,6 +48,8 @@ def test_equal_arrays_give_equal_bytes(tmp_path):
     for name in ("a.npz", "b.npz"):
         write_npz(tmp_path / name, x=np.arange(5), name=np.array(["é", "<b>"]))
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        assert {entry.date_time[0] for entry in archive.infolist()} == {1980}  # not today
     assert read_npz(tmp_path / "a.npz")["name"].tolist() == ["é", "<b>"]
 
 
@@ -62,6 +66,39 @@ def test_damaged_arrays_are_named(tmp_path, content):
     (tmp_path / "x.npz").write_bytes(content)
     with pytest.raises(UserError, match=r"x\.npz is damaged"):
         read_npz(tmp_path / "x.npz")
+
+
+def test_a_changed_byte_of_an_array_is_found_or_does_not_matter(tmp_path):
+    path, array = tmp_path / "x.npz", np.arange(30, dtype=np.uint8)
+    write_npz(path, x=array)
+    whole = path.read_bytes()
+    found = 0
+    for position in range(len(whole)):
+        for bit in (1, 8, 32, 128):
+            damaged = bytearray(whole)
+            damaged[position] ^= bit
+            path.write_bytes(damaged)
+            try:
+                read = read_npz(path)
+            except UserError:
+                found += 1
+            else:
+                for values in read.values():
+                    np.testing.assert_array_equal(values, array)
+    assert found > 2 * len(whole)
+
+
+def test_file_systems_that_cannot_synchronize_directories(tmp_path, monkeypatch):
+    synchronize = os.fsync
+
+    def refuse(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(22, "Invalid argument")
+        synchronize(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    write_json(tmp_path / "x.json", {"a": 1})
+    assert read_json(tmp_path / "x.json") == {"a": 1}
 
 
 def test_json_holds_no_nan(tmp_path):
@@ -99,7 +136,7 @@ def test_a_directory_that_leads_elsewhere_is_refused(run, tmp_path):
 
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "run").write_text("")
-    with pytest.raises(UserError, match="run"):
+    with pytest.raises(UserError, match=r"/run: File exists\."):
         RunDirectory(tmp_path / "run").create()
 
 
@@ -125,6 +162,13 @@ def test_a_line_cut_off_by_a_crash_is_dropped_and_the_rest_kept_by_choice(run):
     run.append_metrics({"job": "a", "step": 3})
     assert [line["step"] for line in run.metrics()] == [1, 2, 3]
     assert all(json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
+
+
+def test_damaged_metrics_are_named(run):
+    run.append_metrics({"step": 1})
+    (run / "metrics.jsonl").write_bytes(b'{"step\xff": 1}\n{"step": 2}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged"):
+        run.metrics()
 
 
 def test_what_is_logged_under_the_lock_is_kept(run):

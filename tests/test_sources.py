@@ -1,5 +1,6 @@
 """Data sets by name, and those that are arrays already: digits and .npz files."""
 
+import os
 import subprocess
 import sys
 from functools import partial
@@ -62,33 +63,35 @@ def test_the_order_of_streamed_images_is_not_content(config):
 
 WITHOUT_TENSORFLOW = """
 import sys
+from pathlib import Path
 sys.modules["tensorflow"] = sys.modules["tensorflow_datasets"] = None
-from blurjax.config import DataConfig
+from blurjax.sections import DataConfig
 from blurjax.data import sources
-for source in ("digits", "npz:" + sys.argv[1]):
-    dataset = sources.load(DataConfig(source=source, image_size=12, channels=3))
-    print(dataset.image_shape)
-try:
-    sources.load(DataConfig(source="folder:" + sys.argv[2], cache_dir=sys.argv[3]))
-except sources.UserError as error:
-    print(error)
+settings = {"image_size": 12, "channels": 3, "cache_dir": sys.argv[1], "data_dir": sys.argv[1]}
+for source in ("digits", *sys.argv[2:]):
+    try:
+        print(sources.load(DataConfig(source=source, **settings)).image_shape)
+    except sources.UserError as error:
+        print(error)
 """
 
 
-def test_arrays_need_no_tensorflow_and_folders_say_that_they_do(tmp_path):
-    save_npz(tmp_path / "data.npz")
-    write_folder(tmp_path / "photos", {"a": 3, "b": 3})
-    arguments = [tmp_path / "data.npz", tmp_path / "photos", tmp_path / "cache"]
+def test_only_tfds_data_sets_need_tensorflow(tmp_path):
+    npz = save_npz(tmp_path / "data.npz")
+    photos = write_folder(tmp_path / "photos", {"a": 3, "b": 3})
+    (tmp_path / "tiny" / "1.0.0").mkdir(parents=True)
+    (tmp_path / "tiny" / "1.0.0" / "dataset_info.json").touch()
+    arguments = [str(tmp_path), npz, f"folder:{photos}", "tfds:tiny"]
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORFLOW, *map(str, arguments)],
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, *arguments],
         capture_output=True,
         text=True,
         check=True,
         cwd=Path(sources.__file__).parents[2],
     )
-    digits, npz, folder = done.stdout.splitlines()
-    assert digits == npz == "(12, 12, 3)"
-    assert "install tensorflow-cpu" in folder
+    *shapes, refusal = done.stdout.splitlines()
+    assert shapes == ["(12, 12, 3)"] * 3
+    assert "install tensorflow-cpu" in refusal
 
 
 # npz
@@ -108,6 +111,11 @@ def test_npz_arrays_come_back_exactly(config, tmp_path):
     for name, (image, label) in by_name(dataset).items():
         np.testing.assert_array_equal(image, noise(int(name)))
         assert label == str(int(name) % 2)
+
+
+def test_npz_files_whose_name_is_not_utf8(config, tmp_path):
+    source = save_npz(tmp_path / os.fsdecode(b"caf\xe9.npz"))
+    assert load(config(source)).name == "caf\\xe9"
 
 
 def test_npz_splits_are_kept(config, tmp_path):

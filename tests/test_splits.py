@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from blurjax.config import DataConfig
 from blurjax.data import splits
 from blurjax.errors import UserError
+from blurjax.sections import DataConfig
 
 LABELS = np.repeat([0, 1, 2], [50, 30, 20]).astype(np.int32)
 NAMES = ("a", "b", "c")

@@ -54,7 +54,7 @@ def test_a_second_ctrl_c_ends_it_at_once():
         assert process.wait(timeout=10) == 130
 
 
-def test_a_second_sigterm_does_not(monkeypatch):
+def test_a_second_sigterm_does_not():
     with deaf(1.0, saving=True) as process:
         for _ in range(5):
             process.send_signal(signal.SIGTERM)
@@ -68,6 +68,25 @@ def test_before_anything_has_begun_it_ends_at_once():
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 75
         assert "nothing had begun" in process.stdout.read()
+
+
+def test_other_signals_do_not_wear_it_out():
+    """Such as a timer's, however many."""
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    try:
+        with StopRequest() as request:
+            request.save_first()
+            for _ in range(20):
+                for _ in range(100):
+                    os.kill(os.getpid(), signal.SIGUSR1)
+                time.sleep(0.02)
+            os.kill(os.getpid(), signal.SIGINT)
+            deadline = time.monotonic() + 5
+            while not request() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert request()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_who_asks_is_told_and_the_old_handlers_come_back():

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from blurjax.config import ClassifierConfig
+from blurjax.sections import ClassifierConfig
 from blurjax.train_state import apply_gradients, init, make_optimizer
 from blurjax.types import Trial
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from blurjax.config import DataConfig
 from blurjax.data import pixels
-from blurjax.data.dataset import SPLITS, Examples, listed, pixels_sha256, shown, user_path
+from blurjax.data.dataset import SPLITS, Examples, listed, pixels_sha256, shown, text, user_path
 from blurjax.errors import UserError
+from blurjax.run_directory import DAMAGED
+from blurjax.sections import DataConfig
 
 
 def load_digits(rest: str, config: DataConfig) -> tuple[str, Examples]:
@@ -52,7 +52,7 @@ def load_npz(path: str, config: DataConfig) -> tuple[str, Examples]:
     shipped = (
         _shipped(file, arrays["split"]) if "split" in arrays else {"train": np.arange(len(images))}
     )
-    return file.stem, _examples(images, labels, class_names, shipped, config)
+    return text(file.stem), _examples(images, labels, class_names, shipped, config)
 
 
 def _examples(
@@ -93,7 +93,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
                 )
             known = ("image", "label", "split", "class_names")
             return {name: archive[name] for name in known if name in archive}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         if "allow_pickle" in str(error):
             raise UserError(
                 f"{shown(file)} holds pickled objects, which are never loaded; "
@@ -143,8 +143,9 @@ def _labels(
         return numbers, tuple(str(value) for value in values)
     if class_names.dtype.kind != "U" or class_names.ndim != 1:
         raise UserError(f"The array class_names of {shown(file)} must be a list of strings.")
-    names = tuple(str(name) for name in class_names)
-    if len(set(names)) < len(names):
+    names = tuple(class_names.tolist())
+    number_of = {name: number for number, name in enumerate(names)}
+    if len(number_of) < len(names):
         raise UserError(f"The array class_names of {shown(file)} names a class twice.")
     if labels.dtype.kind == "U":
         unknown = sorted(set(labels.tolist()) - set(names))
@@ -152,7 +153,7 @@ def _labels(
             raise UserError(
                 f"The label {shown(unknown[0])} in {shown(file)} is not in class_names."
             )
-        return np.array([names.index(label) for label in labels.tolist()]), names
+        return np.array([number_of[label] for label in labels.tolist()]), names
     if labels.min() < 0 or labels.max() >= len(names):
         raise UserError(
             f"The labels of {shown(file)} run from {labels.min()} to {labels.max()}, but there are "

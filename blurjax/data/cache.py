@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import shutil
-import tempfile
+import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,19 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from blurjax.data.dataset import shown
+from blurjax.data.dataset import blocks, shown, user_path
 from blurjax.errors import UserError
-from blurjax.run_directory import read_json, write_json
+from blurjax.run_directory import read_json, synchronize, write_json
 
 CHECKSUMS = "checksums.json"
 _BLOCK_BYTES = 4 * 2**20
 _log = logging.getLogger("blurjax")
 
 
-def default_directory() -> Path:
-    """Where entries lie unless data.cache_dir says otherwise."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "blurjax"
+def directory(configured: Path | None) -> Path:
+    """Where entries lie: as configured, or in the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return user_path(configured or Path(base) / "blurjax")
 
 
 def key(**settings: Any) -> str:
@@ -56,7 +56,10 @@ def entry(root: Path, name: str, build: Callable[[Path], None]) -> Path:
         return path
     with _readable_errors(root):
         root.mkdir(parents=True, exist_ok=True)
-        with _lock(root / f".{name}.lock"):
+        with _lock(root / f".{name}.lock") as is_alone:
+            if is_alone:
+                for left in root.glob(f".{name}.*.tmp"):  # by a process that was killed
+                    shutil.rmtree(left, ignore_errors=True)
             if not _is_intact(path):  # another process may have built it while this one waited
                 _build(path, build)
     return path
@@ -66,19 +69,27 @@ def _build(path: Path, build: Callable[[Path], None]) -> None:
     if path.exists():
         _log.warning("%s is damaged and is made again.", path)
         shutil.rmtree(path)
-    for abandoned in path.parent.glob(f".{path.name}.*.tmp"):  # by a process that was killed
-        shutil.rmtree(abandoned, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
+        temporary.mkdir()
         build(temporary)
         files = sorted(temporary.iterdir())
         for file in files:
-            _synchronize(file)
+            synchronize(file)
         write_json(temporary / CHECKSUMS, {file.name: _checksum(file) for file in files})
-        temporary.rename(path)
-        _synchronize(path.parent)
+        _put(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put(temporary: Path, path: Path) -> None:
+    """Moves a whole entry to its place, unless another process was first: not every lock holds."""
+    try:
+        temporary.rename(path)
+    except OSError:
+        if not _is_intact(path):
+            raise
+    synchronize(path.parent)
 
 
 def _is_intact(path: Path) -> bool:
@@ -101,23 +112,20 @@ def _checksum(path: Path) -> int:
     return checksum
 
 
-def _synchronize(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Lets one process at a time build an entry; the kernel lets go when a process dies."""
+def _lock(path: Path) -> Iterator[bool]:
+    """Lets one process at a time build an entry, and says whether the file system can do that.
+
+    The kernel lets go when a process dies. The empty file stays: were it removed, processes that
+    opened it before and after would both hold a lock.
+    """
     with path.open("w") as file:
-        with contextlib.suppress(OSError):  # some network file systems cannot lock
+        try:
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    # The empty file stays: were it removed, processes that opened it before and after would
-    # both hold a lock.
+        except OSError:  # some network file systems cannot
+            yield False
+        else:
+            yield True
 
 
 @contextlib.contextmanager
@@ -177,10 +185,9 @@ def gather(root: Path, images: np.ndarray, pixels_sha256: str, rows: np.ndarray)
     """
 
     def build(directory: Path) -> None:
-        block = max(1, _BLOCK_BYTES // images[0].nbytes)
         with ImageWriter(directory / "images.npy", images.shape[1:]) as writer:
-            for start in range(0, len(rows), block):
-                writer.append(images[rows[start : start + block]])
+            for block in blocks(images, rows):
+                writer.append(block)
 
     name = key(
         gathered=pixels_sha256, rows=hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()

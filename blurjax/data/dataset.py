@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,15 +52,10 @@ class Dataset:
         return height, width, channels
 
     @property
-    def num_classes(self) -> int:
-        """How many classes there are."""
-        return len(self.class_names)
-
-    @property
     def class_counts(self) -> dict[str, np.ndarray]:
-        """Images of each class, i64[num_classes], by split."""
+        """Images of each class, i64[classes], by split."""
         return {
-            name: np.bincount(split.labels, minlength=self.num_classes)
+            name: np.bincount(split.labels, minlength=len(self.class_names))
             for name, split in self.splits.items()
         }
 
@@ -87,11 +84,17 @@ def pixels_sha256(images: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def blocks(images: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields images u8[N,H,W,C], perhaps a memory map, in order in contiguous parts of a few MiB."""
+def blocks(images: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Yields images u8[N,H,W,C], perhaps a memory map, in contiguous parts of a few MiB.
+
+    Args:
+      images: of which all are yielded, in order, or these:
+      rows: i64[n], in any order.
+    """
     size = max(1, _BLOCK_BYTES // max(1, images[:1].nbytes))
-    for start in range(0, len(images), size):
-        yield np.ascontiguousarray(images[start : start + size])
+    for start in range(0, len(images) if rows is None else len(rows), size):
+        part = slice(start, start + size)
+        yield np.ascontiguousarray(images[part if rows is None else rows[part]])
 
 
 def fingerprint(examples: Examples, membership: Mapping[str, np.ndarray]) -> str:
@@ -108,9 +111,7 @@ def fingerprint(examples: Examples, membership: Mapping[str, np.ndarray]) -> str
 def without_unused_classes(examples: Examples) -> Examples:
     """Drops classes that are declared but have no image at all, with a note."""
     used, labels = np.unique(examples.labels, return_inverse=True)
-    unused = [
-        shown(name) for label, name in enumerate(examples.class_names) if label not in set(used)
-    ]
+    unused = np.delete(examples.class_names, used).tolist()
     if not unused:
         return examples
     left_out = "1 class" if len(unused) == 1 else f"{len(unused)} classes"
@@ -122,27 +123,28 @@ def without_unused_classes(examples: Examples) -> Examples:
     )
 
 
-def check_classes(name: str, examples: Examples) -> None:
-    """Raises UserError unless there are two classes or more, each in every split that ships."""
-    class_names = [shown(class_name) for class_name in examples.class_names]
+def check_classes(
+    place: str, class_names: Sequence[str], labels: Mapping[str, Sequence[int] | np.ndarray]
+) -> None:
+    """Raises UserError unless there are two classes or more, each in every split.
+
+    Args:
+      place: where the images are from, as a sentence can show it.
+      class_names: of each label.
+      labels: split -> integers, the label of each of its images.
+    """
     if len(class_names) < 2:
-        only = f"a single class, {class_names[0]}" if class_names else "no classes"
-        raise UserError(f"{name} has {only}; a classifier needs at least two classes.")
-    counts = {
-        split: np.bincount(examples.labels[rows], minlength=len(class_names))
-        for split, rows in examples.shipped.items()
-    }
-    for split, count in counts.items():
-        missing = [class_names[label] for label in np.flatnonzero(count == 0)]
+        only = f"a single class, {shown(class_names[0])}" if class_names else "no classes"
+        raise UserError(f"{place} has {only}; a classifier needs at least two classes.")
+    for split, of_split in labels.items():
+        counts = np.bincount(np.asarray(of_split, int), minlength=len(class_names))
+        missing = [class_names[label] for label in np.flatnonzero(counts == 0).tolist()]
         if missing:
-            subject = (
-                f"class {missing[0]} has"
-                if len(missing) == 1
-                else f"classes {listed(missing)} have"
-            )
+            classes = "class" if len(missing) == 1 else "classes"
             raise UserError(
-                f"In {name}, {subject} no image in the {split} split; every class needs images in "
-                "every split: add some, or remove the class everywhere."
+                f"In {place}, {classes} {listed(missing)} {'has' if len(missing) == 1 else 'have'} "
+                f"no image in the {split} split; every class needs images in every split: add "
+                "some, or remove the class everywhere."
             )
 
 
@@ -150,6 +152,11 @@ def shown(name: object) -> str:
     """A name or path as a sentence can show it: escaped where it holds control characters."""
     text = str(name)
     return text if text.isprintable() else repr(text)
+
+
+def text(name: str) -> str:
+    """The name of a file as text that any file and page can hold: escaped where it is not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def user_path(text: str | Path) -> Path:
@@ -160,7 +167,19 @@ def user_path(text: str | Path) -> Path:
         raise UserError(f"The path {shown(text)} cannot be found: {error}") from None
 
 
-def listed(names: list[str], most: int = 10) -> str:
-    """The first names, joined by commas, and how many more there are."""
+@contextlib.contextmanager
+def readable(place: Path) -> Iterator[None]:
+    """Turns an OSError while a place is read into the sentence that a user can act on."""
+    try:
+        yield
+    except OSError as error:
+        where = shown(error.filename or place)
+        raise UserError(
+            f"{where} cannot be read ({error.strerror or error}); check the path and its permissions."
+        ) from None
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """The first names, each as `shown`, joined by commas, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(map(shown, names[:most])) + more

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+import collections
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from blurjax.data import pixels
 from blurjax.data.dataset import listed, shown
+from blurjax.data.folder import Listing
 from blurjax.data.pipeline import import_tensorflow
 from blurjax.errors import UserError
 
 BATCH = 128
+T = TypeVar("T")
 
 
 class Decoded(NamedTuple):
@@ -22,58 +27,76 @@ class Decoded(NamedTuple):
 
     images: np.ndarray
     """u8[b,H,W,C]; zeros where there is a problem."""
-    problems: list[str]
+    problems: Sequence[str]
     """Why an image cannot be used, or an empty string."""
     labels: np.ndarray
     """i64[b]."""
-    names: list[str]
+    names: Sequence[str]
 
 
-def decode_files(
-    paths: Sequence[bytes], labels: np.ndarray, names: Sequence[str], size: int, channels: int
-) -> Iterator[Decoded]:
-    """Decodes image files in the order given.
+class Folder:
+    """A folder of images.
 
-    Args:
-      paths: of the files, as the file system has them.
-      labels: i64[N].
-      names: what to call each image.
-      size: height and width.
-      channels: 1 or 3.
+    Attributes:
+      place: what the names of images are relative to.
+      class_names: of each label.
+      size: how many images there are.
     """
-    tf = import_tensorflow()
-    files = tf.data.Dataset.from_tensor_slices((list(paths), labels, list(names)))
-    return _decode(files, _read_file, size, channels)
+
+    def __init__(self, listing: Listing):
+        self.place, self.class_names = listing.root, listing.class_names
+        self._splits = listing.splits
+        self._files = [file for part in listing.splits.values() for file in part]
+        self.size = len(self._files)
+
+    def sample(self, count: int) -> Iterator[Path]:
+        """Some image files, spread over all."""
+        spread = np.unique(np.linspace(0, self.size - 1, count).astype(int))
+        return (self.place / self._files[position].path for position in spread)
+
+    def decode(self, split: str, size: int, channels: int) -> Iterator[Decoded]:
+        """Decodes the images of a split in the order of the listing."""
+        files = ((self.place / file.path, file.label, file.name) for file in self._splits[split])
+        return _decode(files, _read_file, size, channels)
 
 
-def _read_file(path: bytes) -> bytes:
+def _read_file(path: Path) -> bytes:
     try:
-        return Path(os.fsdecode(path)).read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise pixels.BadImageError(error.strerror or str(error)) from None
 
 
 def _decode(
-    dataset: Any, read: Callable[[bytes], bytes], size: int, channels: int
+    examples: Iterable[tuple[T, int, str]], read: Callable[[T], bytes], size: int, channels: int
 ) -> Iterator[Decoded]:
-    """Maps a tf.data.Dataset of (path or content, label, name) to decoded batches."""
-    tf = import_tensorflow()
-    shape = (size, size, channels)
+    """Decodes (what `read` reads, label, name) in threads: Pillow, at work, lets others work too."""
 
-    def decode_one(item: bytes) -> tuple[np.ndarray, bytes]:
+    def decode_one(item: T) -> tuple[np.ndarray, str]:
         try:
-            return pixels.decode(read(item), size, channels), b""
+            return pixels.decode(read(item), size, channels), ""
         except pixels.BadImageError as error:
-            return np.zeros(shape, np.uint8), str(error).encode(errors="backslashreplace")
+            return np.zeros((size, size, channels), np.uint8), str(error)
 
-    @tf.autograph.experimental.do_not_convert
-    def decode(item: Any, label: Any, name: Any) -> Any:
-        image, problem = tf.numpy_function(decode_one, [item], (tf.uint8, tf.string))
-        return tf.ensure_shape(image, shape), tf.ensure_shape(problem, ()), label, name
+    remaining = iter(examples)
+    batches = iter(lambda: list(itertools.islice(remaining, BATCH)), [])
+    with ThreadPoolExecutor() as pool:
+        begun = (
+            (pool.map(decode_one, items), labels, names)
+            for items, labels, names in (zip(*batch, strict=True) for batch in batches)
+        )
+        for decoded, labels, names in _ahead(begun, 2):
+            images, problems = zip(*decoded, strict=True)
+            yield Decoded(np.stack(images), problems, np.array(labels), names)
 
-    decoded = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    for images, problems, labels, names in decoded.batch(BATCH).prefetch(2).as_numpy_iterator():
-        yield Decoded(images, [p.decode() for p in problems], labels, [n.decode() for n in names])
+
+def _ahead(begun: Iterator[T], count: int) -> Iterator[T]:
+    """Yields what an iterator begins once it has begun `count` more."""
+    waiting = collections.deque(itertools.islice(begun, count))
+    for one in begun:
+        waiting.append(one)
+        yield waiting.popleft()
+    yield from waiting
 
 
 class PreparedDataset:
@@ -82,54 +105,68 @@ class PreparedDataset:
     Args:
       name: for error messages.
       directory: the directory of one version.
+      splits: split -> what TFDS calls it.
+
+    Attributes:
+      place: what the names of images are relative to.
+      class_names: of each label.
+      size: how many images there are.
 
     Raises:
-      UserError: it cannot be read, or is not of labelled images.
+      UserError: it cannot be read, or is not of labelled images, or has no such split.
     """
 
-    def __init__(self, name: str, directory: Path):
+    def __init__(self, name: str, directory: Path, splits: Mapping[str, str]):
         self._tfds = import_tensorflow("tensorflow_datasets")
-        self._name = name
-        try:
+        self._directory, self._splits = directory, splits
+        self.place = Path(name)
+        with self._readable(Exception):  # damaged files show as errors of every kind
             self._builder = self._tfds.builder_from_directory(directory)
-        except Exception as error:  # damaged files show as errors of every kind
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"{name} in {shown(directory)} cannot be read ({reason}); prepare it again."
-            ) from None
         self._image, self._label = self._keys()
+        self.class_names = tuple(self._builder.info.features[self._label].names)
+        self.size = sum(self._count(split) for split in splits)
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Name of each label."""
-        return tuple(self._builder.info.features[self._label].names)
-
-    def sample(self, split: str, count: int) -> Iterator[bytes]:
-        """The contents of the first image files of a split."""
-        return (item for item, _, _ in self._read(split).take(count).as_numpy_iterator())
+    def sample(self, count: int) -> Iterator[bytes]:
+        """The contents of the first image files of train."""
+        with self._readable(import_tensorflow().errors.OpError):
+            for content, _, _ in itertools.islice(self._read("train"), count):
+                yield content
 
     def decode(self, split: str, size: int, channels: int) -> Iterator[Decoded]:
         """Decodes a split in the order in which it lies on disk."""
-        return _decode(self._read(split), lambda content: content, size, channels)
+        with self._readable(import_tensorflow().errors.OpError):
+            yield from _decode(self._read(split), bytes, size, channels)
 
-    def check_split(self, split: str, setting: str) -> None:
-        """Raises UserError, listing the splits there are, unless this is one."""
+    @contextlib.contextmanager
+    def _readable(self, damage: type[Exception]) -> Iterator[None]:
         try:
-            count = self._builder.info.splits[split].num_examples
+            yield
+        except damage as error:
+            reason = " ".join(str(error).split()).rpartition("}} ")[2].partition(" [Op:")[0]
+            raise UserError(
+                f"{self.place} in {shown(self._directory)} cannot be read ({reason}); "
+                "prepare it again."
+            ) from None
+
+    def _count(self, split: str) -> int:
+        """How many images a split has; raises UserError, listing the splits there are, where it has none."""
+        try:
+            count = self._builder.info.splits[self._splits[split]].num_examples
         except Exception:  # TFDS raises several kinds for names and slices that it does not know
             count = 0
         if not count:
             known = ", ".join(sorted(self._builder.info.splits))
-            or_none = "" if setting == "train_split" else ", or to none to take a part of train"
+            or_none = "" if split == "train" else ", or to none to take a part of train"
             raise UserError(
-                f"{self._name} has no images in a split {shown(split)}; set data.{setting} to "
-                f"one of its splits ({known}){or_none}."
+                f"{self.place} has no images in a split {shown(self._splits[split])}; set "
+                f"data.{split}_split to one of its splits ({known}){or_none}."
             )
+        return count
 
     def _keys(self) -> tuple[str, str]:
         """Names of the image and the label feature."""
         info, feature = self._builder.info, self._tfds.features
-        image, label = info.supervised_keys or ("image", "label")
+        image, label, *_ = info.supervised_keys or ("image", "label")  # perhaps a weight, too
         known = info.features if hasattr(info.features, "keys") else {}
         is_image = image in known and isinstance(known[image], feature.Image)
         if not is_image or known[image].np_dtype not in (np.uint8, np.uint16):
@@ -140,15 +177,15 @@ class PreparedDataset:
 
     def _unsuitable(self, wanted: str, known: Any) -> str:
         return (
-            f"{self._name} does not offer {wanted} for each example (its features are "
-            f"{listed([shown(name) for name in known])}); choose one for image classification."
+            f"{self.place} does not offer {wanted} for each example (its features are "
+            f"{listed(list(known))}); choose one for image classification."
         )
 
-    def _read(self, split: str) -> Any:
-        """A tf.data.Dataset of (image file content, label, name), always in the same order."""
+    def _read(self, split: str) -> Iterator[tuple[bytes, int, str]]:
+        """Yields (image file content, label, name), always in the same order."""
         decode, image, label = self._tfds.decode, self._image, self._label
         examples = self._builder.as_dataset(
-            split=split,
+            split=self._splits[split],
             shuffle_files=False,
             # Undecoded, so that Pillow decodes every image of every source.
             decoders=decode.PartialDecoding(
@@ -156,4 +193,11 @@ class PreparedDataset:
             ),
             read_config=self._tfds.ReadConfig(interleave_cycle_length=1, add_tfds_id=True),
         )
-        return examples.map(lambda example: (example[image], example[label], example["tfds_id"]))
+        # Many at a time: TensorFlow takes a while over each handing over.
+        for batch in examples.batch(BATCH).prefetch(2).as_numpy_iterator():
+            yield from zip(
+                batch[image], batch[label], map(bytes.decode, batch["tfds_id"]), strict=True
+            )
+
+
+Source = Folder | PreparedDataset

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from blurjax.data.dataset import listed, shown
+from blurjax.data.dataset import check_classes, listed, readable, shown, text
 from blurjax.errors import UserError
 
 _SPLIT_FOLDERS = {
@@ -16,7 +16,7 @@ _SPLIT_FOLDERS = {
     "validation": ("validation", "valid", "val"),
     "test": ("test", "testing", "seg_test"),
 }
-_NO_IMAGES = (".ds_store", "thumbs.db", "desktop.ini")
+_NO_IMAGES = ("thumbs.db", "desktop.ini", "__macosx")
 _NO_IMAGE_SUFFIXES = (".txt", ".csv", ".json", ".xml", ".md")
 
 
@@ -33,7 +33,7 @@ class File(NamedTuple):
     @property
     def name(self) -> str:
         """The path as text that any file and page can hold."""
-        return _text(self.path)
+        return text(self.path)
 
 
 class Listing(NamedTuple):
@@ -53,32 +53,25 @@ def scan(root: Path) -> Listing:
     a folder of the same name again. Class folders may have folders within.
 
     Raises:
-      UserError: root is missing or no folder, or holds no class folders, or the classes of its
-        splits differ, or a folder may not be read.
+      UserError: root is missing or no folder, or holds no class folders, or a class has no images
+        in a split, or a folder may not be read.
     """
-    try:
-        return _scan(root)
-    except OSError as error:
-        place = shown(error.filename or root)
-        raise UserError(
-            f"{place} cannot be read ({error.strerror}); check the path and its permissions."
-        ) from None
-
-
-def _scan(root: Path) -> Listing:
-    _check_folder(root)
-    places = _split_folders(root)
-    notes = _left_out(root, set(places.values())) if places else ()
-    places = {split: _unwrapped(path) for split, path in places.items()} or {"train": root}
-    folders = {split: {_text(f.name): f for f in _folders(path)} for split, path in places.items()}
-    for split, path in places.items():
-        _check_class_folders(path, folders[split])
-        notes += _loose_files(path)
-    class_names = tuple(sorted({name for by_name in folders.values() for name in by_name}))
-    splits = {}
-    for split, by_name in folders.items():
-        _check_same_classes(root, split, by_name, class_names)
-        splits[split] = _files_of_split(root, by_name, class_names)
+    with readable(root):
+        _check_folder(root)
+        places = _split_folders(root)
+        notes = _left_out(root, set(places.values())) if places else ()
+        places = {split: _unwrapped(path) for split, path in places.items()} or {"train": root}
+        folders = {split: {text(f.name): f for f in _folders(p)} for split, p in places.items()}
+        for split, path in places.items():
+            _check_class_folders(path, folders[split])
+            notes += _loose_files(path)
+        class_names = tuple(sorted({name for by_name in folders.values() for name in by_name}))
+        number_of = {name: number for number, name in enumerate(class_names)}
+        splits = {
+            split: _files_of_split(root, by_name, number_of) for split, by_name in folders.items()
+        }
+    labels = {split: [file.label for file in files] for split, files in splits.items()}
+    check_classes(shown(root), class_names, labels)
     return Listing(root, class_names, splits, notes)
 
 
@@ -106,7 +99,12 @@ def _split_folders(root: Path) -> dict[str, Path]:
         if split is not None:
             found[split] = folder
     only_roles = len(found) == len(folders)
-    if "train" not in found or not (only_roles or _folders(found["train"])):
+    if "train" not in found:
+        if len(found) > 1 and only_roles and all(map(_folders, found.values())):
+            names = " and ".join(folder.name for folder in found.values())
+            raise UserError(f"{shown(root)} has the folders {names}, but none for the train split.")
+        return {}
+    if not only_roles and not _folders(found["train"]):
         return {}
     return {split: found[split] for split in _SPLIT_FOLDERS if split in found}
 
@@ -121,7 +119,7 @@ def _unwrapped(path: Path) -> Path:
 
 def _check_class_folders(path: Path, folders: dict[str, Path]) -> None:
     if not folders:
-        what = "images but no class folders" if _files(path) else "no class folders"
+        what = "images but no class folders" if _inside(path)[1] else "no class folders"
         raise UserError(
             f"{shown(path)} holds {what}; put the images of each class into a folder of its own, "
             f"as in {shown(path)}/CLASS/image.jpg."
@@ -134,45 +132,25 @@ def _check_class_folders(path: Path, folders: dict[str, Path]) -> None:
         )
 
 
-def _check_same_classes(
-    root: Path, split: str, by_name: dict[str, Path], class_names: tuple[str, ...]
-) -> None:
-    missing = [shown(name) for name in class_names if name not in by_name]
-    if missing:
-        word = "class" if len(missing) == 1 else "classes"
-        raise UserError(
-            f"The {split} split of {shown(root)} lacks the {word} {listed(missing)}; every split "
-            "needs a folder with images for every class."
-        )
-
-
-def _files_of_split(
-    root: Path, by_name: dict[str, Path], class_names: tuple[str, ...]
-) -> list[File]:
+def _files_of_split(root: Path, by_name: dict[str, Path], number_of: dict[str, int]) -> list[File]:
     found: list[File] = []
-    for label, name in enumerate(class_names):
-        files = list(_walk(by_name[name], _identities_above(by_name[name])))
-        if not files:
-            raise UserError(
-                f"The class folder {shown(by_name[name])} has no images; add some or remove "
-                "the folder."
-            )
-        for file in files:
-            status = _status(file)
-            found.append(
-                File(str(file.relative_to(root)), label, status.st_size, status.st_mtime_ns)
-            )
+    for name, folder in by_name.items():
+        label, begin, prefix = number_of[name], len(str(folder)), str(folder.relative_to(root))
+        for file in _walk(folder, _identities_above(folder)):
+            status, path = _status(file), prefix + file.path[begin:]
+            found.append(File(path, label, status.st_size, status.st_mtime_ns))
     return sorted(found, key=lambda file: os.fsencode(file.path))
 
 
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+def _walk(folder: Path | str, seen: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
     """Yields the files in a folder and below; one linked into itself, or twice, is entered once."""
-    yield from _files(folder)
-    for inner in _folders(folder):
+    folders, files = _inside(folder)
+    yield from files
+    for inner in folders:
         status = inner.stat()
         if (status.st_dev, status.st_ino) not in seen:
             seen.add((status.st_dev, status.st_ino))
-            yield from _walk(inner, seen)
+            yield from _walk(inner.path, seen)
 
 
 def _identities_above(folder: Path) -> set[tuple[int, int]]:
@@ -182,48 +160,60 @@ def _identities_above(folder: Path) -> set[tuple[int, int]]:
     return {(status.st_dev, status.st_ino) for status in map(Path.stat, above)}
 
 
+def _inside(path: Path | str) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+    """The folders directly in path, sorted bytewise, and the files that may be images.
+
+    Without hidden ones; with links that lead nowhere, which decoding will report. One reading of the
+    directory tells the kinds: to ask for each file takes a round trip on a network file system.
+    """
+    folders, files = [], []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            name = entry.name.casefold()
+            if name.startswith(".") or name in _NO_IMAGES:
+                continue
+            if _is_folder(entry):
+                folders.append(entry)
+            elif not name.endswith(_NO_IMAGE_SUFFIXES):
+                files.append(entry)
+    return sorted(folders, key=lambda entry: os.fsencode(entry.name)), files
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself
+        return False
+
+
 def _folders(path: Path) -> list[Path]:
-    """Folders directly in path, sorted bytewise; without hidden ones and macOS's resource forks."""
-    inner = (p for p in path.iterdir() if not p.name.startswith(".") and p.name != "__MACOSX")
-    return sorted((p for p in inner if p.is_dir()), key=os.fsencode)
-
-
-def _files(path: Path) -> list[Path]:
-    """Everything else directly in path that may be an image, broken links included."""
-    return [p for p in path.iterdir() if not p.is_dir() and _may_be_image(p.name.casefold())]
-
-
-def _may_be_image(name: str) -> bool:
-    is_resource_fork = name.startswith("._")
-    return not (is_resource_fork or name in _NO_IMAGES or name.endswith(_NO_IMAGE_SUFFIXES))
+    return [Path(entry.path) for entry in _inside(path)[0]]
 
 
 def _left_out(root: Path, used: set[Path]) -> tuple[str, ...]:
-    others = [shown(folder.name) for folder in _folders(root) if folder not in used]
+    others = [folder.name for folder in _folders(root) if folder not in used]
     if not others:
         return ()
     return (f"Folders beside the splits were left out: {listed(others)}.",)
 
 
 def _loose_files(path: Path) -> tuple[str, ...]:
-    count = len(_files(path))
+    count = len(_inside(path)[1])
     if not count:
         return ()
     files = "1 file was" if count == 1 else f"{count} files were"
-    return (f"{files} left out because of lying beside the class folders of {_text(path.name)}.",)
+    return (f"{files} left out because of lying beside the class folders of {text(path.name)}.",)
 
 
-def _status(path: Path) -> os.stat_result:
+def _status(file: os.DirEntry[str]) -> os.stat_result:
     """Of the file, or of the link itself where it leads nowhere: decoding will report it."""
     try:
-        status = path.stat()
+        status = file.stat()
     except OSError:
-        return path.lstat()
+        return file.stat(follow_symlinks=False)
     # Reading from a pipe or a device could wait for ever.
     if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{shown(path)} is not a regular file; remove it from the class folder.")
+        raise UserError(
+            f"{shown(file.path)} is not a regular file; remove it from the class folder."
+        )
     return status
-
-
-def _text(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -24,30 +24,30 @@ _COMPARED = 2**12
 
 
 class Looks(NamedTuple):
-    """What is compared of the images with enough contrast."""
+    """What is compared of N images."""
 
     rows: np.ndarray
-    """i64[n], ascending: which images these are."""
+    """i64[n], ascending: which images have enough contrast."""
     hashes: np.ndarray
-    """u64[n]."""
+    """u64[n], of these."""
     thumbnails: np.ndarray
-    """u8[n,h,w,C]."""
+    """u8[N,h,w,C], of all."""
 
 
 def looks(images: np.ndarray) -> Looks:
     """Reads images u8[N,H,W,C], C 1 or 3, once and block by block."""
     height, width, channels = images.shape[1:]
     small = (min(height, THUMBNAIL), min(width, THUMBNAIL))
-    parts = [(np.empty(0, bool), np.empty(0, np.uint64), np.empty((0, *small, channels), np.uint8))]
+    thumbnails = np.empty((len(images), *small, channels), np.uint8)  # the most of the memory
+    hashes, rows, begin = [np.empty(0, np.uint64)], [np.empty(0, np.int64)], 0
     for block in blocks(images):
-        means = _area_sums(block, *small) / (height * width)
-        thumbnails = np.rint(means).astype(np.uint8)
-        has_contrast = _contrasts(thumbnails) >= LEAST_CONTRAST
-        parts.append(
-            (has_contrast, difference_hashes(block[has_contrast]), thumbnails[has_contrast])
-        )
-    has_contrast, hashes, thumbnails = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Looks(np.flatnonzero(has_contrast), hashes, thumbnails)
+        part = thumbnails[begin : begin + len(block)]
+        np.rint(_area_sums(block, *small) / (height * width), out=part, casting="unsafe")
+        has_contrast = _contrasts(part) >= LEAST_CONTRAST
+        hashes.append(difference_hashes(block[has_contrast]))
+        rows.append(begin + np.flatnonzero(has_contrast))
+        begin += len(block)
+    return Looks(np.concatenate(rows), np.concatenate(hashes), thumbnails)
 
 
 def difference_hashes(images: np.ndarray) -> np.ndarray:

@@ -13,8 +13,8 @@ VERSION = 1
 """Raised whenever the same file may become other pixels, so that cached ones are decoded again."""
 SMALLEST = 8
 LARGEST = 256
-_GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_GREY_MODES = ("1", "L", "LA", "La", *_SIXTEEN_BIT_MODES)
 
 
 class BadImageError(Exception):

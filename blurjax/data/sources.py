@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from blurjax.config import DataConfig
 from blurjax.data import arrays, cache, decoded, prepared
 from blurjax.data.dataset import (
     Dataset,
@@ -24,6 +23,7 @@ from blurjax.data.dataset import (
 from blurjax.data.duplicates import without_duplicates
 from blurjax.data.splits import fold_assignment, membership, thinned
 from blurjax.errors import UserError
+from blurjax.sections import DataConfig
 
 __all__ = ["Dataset", "Split", "describe", "fold_assignment", "load"]
 
@@ -57,7 +57,8 @@ def load(config: DataConfig) -> Dataset:
     name, examples = SOURCES[prefix](rest, config)
     if prefix != "folder":  # there, every class is known to have images
         examples = without_unused_classes(examples)
-    check_classes(shown(name), examples)
+    labels = {split: examples.labels[rows] for split, rows in examples.shipped.items()}
+    check_classes(shown(name), examples.class_names, labels)
     rows = membership(examples.labels, examples.shipped, examples.class_names, config)
     before = len(rows["train"])
     if config.duplicates == "drop":
@@ -108,7 +109,7 @@ def _images(examples: Examples, rows: np.ndarray, config: DataConfig) -> np.ndar
     is_small = len(rows) * images[0].nbytes <= COPY_BYTES
     if is_small or not isinstance(images, np.memmap):
         return images[rows]
-    return cache.gather(decoded.cache_directory(config), images, examples.pixels_sha256, rows)
+    return cache.gather(cache.directory(config.cache_dir), images, examples.pixels_sha256, rows)
 
 
 def _unknown(source: str, prefix: str) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from blurjax.config import DataConfig
 from blurjax.data.dataset import SPLITS, shown
 from blurjax.errors import UserError
+from blurjax.sections import DataConfig
 
 
 def membership(
@@ -60,10 +60,22 @@ def thinned(
     Raises:
       UserError: train has fewer images, or more classes.
     """
-    if config.train_examples is None:
+    count, pool = config.train_examples, rows["train"]
+    if count is None:
         return dict(rows)
-    train = _subset(rows["train"], labels, config.train_examples, config.split_seed)
-    return {**rows, "train": train}
+    num_classes = len(np.unique(labels[pool]))
+    if count > len(pool):
+        raise UserError(
+            f"data.train_examples is {count:,}, but the train split has only "
+            f"{len(pool):,} images; lower it."
+        )
+    if count < num_classes:
+        raise UserError(
+            f"data.train_examples is {count}, but each of the {num_classes} classes needs "
+            "an image; raise it."
+        )
+    random = generator(config.split_seed, "train_examples")
+    return {**rows, "train": pool[_stratified(labels[pool], count, 0, random)]}
 
 
 def fold_assignment(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -121,21 +133,6 @@ def _stratified(
         members = random.permutation(np.flatnonzero(labels == label))
         chosen[members[:quota]] = True
     return chosen
-
-
-def _subset(pool: np.ndarray, labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    num_classes = len(np.unique(labels[pool]))
-    if count > len(pool):
-        raise UserError(
-            f"data.train_examples is {count:,}, but the train split has only "
-            f"{len(pool):,} images; lower it."
-        )
-    if count < num_classes:
-        raise UserError(
-            f"data.train_examples is {count}, but each of the {num_classes} classes needs "
-            "an image; raise it."
-        )
-    return pool[_stratified(labels[pool], count, 0, generator(seed, "train_examples"))]
 
 
 def _check_counts(labels: np.ndarray, class_names: Sequence[str], needed: Sequence[str]) -> None:

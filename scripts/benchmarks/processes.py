@@ -140,7 +140,7 @@ def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolutio
     from benchmarks.networks import CNN
     from benchmarks.stage import Stage, random_dataset
     from blurjax import layout, terminal
-    from blurjax.config import ComputeConfig
+    from blurjax.sections import ComputeConfig
 
     terminal.prepare_jax(ComputeConfig(cache_programs=False))
     settings = {

@@ -98,13 +98,17 @@ def reading(options: Namespace) -> Rows:
         if options.images is None:
             write_photographs(directory / "photographs")
         listing = folder.scan(options.images or directory / "photographs")
-        found = listing.splits["train"]
-        paths = [listing.root / file.path for file in found]
+        paths = [listing.root / file.path for file in listing.splits["train"]]
         version = write_tfrecords(paths, directory / "tfds")
-        prepared = decode.PreparedDataset("photographs", version)
-        records = prepared._read("train")
+        tfds = pipeline.import_tensorflow("tensorflow_datasets")
+        records = tfds.builder_from_directory(version).as_dataset(
+            split="train",
+            decoders={"image": tfds.decode.SkipDecoding()},
+            read_config=tfds.ReadConfig(interleave_cycle_length=1),
+        )
+        files = decode.Folder(listing)
+        prepared = decode.PreparedDataset("photographs", version, {"train": "train"})
         names = [os.fsencode(path) for path in paths]
-        labels = np.array([file.label for file in found])
         cached = np.concatenate([part.images for part in prepared.decode("train", SIZE, 3)])
         np.save(directory / "cache.npy", cached)
         cached, order = np.load(directory / "cache.npy", mmap_mode="r"), _order(len(paths), options)
@@ -113,10 +117,8 @@ def reading(options: Namespace) -> Rows:
             "JPEG files, tf.data alone": plain(
                 tf.data.Dataset.from_tensor_slices(names), read_file, batch_size
             ),
-            "JPEG files, decoded once": repeat(
-                lambda: decode.decode_files(names, labels, [""] * len(names), SIZE, 3)
-            ),
-            "TFRecords, tf.data alone": plain(records, lambda *item: item[0], batch_size),
+            "JPEG files, decoded once": repeat(lambda: files.decode("train", SIZE, 3)),
+            "TFRecords, tf.data alone": plain(records, lambda item: item["image"], batch_size),
             "TFRecords, decoded once": repeat(lambda: prepared.decode("train", SIZE, 3)),
             "streamed in random order": repeat(lambda: pipeline.stream(cached, order, CHUNK)),
         }
