@@ -226,6 +226,31 @@ def name_of(point: Point, points: Sequence[Point]) -> str:
 
 
 def _caution(points: Sequence[Point]) -> list[str]:
+    return [*_few_trials(points), *_poor_autoencoder(points)]
+
+
+def _poor_autoencoder(points: Sequence[Point]) -> list[str]:
+    """Principal components are the best linear code: a trained network that keeps less is not at its best."""
+    gaps = []
+    for point in points:
+        painted, linear = (
+            point["quality"].get(view, {}).get("psnr", {}).get("validation", {}).get("mean")
+            for view in ("reconstruction", "pca")
+        )
+        if painted is not None and linear is not None and painted < linear:
+            gaps.append((linear - painted, point["values"]["bottleneck"], painted, linear))
+    if not gaps:
+        return []
+    _, bottleneck, painted, linear = max(gaps)
+    return [
+        f"Caution: with {count(bottleneck, 'float')} the autoencoder paints worse than as many principal components do "
+        f"({painted:.1f} against {linear:.1f} dB on validation). It was not trained well enough to "
+        "show what a code of this size can keep: more epochs, smaller batches, another learning rate or more width "
+        "may help."
+    ]
+
+
+def _few_trials(points: Sequence[Point]) -> list[str]:
     fewest = min(len(point["trials"]) for point in points)
     if fewest >= FEWEST_TRIALS:
         return []

@@ -18,6 +18,8 @@ from blurjax.comparisons import ORIGINAL, RECONSTRUCTION, Cell
 from blurjax.history import Arrays
 
 BINS_OF_CONFIDENCE = 15
+MOST_CLASSES_CONFUSED = 100
+"""With more, their confusion matrices would make results.json too large; the predictions hold them."""
 CONVERGED = 0.02
 """A validation loss that falls by less than this share of itself counts as levelled off."""
 
@@ -42,8 +44,7 @@ def _evaluation(arrays: Arrays, num_classes: int, confidence: float) -> dict[str
         for pair in zip(arrays["confidence"], correct, strict=True)
     ]
     by_class = [per_class(label, row, num_classes) for row in predictions]
-    of_all = np.tile(label, len(predictions)), predictions.ravel()
-    return {
+    entry = {
         "accuracy": statistics.accuracy(correct, confidence).as_json(),
         "loss": statistics.estimate(arrays["loss"], confidence).as_json(),
         "ece": _per_trial(errors),
@@ -51,8 +52,11 @@ def _evaluation(arrays: Arrays, num_classes: int, confidence: float) -> dict[str
             name: np.mean([score[name] for score in by_class], axis=0)
             for name in ("precision", "recall", "f1")
         },
-        "confusion": metrics.confusion_matrix(*of_all, labels=range(num_classes)),
     }
+    if num_classes <= MOST_CLASSES_CONFUSED:
+        of_all = np.tile(label, len(predictions)), predictions.ravel()
+        entry["confusion"] = metrics.confusion_matrix(*of_all, labels=range(num_classes))
+    return entry
 
 
 def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike) -> float:

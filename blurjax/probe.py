@@ -56,7 +56,8 @@ def predict(
     """
     epochs = round(min(200, max(5, STEPS * BATCH_SIZE / len(codes))))
     probe = {"linear": linear(), "mlp": mlp(units, epochs, seed)}[kind]
-    with warnings.catch_warnings():  # it is meant to end when its steps do
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it is meant to end when its steps do
+        warnings.filterwarnings("ignore", message="The number of unique classes")
         probe.fit(codes, labels)
     return probe.predict(test_codes).astype(np.int32)

@@ -18,7 +18,7 @@ from blurjax.data.dataset import SPLITS
 from blurjax.errors import UserError
 from blurjax.history import Arrays, read_curves
 from blurjax.run_directory import RunDirectory, read_json, read_npz
-from blurjax.view_names import MEASURED, RESEEDED, views_in_use
+from blurjax.view_names import RESEEDED, measured_views, views_in_use
 
 OF_IMAGES = ("label", "index", "name")
 """Arrays that have no row a trial."""
@@ -91,8 +91,6 @@ def read(run: RunDirectory, config: Config) -> Recorded:
     Raises:
       UserError: something is not there yet, or damaged.
     """
-    in_use = views_in_use(config)
-    measured = [view for view in in_use if view == "original" or view in MEASURED]
     curves = read_curves(run)
     for stage, view in [("autoencoder", None), *(("classifier", v) for v in config.train_views)]:
         if (stage, view) not in curves:
@@ -104,10 +102,10 @@ def read(run: RunDirectory, config: Config) -> Recorded:
         },
         quality={
             (view, split): _required(run, f"predictions/quality-{view}-{split}.npz")
-            for view, split in itertools.product(measured, SPLITS)
+            for view, split in itertools.product(measured_views(config), SPLITS)
         },
         probes={kind: _required(run, f"predictions/code-{kind}.npz") for kind in probe.KINDS},
-        blur=_required(run, "views/fitted.npz") if "blur" in in_use else None,
+        blur=_required(run, "views/fitted.npz") if "blur" in views_in_use(config) else None,
         autoencoder_curves=curves["autoencoder", None],
         classifier_curves={view: curves["classifier", view] for view in config.train_views},
     )

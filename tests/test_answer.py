@@ -111,3 +111,22 @@ def test_an_autoencoder_that_still_improves_is_named(results, changes, expected)
     assert (
         facts["autoencoder"] == f"{expected} (loss −{100 * max(changes):.1f}% over its last fifth)"
     )
+
+
+def test_an_autoencoder_behind_principal_components_is_cautioned_against(results):
+    def opening(*of_points):
+        points = []
+        for bottleneck, painted, linear in of_points:
+            point = copy.deepcopy(results["points"][0])
+            point["values"]["bottleneck"] = bottleneck
+            for view, psnr in (("reconstruction", painted), ("pca", linear)):
+                quality = point["quality"].setdefault(view, {"psnr": {"validation": {}}})
+                quality["psnr"]["validation"]["mean"] = psnr
+            points.append(point)
+        return " ".join(answer.answer(results | {"points": points, "curves": []}, 0.95))
+
+    assert "principal components do" not in opening((8, 16.5, 16.3))
+    assert "principal components do" not in opening((64, 30.0, None))  # which restore every pixel
+    said = opening((8, 16.5, 16.3), (16, 19.0, 20.0), (32, 22.0, 26.5))
+    assert "with 32 floats the autoencoder paints worse" in said
+    assert "(22.0 against 26.5 dB on validation)" in said

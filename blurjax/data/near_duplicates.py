@@ -127,20 +127,21 @@ def _area_sums(images: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """Divides images u8[N,H,W,C] into equal areas, and each pixel among those that it lies in.
 
     Returns:
-      f64[N,rows,columns,C], H * W times the mean of each area: whole numbers, exact, so that areas
-      of equal pixels are equal.
+      f32[N,rows,columns,C], H * W times the mean of each area: whole numbers, exact up to 256x256
+      pixels (255 * 256 * 256 < 2^24), so that areas of equal pixels are equal.
     """
-    count, height, width, channels = images.shape
-    stripes = _shares(height, rows) @ images.reshape(count, height, width * channels)
-    return _shares(width, columns) @ stripes.reshape(count, rows, width, channels)
+    height, width = images.shape[1:3]
+    shares, pixels = (_shares(height, rows), _shares(width, columns)), images.astype(np.float32)
+    stripes = np.einsum("rh,nhwc->nrwc", shares[0], pixels, optimize=True)
+    return np.einsum("kw,nrwc->nrkc", shares[1], stripes, optimize=True)
 
 
 def _shares(size: int, cells: int) -> np.ndarray:
-    """f64[cells,size]: how much of each pixel lies in each cell, in units of 1 / cells of a pixel."""
+    """f32[cells,size]: how much of each pixel lies in each cell, in units of 1 / cells of a pixel."""
     cell, pixel = np.arange(cells)[:, None], np.arange(size)[None, :]
     begin = np.maximum(cell * size, pixel * cells)
     end = np.minimum((cell + 1) * size, (pixel + 1) * cells)
-    return np.maximum(end - begin, 0).astype(np.float64)
+    return np.maximum(end - begin, 0).astype(np.float32)
 
 
 def _equal_pairs(

@@ -133,7 +133,9 @@ def per_class(material: Material, point: Point) -> Drawn | None:
 
 
 def confusion(material: Material, point: Point) -> Drawn | None:
-    """Confusion matrices."""
+    """Confusion matrices, unless there are too many classes for them."""
+    if not point["confusion"]:
+        return None
     return drawn(
         "Confusion",
         _about_confusion(point, material.class_names),
