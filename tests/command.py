@@ -37,15 +37,17 @@ def start(
     )
 
 
-def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+def run(*arguments: Any, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs the command to its end."""
-    return finish(start(*arguments, **options))
+    return finish(start(*arguments, **options), timeout)
 
 
-def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-    """Waits, and returns the exit code and what was printed."""
+def finish(
+    process: subprocess.Popen[str], timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Waits at most so many seconds, and returns the exit code and what was printed."""
     with process:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=timeout)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 

@@ -60,9 +60,8 @@ def prepared(tmp_path_factory):
 def test_a_thousand_classes_of_224_pixels(prepared, tmp_path):
     settings = [text for key, value in SETTINGS.items() for text in (f"--{key}", value)]
     source = ("--data.source", "tfds:many", "--data.data_dir", prepared)
-    ended = run(
-        "run", *source, *settings, *VIEWS, "--out", "many", cwd=tmp_path, cache=tmp_path / "cache"
-    )
+    options = {"cwd": tmp_path, "cache": tmp_path / "cache", "timeout": 1200}
+    ended = run("run", *source, *settings, *VIEWS, "--out", "many", **options)
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
     assert "streamed from disk" in ended.stdout

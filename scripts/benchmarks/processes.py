@@ -164,14 +164,14 @@ def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolutio
     print(json.dumps(found))
 
 
-GROWTH_POINTS = ((2, 50), (20, 50), (2, 500))
+GROWTH_POINTS = ((20, 10), (200, 10), (20, 100))
 """(epochs, batches that the data set has)."""
 
 
 def growth(options: Namespace) -> Rows:
     """The most memory, mapped files left out, of an experiment on streamed images: tenfold as long, tenfold as many."""
     for epochs, batches in GROWTH_POINTS:
-        size = epochs, batches // (10 if options.quick else 1), options.batch_size
+        size = epochs, max(1, batches // (10 if options.quick else 1)), options.batch_size
         code = f"from benchmarks import processes; processes.streamed{size}"
         with tempfile.TemporaryDirectory() as directory:
             _, output = _run(["-c", code], Path(directory))

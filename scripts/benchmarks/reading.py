@@ -145,14 +145,15 @@ def overlap(options: Namespace) -> Rows:
     Its steps take `BUSY` times as long as reading does, and no processor time.
     """
     with tempfile.TemporaryDirectory() as directory:
-        dataset = random_dataset(SIZE, 200 * options.batch_size, Path(directory))
+        batches = 100 if options.quick else 1000
+        dataset = random_dataset(32, batches * options.batch_size, Path(directory))
         feed = StreamedFeed(dataset, CHUNK, options.batch_size, shared(make_mesh(1, jax.devices())))
         positions = np.random.default_rng(0).permutation(len(dataset.splits["train"].labels))
 
         def evaluate(seconds: float) -> Callable[[int], None]:
-            batches = options.batch_size
+            size = options.batch_size
             return repeat(
-                lambda: dispatch(Accelerator(seconds), None, None, feed, positions, batches)()
+                lambda: dispatch(Accelerator(seconds), None, None, feed, positions, size)()
             )
 
         def compute(seconds: float) -> Callable[[int], None]:
@@ -163,7 +164,7 @@ def overlap(options: Namespace) -> Rows:
             return repeat(one_pass)
 
         evaluate(0.0)(1)
-        begun, chunks = time.perf_counter(), 200 // CHUNK
+        begun, chunks = time.perf_counter(), batches // CHUNK
         evaluate(0.0)(3)
         busy = BUSY * (time.perf_counter() - begun) / 3 / chunks
         ways = {
