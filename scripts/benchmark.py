@@ -3,7 +3,7 @@
 
     python scripts/benchmark.py --quick                         # at most three minutes on two cores
     python scripts/benchmark.py --with-torch --json FILE        # W1 to W4
-    python scripts/benchmark.py --workloads pipeline startup linear memory reading overlap growth
+    python scripts/benchmark.py --workloads pipeline startup linear memory reading overlap growth large
 
 Within a workload all contenders are timed in turn, round after round, so that what else the machine does meets all of
 them; figures are medians with quartiles, ratios are medians of the ratios within each round.
@@ -19,6 +19,7 @@ them; figures are medians with quartiles, ratios are medians of the ratios withi
   reading   images a second and core: decoding JPEG files and TFRecords, plain tf.data beside it, and the cache
   overlap   whether streamed batches are read while a device computes, emulated by one that takes no processor time
   growth    peak memory of streamed training: tenfold steps, tenfold images
+  large     steps and memory at 224x224 pixels and 1,000 classes
 
 blurjax trains as in a real run: decoded images on the device, an order for each trial, clipping, learning rate schedule
 and the check for values that are not finite included. The other contenders are given their batches on the device.
@@ -34,10 +35,10 @@ from pathlib import Path
 from typing import Any
 
 # A process of their own: these come first, while this one has no accelerator.
-OWN_PROCESS = ("W4", "startup", "memory", "growth")
+OWN_PROCESS = ("W4", "startup", "memory", "large", "growth")
 WORKLOADS = (
     *("W1", "W2", "W3", "W4", "pipeline", "startup", "linear", "memory"),
-    *("reading", "overlap", "growth"),
+    *("reading", "overlap", "growth", "large"),
 )
 
 

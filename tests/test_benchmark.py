@@ -117,30 +117,30 @@ def test_a_power_law_is_found_in_its_own_points():
     assert subjects.power_law([1, 2, 5, 10], [1, 9, 2, 8])[1] < 0.6
 
 
-def test_one_command_measures_prints_and_writes(tmp_path):
-    out = tmp_path / "found.json"
+def measure(out, *options):
+    """Runs the command; returns what it wrote and printed."""
     environment = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache" / "programs"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     }
-    command = [
-        sys.executable,
-        str(ROOT / "scripts" / "benchmark.py"),
-        "--quick",
-        "--workloads",
-        "W1",
-    ]
-    command += ["--rounds", "1", "--batch-size", "8", "--trials", "2", "--json", str(out)]
+    script = str(ROOT / "scripts" / "benchmark.py")
+    command = [sys.executable, script, "--quick", "--rounds", "1", "--json", str(out), *options]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = json.loads(out.read_text())
+    return json.loads(out.read_text()), done.stdout
+
+
+def test_one_command_measures_prints_and_writes(tmp_path):
+    found, printed = measure(
+        tmp_path / "found.json", "--workloads", "W1", "--batch-size", "8", "--trials", "2"
+    )
     rows = {row["contender"]: row for row in found["rows"]}
     assert list(rows) == ["blurjax", "flax_step", "flax_vmap", "matmul float32"]
     product = rows["matmul float32"]
     for name, row in rows.items():
         assert row["workload"] == "W1"
         assert row["spread"] == [row["ms_per_trial_step"]] * 2
-        assert f"\n{name} " in done.stdout
+        assert f"\n{name} " in printed
     for name in ("blurjax", "flax_step", "flax_vmap"):
         row, milliseconds = rows[name], rows[name]["ms_per_trial_step"]
         assert row["trials"] == 2
@@ -152,3 +152,16 @@ def test_one_command_measures_prints_and_writes(tmp_path):
     assert found["machine"]["backend"] == jax.default_backend()
     rates = found["machine"]["matmul_gflop_per_s"]
     assert rates == {"matmul float32": product["gflop_per_s"]}
+
+
+@pytest.mark.slow
+def test_reading_is_measured_and_hidden_behind_the_steps(tmp_path):
+    pytest.importorskip("tensorflow")
+    found, printed = measure(tmp_path / "found.json", "--workloads", "reading", "overlap")
+    rows = {row["contender"]: row for row in found["rows"]}
+    rates = {name: row.get("images_per_second_and_core", 0) for name, row in rows.items()}
+    streamed = rates.pop("streamed in random order")
+    assert streamed > 2 * max(rates.values())
+    both, alone = (rows[name]["ms_per_trial_step"] for name in ("steps and reading", "steps alone"))
+    assert both >= 0.95 * alone
+    assert "of reading hidden" in printed

@@ -15,7 +15,7 @@ import numpy as np
 from blurjax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
-_BLOCK_BYTES = 16 * 2**20
+_BLOCK_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,50 @@ def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolutio
     print(json.dumps(found))
 
 
-GROWTH_POINTS = ((20, 10), (200, 10), (20, 100))
+def large(options: Namespace) -> Rows:
+    """Steps on 224x224 images of 1,000 classes, with the default widths, streamed; and the most memory they take."""
+    for stage in ("autoencoder", "classifier"):
+        code = (
+            f"from benchmarks import processes; processes.large_steps({stage!r}, {options.rounds}, "
+            f"{options.batch_size}, {options.dtype!r})"
+        )
+        with tempfile.TemporaryDirectory() as directory:
+            _, output = _run(["-c", code], Path(directory))
+        yield {
+            "workload": "large",
+            "contender": f"blurjax, {stage}",
+            "trials": 2,
+            "rounds": options.rounds,
+            "title": "224x224x3, 1,000 classes, streamed",
+            "batch_size": options.batch_size,
+            "dtype": options.dtype,
+            **json.loads(output.splitlines()[-1]),
+        }
+
+
+def large_steps(stage: str, rounds: int, batch_size: int, dtype: str) -> None:
+    """Times steps one by one; prints milliseconds and the peaks of memory."""
+    from benchmarks.networks import AUTOENCODER, CNN
+    from benchmarks.stage import Stage, random_dataset
+    from blurjax import terminal
+    from blurjax.sections import ComputeConfig
+
+    terminal.prepare_jax(ComputeConfig(cache_programs=False))
+    settings = {"sweep.num_seeds": 2, "data.resident_limit": 0, "autoencoder.bottleneck": 512}
+    for section in ("autoencoder", "classifier"):
+        settings |= {f"{section}.batch_size": batch_size, f"{section}.dtype": dtype}
+    with tempfile.TemporaryDirectory() as directory:
+        dataset = random_dataset(224, (rounds + 1) * batch_size, Path(directory), classes=1000)
+        before = _resident_set()
+        network = AUTOENCODER if stage == "autoencoder" else CNN
+        seconds = Stage(network, dataset, settings).seconds_of_steps()
+    times = 1e3 * np.array(seconds[1:]) / 2
+    found = {"ms_per_trial_step": float(np.median(times)), "spread": spread(times)}
+    memory = {"resident_set_before": before, "peak_resident_set": _resident_set()}
+    print(json.dumps(found | memory))
+
+
+GROWTH_POINTS = ((1, 1024), (10, 1024), (1, 10240))
 """(epochs, batches that the data set has)."""
 
 
@@ -246,6 +289,10 @@ def _cold_then_warm() -> Iterator[tuple[str, Path]]:
 
 def measure(options: Namespace, workload: str) -> Rows:
     """The rows of one workload or subject."""
-    yield from {"W4": digits, "startup": startup, "memory": memory, "growth": growth}[workload](
-        options
-    )
+    yield from {
+        "W4": digits,
+        "startup": startup,
+        "memory": memory,
+        "large": large,
+        "growth": growth,
+    }[workload](options)

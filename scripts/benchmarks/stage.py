@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ from blurjax.trials import autoencoder_trials, classifier_trials
 from blurjax.views import ViewParameters
 
 
-def random_dataset(size: int, examples: int, directory: Path | None = None) -> Dataset:
+def random_dataset(
+    size: int, examples: int, directory: Path | None = None, classes: int = 10
+) -> Dataset:
     """N random images u8[N,size,size,3] to train on, few in the other splits; in files of a directory, if given."""
     rng = np.random.default_rng(0)
 
@@ -25,11 +29,13 @@ def random_dataset(size: int, examples: int, directory: Path | None = None) -> D
         if directory is not None:
             np.save(directory / f"{name}.npy", images)
             images = np.load(directory / f"{name}.npy", mmap_mode="r")
-        return Split(images, np.arange(count, dtype=np.int32) % 10, tuple(map(str, range(count))))
+        return Split(
+            images, np.arange(count, dtype=np.int32) % classes, tuple(map(str, range(count)))
+        )
 
     counts = {"train": examples, "validation": 10, "test": 10}
     splits = {name: split(name, count) for name, count in counts.items()}
-    return Dataset("random", tuple("0123456789"), splits, fingerprint="")
+    return Dataset("random", tuple(map(str, range(classes))), splits, fingerprint="")
 
 
 class Stage:
@@ -94,6 +100,17 @@ class Stage:
                 self._advance(chunk, chunk.length)
             self.epoch += 1
         jax.block_until_ready(self.states)
+
+    def seconds_of_steps(self) -> list[float]:
+        """Takes the steps of an epoch one by one, the first of which compiles; how long each took, of all trials."""
+        seconds = []
+        for chunk in self.programs.feed.chunks(self.order(self.states, self.epoch)):
+            for step in range(chunk.start, chunk.start + chunk.length):
+                begun = time.perf_counter()
+                self._advance(dataclasses.replace(chunk, start=step), 1)
+                jax.block_until_ready(self.states)
+                seconds.append(time.perf_counter() - begun)
+        return seconds
 
     def _advance(self, chunk: Any, length: int) -> None:
         self.states, _ = self.train(
