@@ -67,14 +67,17 @@ class Checkpoints:
         abstract = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
         content = {"tree": abstract, "crc32": np.zeros(0, np.uint32)}
         args = ocp.args.Composite(**{ITEM: ocp.args.StandardRestore(content)})
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        # Several processes go back to the same step: the newest that process 0 sees and all can read.
+        for step in processes.told_by_first(sorted(self._manager.all_steps(), reverse=True)):
+            restored, damage = {}, None
             try:
                 restored = self._manager.restore(step, args=args)[ITEM]
                 _check(restored, abstract)  # which Orbax does not
             except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
-                self._set_aside(step, error)
-            else:
+                damage = error
+            if not processes.any_of(damage is not None)[0]:
                 return jax.tree.map(lambda x, like: x[: len(like)], restored["tree"], abstract)
+            self._set_aside(step, damage or OSError("another process could not read it"))
         return None
 
     def _set_aside(self, step: int, error: Exception) -> None:

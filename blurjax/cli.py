@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -171,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _main(arguments: list[str]) -> int:
-    debug = "--debug" in arguments
+    debug, parsed = "--debug" in arguments, argparse.Namespace()
     try:
         parsed = make_parser().parse_args(arguments)
         if parsed.version:
@@ -186,7 +187,9 @@ def _main(arguments: list[str]) -> int:
     except UserError as error:
         if debug:
             raise
-        print(f"blurjax: {error}", file=sys.stderr)
+        print(f"blurjax: {error}", file=sys.stderr, flush=True)
+        if getattr(parsed, "distributed", False):
+            os._exit(USER_ERROR)  # the other processes would wait for an orderly end
         return USER_ERROR
 
 
@@ -199,20 +202,7 @@ def run_command(parsed: argparse.Namespace) -> int:
     config = settings.load(preset, overrides)
     parsed.distributed |= parsed.coordinator is not None
     with StopRequest() as stop:
-        try:
-            return _run(parsed, preset, config, stop)
-        except UserError as error:
-            if parsed.distributed and not parsed.debug:
-                _leave(error)
-            raise
-
-
-def _leave(error: UserError) -> NoReturn:
-    """Ends one of several processes: the others notice at once, where they would wait for its orderly end."""
-    import os
-
-    print(f"blurjax: {error}", file=sys.stderr, flush=True)
-    os._exit(USER_ERROR)
+        return _run(parsed, preset, config, stop)
 
 
 def _run(

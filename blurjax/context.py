@@ -65,8 +65,8 @@ class Context:
         """
         self.run.check_owner()
         added = add_missing_rows(self.run, name, wanted, evaluate, shared)
-        processes.wait(name)  # until process 0 has written what all may read
-        if added and processes.any_of(self.interrupted())[0]:
+        # Asked by every process, whatever it found: all wait here until process 0 has written.
+        if processes.any_of(added and self.interrupted())[0]:
             raise Interrupted
 
 

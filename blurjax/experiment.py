@@ -32,7 +32,7 @@ from blurjax.run_directory import RunDirectory, read_json, readable_os_errors
 from blurjax.sections import TrainingConfig
 from blurjax.stages import train_autoencoders, train_classifiers
 from blurjax.train import Progress
-from blurjax.view_names import measured_views
+from blurjax.view_names import measured_views, num_folds
 from blurjax.view_quality import write_view_quality
 
 
@@ -82,9 +82,10 @@ def run_experiment(
     """
     if dataset is None:
         dataset, config = load(config)
-    _check_processes(config, dataset)
     run = RunDirectory(out, writes=processes.is_first())
     with readable_os_errors(run.path), readable_memory_errors(), processes.end_with_the_others():
+        processes.wait("loaded")
+        _check_processes(config, dataset)
         processes.on_first(run.create)
         run.check_format()
         with contextlib.ExitStack() as held:
@@ -140,7 +141,8 @@ def _write_results(run: RunDirectory, config: Config) -> None:
 def _check_fingerprints(run: RunDirectory, config: Config, dataset: Dataset) -> None:
     """Refuses a directory whose stages were run with other settings, before anything in it is changed.
 
-    What a trial carries (learning rates, bottlenecks, ...) is not in it: another value is another trial.
+    What a classifier's trial carries (its learning rate, its weight decay, the bottleneck) is not in it: another value
+    is another trial. An autoencoder's recipe is: its classifiers do not carry it.
     """
     content = {
         "image_size",
@@ -157,12 +159,13 @@ def _check_fingerprints(run: RunDirectory, config: Config, dataset: Dataset) -> 
     streamed = not fits(dataset, config.data.resident_limit)
     data |= {"data.seed": config.data.seed if streamed else None, "streaming": streamed}
     data |= {"the images' sha256": dataset.fingerprint}
+    autoencoder = _settings("autoencoder", config.autoencoder, {"bottleneck", "folds"})
     swept = {"learning_rate", "weight_decay"}
-    autoencoder = _settings("autoencoder", config.autoencoder, swept | {"bottleneck", "folds"})
+    classifier = _settings("classifier", config.classifier, swept)
     run.check_fingerprint("autoencoders", data | autoencoder)
-    run.check_fingerprint(
-        "classifiers", data | autoencoder | _settings("classifier", config.classifier, swept)
-    )
+    run.check_fingerprint("classifiers", data | autoencoder | classifier)
+    if num_folds(config):
+        run.check_fingerprint("folds", {"autoencoder.folds": config.autoencoder.folds})
 
 
 def _settings(section: str, settings: TrainingConfig, without: set[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import jax
 import numpy as np
@@ -51,12 +52,15 @@ class FittedViews:
         self._autoencoders, self._fits = autoencoders, fits
         self._shared = {"fold_of": context.examples.fold_of, "basis": basis}
         self._placed = processes.put(self._shared, shared(self._programs.layout.mesh))
-        self._of_trials = lru_cache(maxsize=2)(self._place)
+        self._of_trials: dict[Any, ViewParameters] = {}
 
     def parameters(self, view: str, trials: Sequence[Trial]) -> ViewParameters:
         """What a view is made with, for trials as `Programs.place` lays them on the devices."""
-        of_trials = self._of_trials(tuple(trials), view == "shuffled")
-        return of_trials._replace(view=self._programs.view_index(view), **self._placed)
+        which = tuple(trials), view == "shuffled"
+        if which not in self._of_trials:
+            self._of_trials = dict([*self._of_trials.items()][-1:])  # the last two are kept
+            self._of_trials[which] = self._place(*which)
+        return self._of_trials[which]._replace(view=self._programs.view_index(view), **self._placed)
 
     def of_trial(self, view: str, trial: Trial) -> ViewParameters:
         """What a view of one trial is made with, on the host."""
@@ -76,6 +80,11 @@ class FittedViews:
     def _row(self, trial: Trial, is_shuffled: bool) -> ViewParameters:
         """What belongs to one trial, on the host."""
         painter = autoencoder_of(trial, self._config)
+        if painter not in self._autoencoders:
+            raise UserError(
+                f"Classifiers of seed {painter.seed} and {painter.bottleneck} floats were begun and not finished, and "
+                "the settings no longer ask for them; finish them first with the settings that began them."
+            )
         fit, in_use = self._fits[painter], views_in_use(self._config)
         shape = self._programs.dataset.image_shape
         return ViewParameters(

@@ -62,7 +62,8 @@ def _mesh(config: Config) -> Mesh:
     if idle:
         raise UserError(
             f"{idle} of {processes.count()} processes would have nothing to do: the run keeps {mesh.size} device(s) "
-            "busy; start fewer processes, raise sweep.num_seeds, or let devices share batches with compute.mesh."
+            "busy; start fewer processes, raise sweep.num_seeds or compute.devices, or let devices share batches with "
+            "compute.mesh."
         )
     return mesh
 

@@ -23,8 +23,8 @@ def free_bytes(devices: Iterable[Any]) -> float:
     """Bytes that the fullest of some devices has left; infinite where none of them says (CPUs do not)."""
 
     def free(device: Any) -> float:
-        stats = device.memory_stats()
-        return math.inf if stats is None else stats["bytes_limit"] - stats["bytes_in_use"]
+        stats = device.memory_stats() or {}
+        return stats.get("bytes_limit", math.inf) - stats.get("bytes_in_use", 0)
 
     return min(map(free, devices))
 

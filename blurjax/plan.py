@@ -59,7 +59,7 @@ class Plan:
     model_bytes: int
     """Parameters and optimizer state of the largest stage."""
     seconds: float
-    """For the training that is left."""
+    """For the training that is left; NaN where the backend does not say what a step costs."""
 
     def __str__(self) -> str:
         lines = [f"{self.dataset}; {self.devices}"]
@@ -73,7 +73,10 @@ class Plan:
             f"  memory: {_megabytes(self.data_bytes)} of images {where}, {_megabytes(self.model_bytes)} of "
             "parameters and optimizer state"
         )
-        lines.append(f"  estimated time: about {duration(self.seconds)}")
+        known = not math.isnan(self.seconds)
+        lines.append(
+            f"  estimated time: {f'about {duration(self.seconds)}' if known else 'unknown'}"
+        )
         return "\n".join(lines)
 
 
@@ -136,11 +139,12 @@ def _stages(config: Config, functions: Functions, run: RunDirectory) -> tuple[St
 
 
 def _forward_flops(model: nn.Module, inputs: tuple[Any, ...]) -> float:
-    """Floating-point operations of one image's way through a model."""
+    """Floating-point operations of one image's way through a model; NaN where the backend does not say."""
     params = jax.eval_shape(partial(model.init, jax.random.key(0)), *inputs)
-    cost = jax.jit(model.apply).lower(params, *inputs).cost_analysis()
-    assert cost is not None
-    return float(cost["flops"])
+    lowered = jax.jit(model.apply).lower(params, *inputs)
+    # Accelerators know the cost of what is compiled alone, if at all.
+    cost = lowered.cost_analysis() or lowered.compile().cost_analysis() or {}
+    return float(cost.get("flops", math.nan))
 
 
 def _model_bytes(config: Config, functions: Functions) -> int:

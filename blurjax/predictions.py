@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from blurjax import probe, statistics
+from blurjax import probe, processes, statistics
 from blurjax.context import Context, Models
 from blurjax.data.splits import generator
 from blurjax.fitted_views import FittedViews
@@ -63,12 +63,14 @@ def _predict(
 
 def write_probes(context: Context, autoencoders: Models) -> None:
     """code-linear.npz and code-mlp.npz: what simple classifiers make of the code itself."""
+    trials = autoencoder_trials(context.config)
     shared = {"label": context.programs.dataset.splits["test"].labels}
-    for kind in probe.KINDS:
+    # As many autoencoders at a time as the devices hold: all their codes may not fit into memory, and probes take long.
+    group = context.programs.layout.padded(1)
+    for kind, first in itertools.product(probe.KINDS, range(0, len(trials), group)):
         ask = partial(_probe, context, autoencoders, kind)
-        context.complete(
-            f"predictions/code-{kind}.npz", autoencoder_trials(context.config), ask, shared
-        )
+        name, some = f"predictions/code-{kind}.npz", trials[first : first + group]
+        context.complete(name, some, ask, shared)
 
 
 def _probe(context: Context, autoencoders: Models, kind: str, rows: list[Trial]) -> Arrays:
@@ -76,16 +78,17 @@ def _probe(context: Context, autoencoders: Models, kind: str, rows: list[Trial])
     if len(train) > probe.MOST_IMAGES:
         rng = generator(context.config.data.split_seed, "probe")
         train = np.sort(rng.choice(train, probe.MOST_IMAGES, replace=False))
+    codes, test_codes = (_codes(context, autoencoders, rows, split) for split in (train, test))
     labels, units = context.examples.labels[train], context.config.classifier.dense
-    # As many autoencoders at a time as the devices hold: the codes of all may not fit into memory.
-    predicted, group = [], context.programs.layout.padded(1)
-    for first in range(0, len(rows), group):
-        own = rows[first : first + group]
-        codes, test_codes = (_codes(context, autoencoders, own, split) for split in (train, test))
-        predicted += [
+
+    def fit() -> list[np.ndarray]:
+        return [
             probe.predict(kind, *of_trial, units=units, seed=row.seed)
-            for row, *of_trial in zip(own, codes, [labels] * len(own), test_codes, strict=True)
+            for row, *of_trial in zip(rows, codes, [labels] * len(rows), test_codes, strict=True)
         ]
+
+    # Of several processes the first alone fits them, since it alone writes.
+    predicted = processes.on_first(fit) or [np.zeros(len(test), np.int32)] * len(rows)
     failed = np.array([autoencoders[row].failed_step for row in rows], np.int32)
     return {"prediction": np.stack(predicted), "failed_step": failed}
 

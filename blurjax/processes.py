@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -30,6 +31,9 @@ START_SECONDS = 120
 """For all processes to appear in."""
 BEAT_SECONDS, SILENT_SECONDS = 2.0, 15.0
 """Between signs of life, and without one, after which a process counts as dead and the others end."""
+WAIT_SECONDS = 7 * 24 * 3600
+"""For a process that decodes images or computes results; one that has died is noticed by the watch."""
+_waits = itertools.count()
 JAX_SECONDS = 40
 """The same for jax's own watch, which comes second."""
 LOST = ("Gloo", "coordination service", "distributed service", "heartbeat", "UNAVAILABLE")
@@ -207,6 +211,7 @@ def on_first(function: Callable[[], Any]) -> Any:
             result = function()
         except UserError as error:
             mistake = str(error)
+    wait("process 0")
     told = _said_by_all(mistake)[0]
     if told:
         raise UserError(told)
@@ -214,9 +219,16 @@ def on_first(function: Callable[[], Any]) -> Any:
 
 
 def wait(name: str) -> None:
-    """Until all processes are here."""
+    """Until all processes are here, however long one of them takes: jax's own collectives give up after minutes."""
     if count() > 1:
-        multihost_utils.sync_global_devices(name)
+        client = distributed.global_state.client
+        assert client is not None
+        client.wait_at_barrier(f"blurjax {next(_waits)} {name}", timeout_in_ms=WAIT_SECONDS * 1000)
+
+
+def told_by_first(value: Any) -> Any:
+    """What process 0 says, JSON, in all processes."""
+    return value if count() == 1 else json.loads(_said_by_all(json.dumps(value))[0])
 
 
 def check_same(facts: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from blurjax import lock
 from blurjax.errors import UserError
 
-FORMAT = 2
+FORMAT = 3
 SUBDIRECTORIES = ("checkpoints", "views", "predictions", "figures", "tables")
 TEMPORARY = ".blurjax-tmp"
 """Ends the names of files that are not whole yet."""

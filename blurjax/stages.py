@@ -31,7 +31,7 @@ def train_autoencoders(context: Context) -> Models:
             order=programs.autoencoder_order,
             steps=programs.train_autoencoder,
             validate=partial(_validate_autoencoder, context, len(job.trials), trials.bottleneck),
-            view_parameters=None,
+            view_parameters=lambda: None,
         )
 
     trials = all_autoencoder_trials(context.config)
@@ -50,7 +50,7 @@ def train_classifiers(context: Context, view: str, views: FittedViews) -> Models
 
     def training(job: Job, trials: Trial) -> Training:
         del trials
-        parameters = views.parameters(view, job.trials)
+        parameters = partial(views.parameters, view, job.trials)
         return _training(
             context,
             config,
@@ -107,13 +107,18 @@ def _validate_autoencoder(
 
 
 def _validate_classifier(
-    context: Context, count: int, view: str, parameters: ViewParameters, params: Params
+    context: Context,
+    count: int,
+    view: str,
+    parameters: Callable[[], ViewParameters],
+    params: Params,
 ) -> Callable[[], dict[str, Any]]:
     """Accuracy and loss on train and validation in the classifier's own view, and on validation as it is."""
     examples, program = context.examples, context.programs.evaluate_classifier
-    cells = {name: (parameters, positions) for name, positions in examples.measured.items()}
+    own = parameters()
+    cells = {name: (own, positions) for name, positions in examples.measured.items()}
     if view != "original":
-        as_it_is = parameters._replace(view=context.programs.view_index("original"))
+        as_it_is = own._replace(view=context.programs.view_index("original"))
         cells["validation_original"] = (as_it_is, examples.measured["validation"])
     waits = {
         name: (

@@ -79,7 +79,8 @@ class Training:
     validate: Callable[[Any], Callable[[], Validation]]
     """Params [T] -> a function that waits for and returns what was measured after an epoch."""
     feed: Feed
-    view_parameters: Any
+    view_parameters: Callable[[], Any]
+    """Asked for only where steps are left."""
     epochs: int
     steps_per_epoch: int
     batch_size: int
@@ -193,13 +194,14 @@ class _Loop:
     def run(self) -> None:
         """Steps until the end. What an epoch measured is fetched and written while the next one's first chunk runs."""
         training, finish_epoch = self.training, None
+        view_parameters = training.view_parameters()
         while self.step < self.total_steps:
             epoch, done = divmod(self.step, training.steps_per_epoch)
             losses: list[tuple[jax.Array, int]] = []
             for chunk in training.feed.chunks(training.order(self.states, epoch), done):
                 self.states, metrics = training.steps(
                     self.states,
-                    training.view_parameters,
+                    view_parameters,
                     chunk.data,
                     chunk.positions,
                     chunk.start,

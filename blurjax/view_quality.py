@@ -14,15 +14,17 @@ from blurjax.trial_table import Arrays
 from blurjax.trials import autoencoder_trials
 from blurjax.types import Trial
 
+NOBODY = Trial(0, 0.0, 0.0, 0)
+"""Whose the originals are: they are the same in all trials."""
+
 
 def write_view_quality(
     context: Context, views: FittedViews, names: Collection[str], splits: Collection[str]
 ) -> None:
     """Measures views on splits (train: its fixed subset), where that is not done yet."""
     trials = autoencoder_trials(context.config)
-    of_all = [trials[0]._replace(bottleneck=0)]
     for name, split in itertools.product(names, splits):
-        rows = of_all if name == "original" else trials
+        rows = [NOBODY] if name == "original" else trials
         measure = partial(_measure, context, views, name, split)
         context.complete(f"predictions/quality-{name}-{split}.npz", rows, measure)
 
@@ -31,7 +33,8 @@ def _measure(
     context: Context, views: FittedViews, view: str, split: str, rows: list[Trial]
 ) -> Arrays:
     positions = (context.examples.measured | {"test": context.examples.splits["test"]})[split]
-    program, parameters = context.programs.measure_view, views.parameters(view, rows)
+    seen_by = autoencoder_trials(context.config)[:1] if rows == [NOBODY] else rows
+    program, parameters = context.programs.measure_view, views.parameters(view, seen_by)
     measured = context.dispatch(program, None, parameters, positions, len(rows))()
     failed = np.array([views.failed_step(view, row) for row in rows], np.int32)
     return measured | {"spectrum": measured["spectrum"].mean(axis=1), "failed_step": failed}

@@ -67,7 +67,7 @@ def test_training_waits_for_all_but_the_last_chunks(tmp_path):
         steps=step,
         validate=lambda params: dict,
         feed=feed,  # pyright: ignore[reportArgumentType]
-        view_parameters=None,
+        view_parameters=lambda: None,
         epochs=1,
         steps_per_epoch=CHUNKS,
         batch_size=2,

@@ -151,6 +151,11 @@ def test_further_seeds_and_views_run_alone_and_equal_those_of_one_run(finished, 
     }
     whole = without_history(finished[1])
     assert without_history(results) == whole
+    seen.clear()
+    fewer = config(source, sweep__first_seed=1, sweep__num_seeds=2)
+    results = run_experiment(fewer, out, progress=lambda progress: seen.append(progress.job))
+    assert results["points"][0]["trials"] == [1, 2]
+    assert not seen
 
 
 def test_trials_of_a_sweep_equal_trials_run_alone(finished, source, tmp_path):
@@ -188,18 +193,19 @@ def test_points_are_crossed_and_views_without_code_train_once_per_seed(source, t
     assert on_original[:2] == on_original[2:]
 
 
+COMPLETE = {
+    "views__train": ALL_TRAIN_VIEWS,
+    "views__test": ALL_TEST_VIEWS,
+    "views__controls": True,
+    "autoencoder__folds": 3,
+}
+
+
 @pytest.fixture(scope="module")
 def complete(source, tmp_path_factory):
     """Every view, every control, three folds."""
     out = tmp_path_factory.mktemp("complete") / "run"
-    settings = config(
-        source,
-        views__train=ALL_TRAIN_VIEWS,
-        views__test=ALL_TEST_VIEWS,
-        views__controls=True,
-        autoencoder__folds=3,
-    )
-    return out, run_experiment(settings, out)
+    return out, run_experiment(config(source, **COMPLETE), out)
 
 
 def per_trial(point, train_view, test_view):
@@ -271,6 +277,11 @@ def test_fold_autoencoders_leave_their_fold_out(complete):
     assert (quality["crossfit"] != quality["reconstruction"]).mean() > 0.9
 
 
+def test_other_folds_are_refused(complete, source):
+    with pytest.raises(UserError, match=r"autoencoder\.folds = 3, not 2"):
+        run_experiment(config(source, **COMPLETE | {"autoencoder__folds": 2}), complete[0])
+
+
 def test_blur_has_the_distortion_of_the_autoencoder(complete):
     fitted = read_npz(complete[0] / "views" / "fitted.npz")
     mse = {
@@ -288,6 +299,8 @@ def test_blur_has_the_distortion_of_the_autoencoder(complete):
     [
         ({"classifier__epochs": 4}, "classifier.epochs = 3, not 4"),
         ({"autoencoder__width": 8}, "autoencoder.width = 4, not 8"),
+        ({"autoencoder__learning_rate": 0.01}, "autoencoder.learning_rate = 0.003, not 0.01"),
+        ({"autoencoder__weight_decay": 0.1}, "autoencoder.weight_decay = 0.0, not 0.1"),
         ({"data__split_seed": 1}, "data.split_seed = 0, not 1"),
         ({"sweep__bottleneck": [4, 8]}, "autoencoder.max_bottleneck = 4, not 8"),
     ],
@@ -401,3 +414,22 @@ def test_probes_of_large_data_are_fitted_to_a_part_of_them(finished, source, tmp
     np.testing.assert_array_equal(after["seed"], before["seed"])
     agreement = (after["prediction"] == before["prediction"]).mean()
     assert 0.7 < agreement <= 1
+
+
+def test_unfinished_trials_that_are_no_longer_asked_for_are_named(source, tmp_path):
+    epochs = []
+
+    def in_the_classifiers():
+        return ("classifier/original/job-0", 1) in epochs
+
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        run_experiment(
+            config(source),
+            out,
+            progress=lambda seen: epochs.append((seen.job.name, seen.epoch)),
+            interrupted=in_the_classifiers,
+        )
+    with pytest.raises(UserError, match="seed 2 and 4 floats were begun and not finished"):
+        run_experiment(config(source, sweep__num_seeds=2), out)
+    assert run_experiment(config(source), out)["points"][0]["trials"] == [0, 1, 2]

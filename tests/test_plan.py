@@ -1,5 +1,6 @@
 """The plan that is printed before a run: what is to be trained, and what of it is left."""
 
+import jax
 import pytest
 from tiny import config, write_stripes
 
@@ -47,6 +48,22 @@ def test_of_a_stopped_run_what_is_left_counts(loaded, tmp_path):
     assert [stage.begun for stage in plan.stages] == [3, 3, 0]
     assert [stage.steps_left for stage in plan.stages] == [0, 18, 54]
     assert "(3 begun already)" in str(plan)
+
+
+@pytest.mark.parametrize("costs", [{"flops": 3.0}, None], ids=["compiled", "nowhere"])
+def test_a_backend_that_tells_the_cost_of_what_is_compiled_alone(
+    loaded, tmp_path, monkeypatch, costs
+):
+    """As accelerators do, or none at all."""
+    monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", lambda lowered: None)
+    monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda compiled: costs)
+    dataset, fitted = loaded
+    plan = make_plan(fitted, dataset, tmp_path / "run")
+    if costs:
+        assert plan.stages[0].flops == 3 * 3.0 * 16
+        assert "estimated time: about 20 s" in str(plan)
+    else:
+        assert "estimated time: unknown" in str(plan)
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_a_directory_with_other_files_is_refused(tmp_path):
 def test_another_format_is_refused(run):
     write_json(run / "format.json", {"format": 99})
     with pytest.raises(
-        UserError, match="written in format 99, this version of blurjax reads format 2"
+        UserError, match="written in format 99, this version of blurjax reads format 3"
     ):
         run.create()
 

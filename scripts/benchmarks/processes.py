@@ -255,7 +255,7 @@ def streamed(epochs: int, batches: int, batch_size: int) -> None:
         )
         done = threading.Event()
         peaks: list[int] = []
-        watch = threading.Thread(target=lambda: peaks.append(_peak_anonymous(done)))
+        watch = threading.Thread(target=lambda: peaks.append(_peak_anonymous(done)), daemon=True)
         watch.start()
         experiment.run_experiment(fitted, directory / "run", dataset=dataset)
         done.set()

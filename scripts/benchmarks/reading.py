@@ -164,7 +164,7 @@ def overlap(options: Namespace) -> Rows:
             return repeat(one_pass)
 
         evaluate(0.0)(1)
-        begun, chunks = time.perf_counter(), batches // CHUNK
+        begun, chunks = time.perf_counter(), -(-batches // CHUNK)
         evaluate(0.0)(3)
         busy = BUSY * (time.perf_counter() - begun) / 3 / chunks
         ways = {
