@@ -11,7 +11,7 @@ import numpy as np
 from blurjax import processes
 from blurjax.config import Config
 from blurjax.evaluate import Evaluation, dispatch
-from blurjax.feed import Examples
+from blurjax.feed import Positions
 from blurjax.programs import Programs
 from blurjax.run_directory import RunDirectory
 from blurjax.train import Interrupted, Progress
@@ -34,7 +34,7 @@ class Context:
     """Asked after every chunk of steps and every evaluation."""
 
     @property
-    def examples(self) -> Examples:
+    def examples(self) -> Positions:
         """Which positions are what."""
         return self.programs.examples
 

@@ -14,8 +14,7 @@ from blurjax.audit import audit
 from blurjax.config import Config, fit_to_data, to_yaml
 from blurjax.context import Context
 from blurjax.data import sources
-from blurjax.data.dataset import SPLITS
-from blurjax.data.sources import Dataset
+from blurjax.data.dataset import SPLITS, Dataset
 from blurjax.environment import describe_environment
 from blurjax.feed import fits
 from blurjax.fitted_views import FittedViews, check_views

@@ -21,8 +21,8 @@ from jax.sharding import Mesh, Sharding
 
 from blurjax import processes
 from blurjax.data import pipeline
-from blurjax.data.dataset import SPLITS
-from blurjax.data.sources import Dataset, fold_assignment
+from blurjax.data.dataset import SPLITS, Dataset
+from blurjax.data.splits import fold_assignment
 from blurjax.rng import key
 from blurjax.sweep import in_batches, shared
 from blurjax.types import ALL_DATA, Array, Scalar
@@ -34,7 +34,7 @@ AHEAD = 2
 
 
 @dataclass(frozen=True)
-class Examples:
+class Positions:
     """Which positions are what."""
 
     labels: np.ndarray
@@ -47,7 +47,7 @@ class Examples:
     """i32[N], the fold of every image, in each split as evenly as can be; None without folds."""
 
 
-def make_examples(dataset: Dataset, split_seed: int, num_folds: int) -> Examples:
+def number_examples(dataset: Dataset, split_seed: int, num_folds: int) -> Positions:
     """Numbers the examples of a data set, and assigns them to folds (none where num_folds is 0)."""
     labels = [dataset.splits[name].labels for name in SPLITS]
     bounds = np.cumsum([0, *map(len, labels)], dtype=np.int32)
@@ -56,7 +56,7 @@ def make_examples(dataset: Dataset, split_seed: int, num_folds: int) -> Examples
     size = min(len(splits["train"]), len(splits["validation"]))
     subset = np.sort(rng.choice(splits["train"], size, replace=False))
     fold_of = [fold_assignment(of_split, num_folds, split_seed) for of_split in labels if num_folds]
-    return Examples(
+    return Positions(
         labels=np.concatenate(labels),
         splits=splits,
         measured={"train": subset, "validation": splits["validation"]},

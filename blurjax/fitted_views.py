@@ -14,7 +14,7 @@ import numpy as np
 from blurjax import processes
 from blurjax.config import Config
 from blurjax.context import Context, Models
-from blurjax.data.sources import Dataset
+from blurjax.data.dataset import Dataset
 from blurjax.data.splits import generator
 from blurjax.errors import UserError
 from blurjax.image_quality import gaussian_blur_matrix

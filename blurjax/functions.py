@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from blurjax import steps
 from blurjax.config import Config
-from blurjax.data.sources import Dataset
+from blurjax.data.dataset import Dataset
 from blurjax.feed import epoch_order
 from blurjax.models.autoencoder import Autoencoder
 from blurjax.models.classifier import Classifier

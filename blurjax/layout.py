@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from blurjax import memory, processes
 from blurjax.config import Config, mesh_shape, override
-from blurjax.data.sources import Dataset
+from blurjax.data.dataset import Dataset
 from blurjax.errors import UserError
 from blurjax.feed import fits
 from blurjax.functions import Functions

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from blurjax.config import Config
-from blurjax.data.sources import Dataset
+from blurjax.data.dataset import Dataset
 from blurjax.feed import fits
 from blurjax.functions import Functions
 from blurjax.layout import make_layout

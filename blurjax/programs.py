@@ -12,8 +12,8 @@ import numpy as np
 
 from blurjax import processes
 from blurjax.config import Config
-from blurjax.data.sources import Dataset
-from blurjax.feed import Feed, make_examples, make_feed, members_by_fold
+from blurjax.data.dataset import Dataset
+from blurjax.feed import Feed, make_feed, members_by_fold, number_examples
 from blurjax.functions import Functions
 from blurjax.layout import TRIAL_DTYPES, make_layout
 from blurjax.sections import TrainingConfig
@@ -40,7 +40,7 @@ class Programs:
         self.config, self.dataset = config, dataset
         self.functions = Functions(config, dataset)
         self.layout = make_layout(config, dataset)
-        self.examples = make_examples(dataset, config.data.split_seed, num_folds(config))
+        self.examples = number_examples(dataset, config.data.split_seed, num_folds(config))
 
     @cached_property
     def feed(self) -> Feed:

@@ -21,11 +21,9 @@ from blurjax.data.dataset import (
     without_unused_classes,
 )
 from blurjax.data.duplicates import without_duplicates
-from blurjax.data.splits import fold_assignment, membership, thinned
+from blurjax.data.splits import membership, thinned
 from blurjax.errors import UserError
 from blurjax.sections import DataConfig
-
-__all__ = ["Dataset", "Split", "describe", "fold_assignment", "load"]
 
 SOURCES: Mapping[str, Callable[[str, DataConfig], tuple[str, Examples]]] = {
     "digits": arrays.load_digits,
