@@ -374,6 +374,7 @@ def test_streamed_and_resident_see_the_same_images(source, tmp_path):
     assert_same_run(tmp_path / "one", out)
 
 
+@pytest.mark.slow
 def test_bfloat16_learns_as_much_with_parameters_in_float32(source, tmp_path):
     point = {}
     for dtype in ("float32", "bfloat16"):
