@@ -163,6 +163,7 @@ def test_a_killed_run_continues_on_another_count(before, after, alone, settings,
     assert_same_within_rounding(alone, tmp_path / "runs" / "tiny")
 
 
+@pytest.mark.slow
 def test_a_stop_asked_of_one_process_stops_all_and_one_continues(alone, settings, cache, tmp_path):
     processes = start_all(2, "run", settings, cwd=tmp_path, cache=cache)
     wait_for_classifiers(tmp_path, processes)
@@ -173,6 +174,7 @@ def test_a_stop_asked_of_one_process_stops_all_and_one_continues(alone, settings
     assert_same_within_rounding(alone, tmp_path / "runs" / "tiny")
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_others_in_time(settings, cache, tmp_path):
     ended, seconds = killed(1, settings, cache, tmp_path)
     assert seconds < 60

@@ -351,6 +351,7 @@ def test_all_trials_failed_is_a_clear_end(source, tmp_path):
         run_experiment(config(source, autoencoder__learning_rate=1e30), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_streamed_and_resident_see_the_same_images(source, tmp_path):
     """The orders differ by design; an experiment from a stream still learns the stripes, and is repeatable."""
     settings = {

@@ -23,7 +23,9 @@ def init(model, *inputs, seed=0):
     return jax.jit(model.init)(jax.random.key(seed), *inputs)["params"]
 
 
-@pytest.mark.parametrize("size", [8, 9, 13, 28, 32, 64, 100, 256])
+@pytest.mark.parametrize(
+    "size", [8, 9, 13, 28, 32, 64, 100, pytest.param(256, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_any_size_gives_images_of_the_same_shape_that_depend_on_the_code(size, channels):
     shape = (size, size, channels)

@@ -39,6 +39,7 @@ def programs_and_drawings_are_made_once(monkeypatch):
 
 
 @pytest.mark.usefixtures("programs_and_drawings_are_made_once")
+@pytest.mark.slow
 def test_killed_at_every_commit_point_and_continued(tmp_path):
     settings = config(write_stripes(tmp_path / "stripes.npz"), **SMALL)
     recorder = Injector(tmp_path / "whole")
