@@ -47,17 +47,15 @@ def _fit(context: Context, views: FittedViews, trials: list[Trial]) -> Arrays:
         read_npz(context.run / f"predictions/quality-{view}-validation.npz")
         for view in ("original", "reconstruction")
     )
-    rows = trials_of(painted)
-    measured = {
-        name: painted[name][[rows.index(t) for t in trials]] for name in ("mse", "spectrum")
-    }
-    before, after = plain["spectrum"], measured["spectrum"]
+    known = trials_of(painted)
+    rows = [known.index(trial) for trial in trials]
+    before, after = plain["spectrum"], painted["spectrum"][rows]
     gain = np.sqrt(np.divide(after, before, out=np.ones_like(after), where=before > 0))
     gain[:, 0] = 1.0  # the mean, which a spectrum leaves out
     sigma, reachable = np.zeros(len(trials), np.float32), np.ones(len(trials), bool)
     if "blur" in views_in_use(context.config):
         sigmas, distortion = _distortion_of_blur(context, views, trials[0])
-        target = measured["mse"].mean(axis=1, dtype=np.float64)
+        target = painted["mse"][rows].mean(axis=1, dtype=np.float64)
         sigma, reachable = read_curve(sigmas, distortion, target)
     return {"sigma": sigma, "reachable": reachable, "gain": gain}
 

@@ -31,13 +31,13 @@ START_SECONDS = 120
 """For all processes to appear in."""
 BEAT_SECONDS, SILENT_SECONDS = 2.0, 15.0
 """Between signs of life, and without one, after which a process counts as dead and the others end."""
-WAIT_SECONDS = 7 * 24 * 3600
-"""For a process that decodes images or computes results; one that has died is noticed by the watch."""
-_waits = itertools.count()
 JAX_SECONDS = 40
 """The same for jax's own watch, which comes second."""
+WAIT_SECONDS = 7 * 24 * 3600
+"""For a process that decodes images or computes results; one that has died is noticed by the watch."""
 LOST = ("Gloo", "coordination service", "distributed service", "heartbeat", "UNAVAILABLE")
 """In the messages of jax where another process has ended."""
+_waits = itertools.count()  # a barrier of jax's needs a name that it has not had
 
 
 def connect(

@@ -33,8 +33,8 @@ def _measure(
     context: Context, views: FittedViews, view: str, split: str, rows: list[Trial]
 ) -> Arrays:
     positions = (context.examples.measured | {"test": context.examples.splits["test"]})[split]
-    seen_by = autoencoder_trials(context.config)[:1] if rows == [NOBODY] else rows
-    program, parameters = context.programs.measure_view, views.parameters(view, seen_by)
+    painters = autoencoder_trials(context.config)[:1] if view == "original" else rows
+    program, parameters = context.programs.measure_view, views.parameters(view, painters)
     measured = context.dispatch(program, None, parameters, positions, len(rows))()
     failed = np.array([views.failed_step(view, row) for row in rows], np.int32)
     return measured | {"spectrum": measured["spectrum"].mean(axis=1), "failed_step": failed}

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,14 @@ def _run(arguments: list[str], cache: Path) -> tuple[float, str]:
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
     return time.time() - begun, done.stdout
+
+
+def _alone(function: Callable[..., None], *arguments: Any) -> dict[str, Any]:
+    """What a function of this module prints last, JSON, called in a process of its own."""
+    code = f"from benchmarks import processes; processes.{function.__name__}{arguments!r}"
+    with tempfile.TemporaryDirectory() as directory:
+        _, output = _run(["-c", code], Path(directory))
+    return json.loads(output.splitlines()[-1])
 
 
 def digits(options: Namespace) -> Rows:
@@ -115,12 +123,7 @@ def first_step(directory: str) -> None:
 def memory(options: Namespace) -> Rows:
     """The most memory that processes have taken after some steps of W1."""
     for trials, side_by_side in MEMORY_POINTS[: 3 if options.quick else None]:
-        code = (
-            f"from benchmarks import processes; processes.peak({trials}, {side_by_side}, "
-            f"{options.batch_size}, {options.dtype!r}, {options.convolution!r})"
-        )
-        with tempfile.TemporaryDirectory() as directory:
-            _, output = _run(["-c", code], Path(directory))
+        size = trials, side_by_side, options.batch_size
         yield {
             "workload": "memory",
             "contender": f"blurjax, {side_by_side} side by side",
@@ -129,7 +132,7 @@ def memory(options: Namespace) -> Rows:
             "spread": None,
             "rounds": 1,
             "title": "peak memory of a process that trains the CNN",
-            **json.loads(output.splitlines()[-1]),
+            **_alone(peak, *size, options.dtype, options.convolution),
         }
 
 
@@ -167,12 +170,6 @@ def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolutio
 def large(options: Namespace) -> Rows:
     """Steps on 224x224 images of 1,000 classes, with the default widths, streamed; and the most memory they take."""
     for stage in ("autoencoder", "classifier"):
-        code = (
-            f"from benchmarks import processes; processes.large_steps({stage!r}, {options.rounds}, "
-            f"{options.batch_size}, {options.dtype!r})"
-        )
-        with tempfile.TemporaryDirectory() as directory:
-            _, output = _run(["-c", code], Path(directory))
         yield {
             "workload": "large",
             "contender": f"blurjax, {stage}",
@@ -181,7 +178,7 @@ def large(options: Namespace) -> Rows:
             "title": "224x224x3, 1,000 classes, streamed",
             "batch_size": options.batch_size,
             "dtype": options.dtype,
-            **json.loads(output.splitlines()[-1]),
+            **_alone(large_steps, stage, options.rounds, options.batch_size, options.dtype),
         }
 
 
@@ -215,9 +212,6 @@ def growth(options: Namespace) -> Rows:
     """The most memory, mapped files left out, of an experiment on streamed images: tenfold as long, tenfold as many."""
     for epochs, batches in GROWTH_POINTS:
         size = epochs, max(1, batches // (10 if options.quick else 1)), options.batch_size
-        code = f"from benchmarks import processes; processes.streamed{size}"
-        with tempfile.TemporaryDirectory() as directory:
-            _, output = _run(["-c", code], Path(directory))
         yield {
             "workload": "growth",
             "contender": f"blurjax, {epochs} epochs",
@@ -226,7 +220,7 @@ def growth(options: Namespace) -> Rows:
             "spread": None,
             "rounds": 1,
             "title": "peak memory of an experiment on streamed images of 32x32x3",
-            **json.loads(output.splitlines()[-1]),
+            **_alone(streamed, *size),
         }
 
 
