@@ -12,25 +12,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blurjax.config import Config
-    from blurjax.config import load as load_config
+    from blurjax.config.settings import Config
+    from blurjax.config.settings import load as load_config
     from blurjax.data.sources import load as load_dataset
-    from blurjax.errors import UserError
-    from blurjax.experiment import run_experiment
-    from blurjax.plan import make_plan
-    from blurjax.report import make_report
-    from blurjax.sweep import loop_steps, sweep
+    from blurjax.engine.mapping import loop_steps, sweep
+    from blurjax.experiment.plan import make_plan
+    from blurjax.experiment.run import run_experiment
+    from blurjax.report.page import make_report
+    from blurjax.runtime.errors import UserError
 
 _WHERE = {
-    "Config": ("config", "Config"),
-    "UserError": ("errors", "UserError"),
-    "load_config": ("config", "load"),
+    "Config": ("config.settings", "Config"),
+    "UserError": ("runtime.errors", "UserError"),
+    "load_config": ("config.settings", "load"),
     "load_dataset": ("data.sources", "load"),
-    "loop_steps": ("sweep", "loop_steps"),
-    "make_plan": ("plan", "make_plan"),
-    "make_report": ("report", "make_report"),
-    "run_experiment": ("experiment", "run_experiment"),
-    "sweep": ("sweep", "sweep"),
+    "loop_steps": ("engine.mapping", "loop_steps"),
+    "make_plan": ("experiment.plan", "make_plan"),
+    "make_report": ("report.page", "make_report"),
+    "run_experiment": ("experiment.run", "run_experiment"),
+    "sweep": ("engine.mapping", "sweep"),
 }
 
 __all__ = [

@@ -72,8 +72,8 @@ def main() -> None:
     options = parse()
     from benchmarks import processes, reading, subjects
 
-    from blurjax import terminal
-    from blurjax.sections import ComputeConfig
+    from blurjax.cli import terminal
+    from blurjax.config.sections import ComputeConfig
 
     terminal.prepare_jax(ComputeConfig(cache_programs=False))
     load_before = os.getloadavg()
@@ -92,7 +92,7 @@ def main() -> None:
 
 def machine(options: argparse.Namespace, rows: list[dict[str, Any]], load: Any) -> dict[str, Any]:
     """Where and how the rows were measured."""
-    from blurjax.environment import describe_environment
+    from blurjax.runtime.environment import describe_environment
 
     environment = describe_environment()
     if options.with_torch:

@@ -19,7 +19,7 @@ import jax
 from jax import lax
 
 from blurjax.models import lowering
-from blurjax.models.conv import convolution, upsample_2x, upsample_convolution
+from blurjax.models.layers import convolution, upsample_2x, upsample_convolution
 
 BATCH = 64
 SAME = ((1, 1), (1, 1))

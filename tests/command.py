@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from tiny import SETTINGS, write_stripes
 
-MODULE = ("-m", "blurjax.cli")
+MODULE = ("-m", "blurjax")
 
 
 def start(

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blurjax.config.sections import DataConfig
 from blurjax.data import sources
 from blurjax.data.dataset import Dataset
-from blurjax.errors import UserError
-from blurjax.sections import DataConfig
+from blurjax.runtime.errors import UserError
 
 
 def settings(tmp_path: Path, source: object, **values: object) -> DataConfig:

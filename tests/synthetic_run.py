@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from blurjax import config as configuration
-from blurjax import results, statistics
-from blurjax.config import Config, ViewsConfig
+from blurjax.analysis import results, statistics
+from blurjax.config import settings as configuration
+from blurjax.config.settings import Config, ViewsConfig
+from blurjax.config.view_names import CHECK_VIEWS, MEASURED, NEEDS_CODE, views_in_use
 from blurjax.data.dataset import SPLITS
-from blurjax.run_directory import RunDirectory, read_npz
-from blurjax.trials import (
+from blurjax.engine.types import Trial
+from blurjax.experiment.trials import (
     all_autoencoder_trials,
     autoencoder_trials,
     classifier_trials,
     point_trials,
 )
-from blurjax.types import Trial
-from blurjax.view_names import CHECK_VIEWS, MEASURED, NEEDS_CODE, views_in_use
+from blurjax.runtime.run_directory import RunDirectory, read_npz
 
 OWN = {
     "original": 0.965,

@@ -1,6 +1,7 @@
-"""The architecture: a module imports only from the rows above its own, and heavy libraries live in one place."""
+"""The architecture: imports between rooms point one way, and heavy libraries live in one place."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -8,96 +9,52 @@ import pytest
 import blurjax
 
 PACKAGE = Path(blurjax.__file__).parent
-ROWS = [
-    ["errors"],
-    ["sections"],
-    ["config"],
-    ["lock", "stop"],
-    ["view_names"],
-    ["types"],
-    ["rng", "processes"],
-    ["run_directory"],
-    ["models"],
-    ["losses", "image_quality"],
-    ["views"],
-    ["data"],
-    ["audit"],
-    ["trials"],
-    ["train_state"],
-    ["steps"],
-    ["sweep", "memory"],
-    ["feed"],
-    ["checkpoint"],
-    ["train"],
-    ["functions"],
-    ["layout"],
-    ["programs"],
-    ["evaluate", "trial_table"],
-    ["context"],
-    ["fitted_views"],
-    ["view_quality"],
-    ["fitting"],
-    ["formatting", "statistics", "probe"],
-    ["verdicts", "history"],
-    ["comparisons"],
-    ["recorded"],
-    ["measures"],
-    ["across_points"],
-    ["results"],
-    ["answer"],
-    ["first_experiment"],
-    ["plots", "tables"],
-    ["figures"],
-    ["report"],
-    ["environment", "plan"],
-    ["stages"],
-    ["predictions"],
-    ["experiment"],
-    ["terminal"],
-    ["cli"],
-]
-ONLY = {
-    "tensorflow": {"data/pipeline.py"},
-    "tensorflow_datasets": {"data/pipeline.py"},
-    "orbax": {"checkpoint.py"},
-    "matplotlib": {"plots"},
-    "jinja2": {"report.py"},
-    "yaml": {"config.py", "report.py"},
-    "pydantic": {"sections.py", "config.py"},
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE)
+MAY_IMPORT = {
+    "runtime": set(),
+    "engine": set(),
+    "config": {"runtime"},
+    "models": {"engine", "config"},
+    "data": {"runtime", "config"},
+    "views": {"engine", "config", "models"},
+    "train": {"runtime", "engine", "config", "data", "models", "views"},
+    "analysis": {"runtime", "config"},
+    "report": {"runtime", "config", "analysis"},
+    "experiment": {
+        "runtime",
+        "engine",
+        "config",
+        "data",
+        "models",
+        "views",
+        "train",
+        "analysis",
+        "report",
+    },
+    "cli": {"runtime", "config", "data", "train", "experiment", "report"},
 }
-NO_JAX = [
-    "errors",
-    "sections",
-    "config",
-    "view_names",
-    "lock",
-    "stop",
-    "run_directory",
-    "audit",
-    "formatting",
-    "statistics",
-    "verdicts",
-    "history",
-    "recorded",
-    "comparisons",
-    "measures",
-    "across_points",
-    "results",
-    "answer",
-    "first_experiment",
-    "plots",
-    "tables",
-    "figures",
-    "report",
-]
-FILES = sorted(PACKAGE.rglob("*.py"))
+"""Room -> the rooms that it may import from."""
+ONLY = {
+    "tensorflow": "data",
+    "tensorflow_datasets": "data",
+    "orbax": "train",
+    "matplotlib": "report",
+    "jinja2": "report",
+    "yaml": "config",
+    "pydantic": "config",
+}
+"""Library -> the one room that may import it."""
+NO_JAX = ("config", "data", "analysis", "report")
+LONGEST_CHAIN = 9
+"""Modules that import one another in turn: more, and nobody can follow a call to its end."""
 
 
-def unit(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0]
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """Dotted names of everything that a file imports."""
     tree = ast.parse(path.read_text())
     nodes = tree.body if top_level_only else list(ast.walk(tree))
     found = set()
@@ -109,42 +66,55 @@ def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
     return found
 
 
-def test_every_module_has_a_row():
-    assert {unit(path) for path in FILES} - {"__init__"} == {name for row in ROWS for name in row}
+@functools.cache
+def depth(path: Path) -> tuple[str, ...]:
+    """The longest chain of modules of the package that begins with this one."""
+    chains = [()]
+    for name in imports(path):
+        file = PACKAGE.parent / (name.replace(".", "/") + ".py")
+        if file in FILES and file != path:
+            chains.append(depth(file))
+    return (str(path.relative_to(PACKAGE)), *max(chains, key=len))
+
+
+def test_the_package_is_a_few_rooms():
+    entries = {path.name for path in PACKAGE.iterdir()} - {"__pycache__"}
+    assert {name for name in entries if "." not in name} == MAY_IMPORT.keys()
+    assert len(entries) <= 14
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_only_from_rows_above(path):
-    if unit(path) == "__init__":
-        return
-    row_of = {name: number for number, row in enumerate(ROWS) for name in row}
+def test_imports_point_one_way(path):
     for name in imports(path):
         parts = name.split(".")
-        if (
-            parts[0] == "blurjax"
-            and len(parts) > 1
-            and parts[1] in row_of
-            and parts[1] != unit(path)
-        ):
-            assert row_of[parts[1]] < row_of[unit(path)], f"{path.name} imports {name}"
+        if parts[0] == "blurjax" and len(parts) > 1 and parts[1] != room(path):
+            assert parts[1] in MAY_IMPORT[room(path)], f"{path} imports {name}"
+
+
+def test_no_chain_of_imports_is_long():
+    longest = max(map(depth, FILES), key=len)
+    assert len(longest) <= LONGEST_CHAIN, " -> ".join(longest)
+
+
+def test_every_room_says_what_it_is_for():
+    for name in MAY_IMPORT:
+        assert ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text())), name
 
 
 @pytest.mark.parametrize("library", ONLY)
-def test_heavy_libraries_live_in_one_place(library):
-    for path in FILES:
-        if any(name.split(".")[0] == library for name in imports(path)):
-            relative = path.relative_to(PACKAGE)
-            assert {str(relative), relative.parts[0]} & ONLY[library], (
-                f"{relative} imports {library}"
-            )
+def test_heavy_libraries_live_in_one_room(library):
+    users = {room(path) for path in FILES if library in {n.split(".")[0] for n in imports(path)}}
+    assert users == {ONLY[library]}
 
 
-def test_analysis_needs_no_jax():
+def test_jax_stays_out_of_what_needs_none():
     for path in FILES:
-        if unit(path) in NO_JAX:
-            assert not {
-                name for name in imports(path) if name.split(".")[0] in ("jax", "flax", "optax")
-            }, path
+        if room(path) in NO_JAX:
+            assert not {n.split(".")[0] for n in imports(path)} & {"jax", "flax", "optax"}, path
+
+
+def test_private_parts_of_jax_are_left_alone():
+    assert not [path for path in FILES if any(n.startswith("jax._src") for n in imports(path))]
 
 
 def test_tensorflow_is_imported_lazily():

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from blurjax import config as settings
-from blurjax.config import Config
+from blurjax.config import settings
+from blurjax.config.settings import Config
 
 SETTINGS: dict[str, Any] = {
     "autoencoder.epochs": 3,

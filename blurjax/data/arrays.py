@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from blurjax.config.sections import DataConfig
 from blurjax.data import pixels
 from blurjax.data.dataset import SPLITS, Examples, listed, pixels_sha256, shown, text, user_path
-from blurjax.errors import UserError
-from blurjax.run_directory import DAMAGED
-from blurjax.sections import DataConfig
+from blurjax.runtime.errors import UserError
+from blurjax.runtime.run_directory import DAMAGED
 
 
 def load_digits(rest: str, config: DataConfig) -> tuple[str, Examples]:

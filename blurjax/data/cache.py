@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from blurjax.data.dataset import blocks, shown, user_path
-from blurjax.errors import UserError
-from blurjax.run_directory import read_json, synchronize, write_json
+from blurjax.runtime.errors import UserError
+from blurjax.runtime.run_directory import read_json, synchronize, write_json
 
 CHECKSUMS = "checksums.json"
 _BLOCK_BYTES = 4 * 2**20

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blurjax.errors import UserError
+from blurjax.runtime.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 _BLOCK_BYTES = 4 * 2**20

@@ -16,7 +16,7 @@ from blurjax.data import pixels
 from blurjax.data.dataset import listed, shown
 from blurjax.data.folder import Listing
 from blurjax.data.pipeline import import_tensorflow
-from blurjax.errors import UserError
+from blurjax.runtime.errors import UserError
 
 BATCH = 128
 T = TypeVar("T")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from blurjax.config.sections import DataConfig
 from blurjax.data import cache, decode, folder, pixels, prepared
 from blurjax.data.dataset import (
     SPLITS,
@@ -20,9 +21,8 @@ from blurjax.data.dataset import (
     text,
     user_path,
 )
-from blurjax.errors import UserError
-from blurjax.run_directory import read_json, write_json
-from blurjax.sections import DataConfig
+from blurjax.runtime.errors import UserError
+from blurjax.runtime.run_directory import read_json, write_json
 
 SAMPLE = 200
 """Images that an image size or number of channels is fitted to."""

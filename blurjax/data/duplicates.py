@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from blurjax.data.dataset import Examples, blocks, shown
-from blurjax.errors import UserError
+from blurjax.runtime.errors import UserError
 
 
 def content_groups(*parts: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blurjax.data.dataset import check_classes, listed, readable, shown, text
-from blurjax.errors import UserError
+from blurjax.runtime.errors import UserError
 
 _SPLIT_FOLDERS = {
     "train": ("train", "training", "seg_train"),

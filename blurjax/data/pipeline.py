@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from blurjax.errors import UserError
+from blurjax.runtime.errors import UserError
 
 
 def import_tensorflow(name: str = "tensorflow") -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from blurjax.data.dataset import listed, shown, user_path
-from blurjax.errors import UserError
+from blurjax.runtime.errors import UserError
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from blurjax.config.sections import DataConfig
 from blurjax.data import arrays, cache, decoded, prepared
 from blurjax.data.dataset import (
     Dataset,
@@ -22,8 +23,7 @@ from blurjax.data.dataset import (
 )
 from blurjax.data.duplicates import without_duplicates
 from blurjax.data.splits import membership, thinned
-from blurjax.errors import UserError
-from blurjax.sections import DataConfig
+from blurjax.runtime.errors import UserError
 
 SOURCES: Mapping[str, Callable[[str, DataConfig], tuple[str, Examples]]] = {
     "digits": arrays.load_digits,

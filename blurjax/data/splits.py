@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from blurjax.config.sections import DataConfig
 from blurjax.data.dataset import SPLITS, shown
-from blurjax.errors import UserError
-from blurjax.sections import DataConfig
+from blurjax.runtime.errors import UserError
 
 
 def membership(

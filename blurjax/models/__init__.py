@@ -4,7 +4,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from blurjax.types import Array, Params
+from blurjax.engine.types import Array, Params
 
 
 def forward(model: nn.Module, params: Params, *inputs: Any) -> Array:

@@ -9,8 +9,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from blurjax.models.conv import Conv, average_pool_2x2
-from blurjax.types import Array, Scalar
+from blurjax.engine.types import Array, Scalar
+from blurjax.models.layers import Conv, average_pool_2x2
 
 SMALLEST_MAP = 4
 # Uniform, since drawing truncated normals takes seconds to compile.

@@ -8,9 +8,9 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from blurjax.engine.types import Array
 from blurjax.models.autoencoder import he_uniform, lecun_uniform
-from blurjax.models.conv import Conv, max_pool_2x2
-from blurjax.types import Array
+from blurjax.models.layers import Conv, max_pool_2x2
 
 
 class Classifier(nn.Module):

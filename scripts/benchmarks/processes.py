@@ -53,7 +53,7 @@ def digits(options: Namespace) -> Rows:
     changes = SHORT if options.quick else []
     for cache_is, directory in _cold_then_warm():
         out = directory / cache_is
-        arguments = ["-m", "blurjax.cli", "run", "digits", "--out", str(out), *changes]
+        arguments = ["-m", "blurjax", "run", "digits", "--out", str(out), *changes]
         seconds, _ = _run(arguments, directory / "cache")
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         last = {line["job"]: line for line in lines}.values()
@@ -101,12 +101,13 @@ def startup(options: Namespace) -> Rows:
 
 def first_step(directory: str) -> None:
     """Runs the digits as the command line does until the first step is done and saved; prints what was when."""
-    from blurjax import config as settings
+    from blurjax.config import settings
 
     config = settings.load("digits", {"compute.chunk_steps": 1})
-    from blurjax import experiment, terminal
-    from blurjax.plan import make_plan
-    from blurjax.train import Interrupted
+    from blurjax.cli import terminal
+    from blurjax.experiment import run as experiment
+    from blurjax.experiment.plan import make_plan
+    from blurjax.train.loop import Interrupted
 
     terminal.prepare_jax(config.compute)
     marks = {"imports": time.time()}
@@ -142,8 +143,9 @@ def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolutio
 
     from benchmarks.networks import CNN
     from benchmarks.stage import Stage, random_dataset
-    from blurjax import layout, terminal
-    from blurjax.sections import ComputeConfig
+    from blurjax.cli import terminal
+    from blurjax.config.sections import ComputeConfig
+    from blurjax.experiment import layout
 
     terminal.prepare_jax(ComputeConfig(cache_programs=False))
     settings = {
@@ -186,8 +188,8 @@ def large_steps(stage: str, rounds: int, batch_size: int, dtype: str) -> None:
     """Times steps one by one; prints milliseconds and the peaks of memory."""
     from benchmarks.networks import AUTOENCODER, CNN
     from benchmarks.stage import Stage, random_dataset
-    from blurjax import terminal
-    from blurjax.sections import ComputeConfig
+    from blurjax.cli import terminal
+    from blurjax.config.sections import ComputeConfig
 
     terminal.prepare_jax(ComputeConfig(cache_programs=False))
     settings = {"sweep.num_seeds": 2, "data.resident_limit": 0, "autoencoder.bottleneck": 512}
@@ -227,7 +229,9 @@ def growth(options: Namespace) -> Rows:
 def streamed(epochs: int, batches: int, batch_size: int) -> None:
     """Runs an experiment on images on disk; prints the most memory that was no mapped file's."""
     from benchmarks.stage import random_dataset
-    from blurjax import config, experiment, terminal
+    from blurjax.cli import terminal
+    from blurjax.config import settings as config
+    from blurjax.experiment import run as experiment
 
     settings = {
         "data.resident_limit": 0,

@@ -18,9 +18,9 @@ from PIL import Image
 from benchmarks.stage import random_dataset
 from benchmarks.timing import Contender, interleave, row, spread
 from blurjax.data import decode, folder, pipeline
-from blurjax.evaluate import dispatch
-from blurjax.feed import StreamedFeed
-from blurjax.sweep import make_mesh, shared
+from blurjax.engine.mapping import make_mesh, shared
+from blurjax.train.evaluation import dispatch
+from blurjax.train.feed import StreamedFeed
 
 Rows = Iterator[dict[str, Any]]
 SIZE = 64

@@ -11,11 +11,11 @@ import jax
 import numpy as np
 
 from benchmarks.networks import Network
-from blurjax import config as settings
+from blurjax.config import settings
 from blurjax.data.dataset import Dataset, Split
-from blurjax.programs import Programs
-from blurjax.trials import autoencoder_trials, classifier_trials
-from blurjax.views import ViewParameters
+from blurjax.experiment.programs import Programs
+from blurjax.experiment.trials import autoencoder_trials, classifier_trials
+from blurjax.views.functions import ViewParameters
 
 
 def random_dataset(

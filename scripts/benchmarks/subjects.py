@@ -17,8 +17,8 @@ from benchmarks.networks import AUTOENCODER, CNN, Network
 from benchmarks.stage import Stage, random_dataset
 from benchmarks.timing import MOST_REPEATS, Contender, Times, interleave, row, spread
 from benchmarks.torch_networks import torch_contender
-from blurjax.sweep import shared, sweep
-from blurjax.views import AXES
+from blurjax.engine.mapping import shared, sweep
+from blurjax.views.functions import AXES
 
 Rows = Iterator[dict[str, Any]]
 EXAMPLES = 4096

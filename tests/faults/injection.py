@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from blurjax import run_directory
-from blurjax.checkpoint import Checkpoints
-from blurjax.run_directory import RunDirectory
+from blurjax.runtime import run_directory
+from blurjax.runtime.run_directory import RunDirectory
+from blurjax.train.checkpoints import Checkpoints
 
 Point = tuple[str, str]
 """("before" | "within" | "after", what is written)."""

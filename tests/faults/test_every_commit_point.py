@@ -5,7 +5,9 @@ from injection import Injector, Killed, injected
 from same import assert_same_run
 from tiny import config, write_stripes
 
-from blurjax import experiment, figures, run_experiment
+from blurjax import run_experiment
+from blurjax.experiment import run as experiment
+from blurjax.report import figures
 
 SMALL = {
     "sweep__num_seeds": 2,

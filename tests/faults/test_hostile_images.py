@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from images import noise, write_folder
 from PIL import Image
 
-from blurjax import config as configuration
+from blurjax.config import settings as configuration
 from blurjax.data import pixels, sources
 
 

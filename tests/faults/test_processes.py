@@ -116,7 +116,7 @@ def on_a_disk_of(size, then, settings, cache, folder):
     if subprocess.run([*command[:4], "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs user namespaces")
     return subprocess.run(
-        [*command, sys.executable, "-m", "blurjax.cli", "run", settings],
+        [*command, sys.executable, "-m", "blurjax", "run", settings],
         cwd=folder,
         env={
             "XDG_CACHE_HOME": str(cache),

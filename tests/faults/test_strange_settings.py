@@ -6,8 +6,8 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from blurjax import config
-from blurjax.errors import UserError
+from blurjax.config import settings as config
+from blurjax.runtime.errors import UserError
 
 KEYS = [key for key, _ in config.fields()]
 VALUES = st.one_of(

@@ -1,0 +1,1 @@
+"""From arrays on disk to results.json: statistics, comparisons, verdicts. No jax."""

@@ -1,0 +1,1 @@
+"""Settings: frozen, validated, loaded from presets and files, overridden key by key."""

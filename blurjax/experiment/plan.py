@@ -1,0 +1,189 @@
+"""What an experiment will do, before it does it: models, steps, memory, time."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from blurjax.config.sections import TrainingConfig
+from blurjax.config.settings import Config
+from blurjax.config.view_names import NEEDS_FOLDS, num_folds
+from blurjax.data.dataset import Dataset
+from blurjax.engine.types import Trial
+from blurjax.experiment.functions import Functions
+from blurjax.experiment.layout import make_layout
+from blurjax.experiment.trials import all_autoencoder_trials, classifier_trials, point_trials
+from blurjax.runtime.run_directory import RunDirectory
+from blurjax.train.feed import fits
+from blurjax.train.loop import find_jobs
+
+MATMUL_SHARE = 0.3
+"""Of the machine's matmul rate that training reaches: a rule of thumb, to estimate the time with."""
+COMPILE_SECONDS = 20.0
+"""For all stages together, likewise."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The models of one stage."""
+
+    name: str
+    models: int
+    begun: int
+    """How many of them the run directory holds, trained or partly trained."""
+    steps: int
+    """Of each model."""
+    steps_left: int
+    """Of all models together."""
+    flops: float
+    """Of each step."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An estimate of an experiment; printed, it is what the user reads before the start."""
+
+    dataset: str
+    devices: str
+    stages: tuple[Stage, ...]
+    data_bytes: int
+    resident: bool
+    model_bytes: int
+    """Parameters and optimizer state of the largest stage."""
+    seconds: float
+    """For the training that is left; NaN where the backend does not say what a step costs."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.dataset}; {self.devices}"]
+        for stage in self.stages:
+            begun = f" ({stage.begun} begun already)" if stage.begun else ""
+            lines.append(
+                f"  {stage.name + ':':<30}{stage.models:>4} models x {stage.steps:,} steps{begun}"
+            )
+        where = "on each device" if self.resident else "streamed from disk"
+        lines.append(
+            f"  memory: {_megabytes(self.data_bytes)} of images {where}, {_megabytes(self.model_bytes)} of "
+            "parameters and optimizer state"
+        )
+        known = not math.isnan(self.seconds)
+        lines.append(
+            f"  estimated time: {f'about {duration(self.seconds)}' if known else 'unknown'}"
+        )
+        return "\n".join(lines)
+
+
+def make_plan(config: Config, dataset: Dataset, out: str | Path) -> Plan:
+    """Estimates an experiment.
+
+    The time is the number of floating-point operations of all steps, over a share of the matmul rate that the devices
+    reach in a short measurement.
+
+    Args:
+      config: settings fitted to the data.
+      dataset: decoded images.
+      out: the run directory, which need not exist.
+    """
+    functions, layout = Functions(config, dataset), make_layout(config, dataset)
+    stages = _stages(config, functions, RunDirectory(out))
+    left = sum(stage.steps_left * stage.flops for stage in stages)
+    sizes = {name: len(split.labels) for name, split in dataset.splits.items()}
+    height, width, channels = dataset.image_shape
+    return Plan(
+        dataset=f"{dataset.name}: {', '.join(f'{count:,} {name}' for name, count in sizes.items())} images of "
+        f"{height}x{width}x{channels}, {len(dataset.class_names)} classes",
+        devices=f"{layout.mesh.size} {jax.default_backend()} device(s), {layout.trials_per_vmap} trial(s) each "
+        "side by side",
+        stages=stages,
+        data_bytes=sum(split.images.nbytes for split in dataset.splits.values()),
+        resident=fits(dataset, config.data.resident_limit),
+        model_bytes=_model_bytes(config, functions),
+        seconds=left / (MATMUL_SHARE * layout.mesh.size * _matmul_rate())
+        + (COMPILE_SECONDS if left else 0),
+    )
+
+
+def _stages(config: Config, functions: Functions, run: RunDirectory) -> tuple[Stage, ...]:
+    done = {line["job"]: line["step"] for line in run.metrics()}  # of each job the last line counts
+
+    def stage(
+        name: str, job: str, trials: list[Trial], training: TrainingConfig, flops: float
+    ) -> Stage:
+        steps = functions.num_steps(training)
+        of_job = {t: done.get(found.name, 0) for found in find_jobs(run, job) for t in found.trials}
+        begun = [of_job[trial] for trial in trials if trial in of_job]
+        left = len(trials) * steps - sum(begun)
+        return Stage(name, len(trials), len(begun), steps, left, flops)
+
+    # A training step costs a forward pass and about twice as much for the gradients.
+    painting = _forward_flops(functions.autoencoder, (functions.example_image, jnp.int32(1)))
+    deciding = _forward_flops(functions.classifier, (functions.example_image,))
+    autoencoders = all_autoencoder_trials(config)
+    flops = 3 * painting * config.autoencoder.batch_size
+    stages = [stage("autoencoders", "autoencoder", autoencoders, config.autoencoder, flops)]
+    painters = {"reconstruction": 1, "mixed": 1} | dict.fromkeys(NEEDS_FOLDS, num_folds(config))
+    for view in config.train_views:
+        trials = classifier_trials(config, view)
+        flops = (3 * deciding + painters.get(view, 0) * painting) * config.classifier.batch_size
+        stages.append(
+            stage(f"classifiers on {view}", f"classifier/{view}", trials, config.classifier, flops)
+        )
+    return tuple(stages)
+
+
+def _forward_flops(model: nn.Module, inputs: tuple[Any, ...]) -> float:
+    """Floating-point operations of one image's way through a model; NaN where the backend does not say."""
+    params = jax.eval_shape(partial(model.init, jax.random.key(0)), *inputs)
+    lowered = jax.jit(model.apply).lower(params, *inputs)
+    # Accelerators know the cost of what is compiled alone, if at all.
+    cost = lowered.cost_analysis() or lowered.compile().cost_analysis() or {}
+    return float(cost.get("flops", math.nan))
+
+
+def _model_bytes(config: Config, functions: Functions) -> int:
+    """Parameters and the optimizer's two moments of the largest stage, in float32."""
+
+    def floats(model: nn.Module, inputs: tuple[Any, ...], count: int) -> int:
+        params = jax.eval_shape(partial(model.init, jax.random.key(0)), *inputs)
+        return count * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+    image = functions.example_image
+    largest = max(
+        floats(functions.autoencoder, (image, jnp.int32(1)), len(all_autoencoder_trials(config))),
+        floats(functions.classifier, (image,), len(point_trials(config, needs_code=True))),
+    )
+    return 3 * 4 * largest
+
+
+def _matmul_rate() -> float:
+    """Floating-point operations a second of one device in a matrix product, the best of five."""
+    size = 1024 if jax.default_backend() == "cpu" else 8192
+    matrix = jnp.ones((size, size), jnp.float32)
+    product = jax.jit(jnp.matmul)
+    product(matrix, matrix).block_until_ready()
+    seconds = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        product(matrix, matrix).block_until_ready()
+        seconds.append(time.perf_counter() - begun)
+    return 2 * size**3 / min(seconds)
+
+
+def duration(seconds: float) -> str:
+    """Such as "40 s", "12 min" or "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB" if size < 1e10 else f"{size / 1e9:,.0f} GB"

@@ -1,0 +1,1 @@
+"""From results.json to sentences, figures, tables and one page. No jax."""

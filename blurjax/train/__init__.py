@@ -1,0 +1,1 @@
+"""Training one job of trials: state, optimizers, losses, steps, batches, the loop on the host, checkpoints."""

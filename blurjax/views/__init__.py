@@ -1,0 +1,1 @@
+"""Views: functions from images to images, and measures of what they change."""

@@ -1,0 +1,141 @@
+"""The command line, by running it: help at once, one sentence for a mistake."""
+
+from pathlib import Path
+
+import pytest
+from command import run, write_settings
+
+from blurjax.cli.commands import main
+from blurjax.config.settings import presets
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def settings_file(tmp_path_factory):
+    return write_settings(
+        tmp_path_factory.mktemp("settings"),
+        views__train=["original", "mixed"],
+        views__test=["original"],
+    )
+
+
+def test_help_answers_at_once_without_jax_or_tensorflow(tmp_path, cache):
+    code = (
+        "import sys, time; begun = time.perf_counter()\n"
+        "from blurjax.cli.commands import main\n"
+        "try: main(['run', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(time.perf_counter() - begun, sorted({'jax', 'tensorflow', 'flax', 'numpy'} & set(sys.modules)))"
+    )
+    lines = run(cwd=tmp_path, cache=cache, python=("-c", code)).stdout.splitlines()
+    seconds, modules = lines[-1].split(maxsplit=1)
+    assert modules == "[]"
+    assert float(seconds) < 2  # 0.2 s on an idle machine
+    assert any("--classifier.epochs" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["run", "--clasifier.epochs", "3"],
+            "no setting clasifier.epochs; did you mean classifier.epochs?",
+        ),
+        (["run", "--classifier.epochs"], "expected one argument"),
+        (["run", "--classifier.epochs", "many"], "classifier.epochs cannot be 'many'"),
+        (["run", "digit"], "no preset digit; choose one of"),
+        (["run", "--data.source", "folder:nowhere"], "nowhere"),
+        (["run", "digits", "scenes"], "Unexpected scenes"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["report", "nowhere"], "nowhere is not a run of blurjax"),
+        (["report"], "arguments are required: DIR"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence_and_exit_code_2(
+    arguments, says, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    printed = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert printed.startswith("blurjax: ")
+    assert says in printed
+    assert printed.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(tmp_path, cache):
+    process = run("run", "digit", "--debug", cwd=tmp_path, cache=cache)
+    assert "Traceback" in process.stderr
+
+
+def test_dashes_and_underscores_name_the_same_setting(tmp_path, cache, settings_file):
+    one = run("run", settings_file, "--dry-run", "--sweep.num_seeds", 2, cwd=tmp_path, cache=cache)
+    two = run("run", settings_file, "--dry-run", "--sweep.num-seeds=2", cwd=tmp_path, cache=cache)
+    assert one.returncode == two.returncode == 0
+    plan = one.stdout.splitlines()[:-1]  # without the estimated time
+    assert plan == two.stdout.splitlines()[:-1]
+    assert "autoencoders:                    2 models x 18 steps" in plan[1]
+    assert list(tmp_path.iterdir()) == []  # a dry run writes nothing
+
+
+def test_datasets_lists_what_can_be_named(capsys):
+    with pytest.raises(SystemExit):
+        main(["datasets"])
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("digits", "npz:FILE", "folder:PATH", "tfds:NAME"))
+
+
+WITHOUT_TENSORFLOW = (
+    "-c",
+    "import sys\n"
+    "for name in ('tensorflow', 'tensorflow_datasets'): sys.modules[name] = None\n"
+    "from blurjax.cli.commands import main; main()",
+)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, cache, settings_file):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    process = run("run", settings_file, cwd=folder, cache=cache, python=WITHOUT_TENSORFLOW)
+    assert process.returncode == 0, process.stderr
+    return folder / "runs" / "tiny", process
+
+
+def test_a_run_prints_its_plan_its_progress_and_where_the_report_is(uninterrupted):
+    out, process = uninterrupted
+    lines = process.stdout.splitlines()
+    assert "86 train, 10 validation, 24 test images of 8x8x1, 2 classes" in lines[0]
+    progress = [line for line in lines if line.startswith("classifiers on mixed")]
+    assert len(progress) == 3
+    assert "epoch 3/3" in progress[-1]
+    assert "validation accuracy" in progress[-1]
+    assert lines[-1] == f"The report is {Path('runs') / 'tiny' / 'report.html'}"
+    assert process.stderr == ""
+    assert (out / "report.html").exists()
+
+
+def test_report_makes_the_page_again(uninterrupted, cache):
+    out, _ = uninterrupted
+    page = (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    process = run("report", out, cwd=out, cache=cache)
+    assert process.returncode == 0, process.stderr
+    assert (out / "report.html").read_bytes() == page
+
+
+def test_every_preset_has_a_plan_or_says_what_is_missing(tmp_path, cache):
+    for name in presets():
+        process = run(
+            "run", name, "--dry-run", "--data.data_dir", tmp_path, cwd=tmp_path, cache=cache
+        )
+        assert (
+            (process.returncode, process.stderr) == (0, "")
+            if name == "digits"
+            else process.returncode == 2
+        )
+        assert process.stderr.count("\n") <= 1

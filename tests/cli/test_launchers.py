@@ -1,0 +1,251 @@
+"""The launchers: what the shell scripts would run, that they pass shellcheck; the notebook, executed."""
+
+import copy
+import importlib.metadata
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import nbformat
+import pytest
+from command import write_settings
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[2]
+SLURM, TPU = ROOT / "scripts" / "slurm.sbatch", ROOT / "scripts" / "tpu_vm.sh"
+NOTEBOOK = ROOT / "scripts" / "colab.ipynb"
+SHELL = [
+    *(SLURM, TPU, ROOT / "scripts" / "_environment.sh", ROOT / "scripts" / "demo"),
+    *(ROOT / "scripts" / "test", ROOT / ".ci" / "run"),
+]
+ARGUMENTS = ["scenes", "--data.source", "folder:my $HOME's photos", "--out", "/results/a run"]
+
+
+def launch(script, *arguments, **environment):
+    """Runs a script as outside of SLURM; what else is in the environment is named."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    return subprocess.run(
+        [script, *arguments], env=clean | environment, capture_output=True, text=True
+    )
+
+
+def dry_run(script, *arguments, **environment):
+    """The commands that a script would run, as lists of arguments."""
+    process = launch(script, *arguments, DRY_RUN="1", **environment)
+    assert process.returncode == 0, process.stderr
+    return [shlex.split(line) for line in process.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("script", SHELL, ids=lambda path: path.name)
+def test_shell_scripts_pass_shellcheck(script):
+    shellcheck = shutil.which("shellcheck", path=Path(sys.executable).parent)
+    options = ["--external-sources", "--source-path=SCRIPTDIR"]
+    process = subprocess.run([shellcheck, *options, script], capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout
+
+
+def test_slurm_runs_blurjax_in_every_task():
+    [command] = dry_run(SLURM, *ARGUMENTS)
+    assert command[0] == "srun"
+    assert command[command.index("blurjax") :] == ["blurjax", "run", *ARGUMENTS, "--distributed"]
+
+
+def test_slurm_gives_the_tasks_the_cores_of_the_job():
+    [command] = dry_run(SLURM, SLURM_CPUS_PER_TASK="12")
+    assert "--cpus-per-task=12" in command
+
+
+def test_slurm_takes_over_what_a_failed_node_has_left():
+    [command] = dry_run(SLURM, "digits", SLURM_RESTART_COUNT="1")
+    assert command[-4:] == ["run", "digits", "--take-over", "--distributed"]
+    [command] = dry_run(SLURM, "digits", SLURM_RESTART_COUNT="0")
+    assert "--take-over" not in command
+
+
+def test_slurm_refuses_gpus_that_no_task_would_use():
+    process = launch(SLURM, SLURM_GPUS_PER_NODE="a100:4", SLURM_NTASKS_PER_NODE="1")
+    assert process.returncode == 2
+    assert process.stderr.startswith("slurm.sbatch: 4 GPUs and 1 tasks a node;")
+    dry_run(SLURM, SLURM_GPUS_PER_NODE="a100:4", SLURM_NTASKS_PER_NODE="4")
+
+
+@pytest.mark.parametrize(("code", "requeued"), [(0, ""), (2, ""), (75, "requeue 7\n"), (130, "")])
+def test_slurm_puts_the_job_back_where_it_was_taken_away(code, requeued, tmp_path):
+    for name, line in {"srun": f"exit {code}", "scontrol": 'echo "$@"'}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    process = launch(SLURM, PATH=f"{tmp_path}:{os.environ['PATH']}", SLURM_JOB_ID="7")
+    assert (process.returncode, process.stdout) == (code, requeued)
+
+
+def on_workers(command):
+    """The command that a line of gcloud runs on all workers."""
+    assert command[:5] == ["gcloud", "compute", "tpus", "tpu-vm", "ssh"]
+    assert command[5:8] == ["slice", "--zone=somewhere", "--worker=all"]
+    return shlex.split(command[-1].removeprefix("--command="))
+
+
+def test_tpu_runs_blurjax_on_all_workers():
+    [command] = dry_run(TPU, "slice", "somewhere", "run", *ARGUMENTS)
+    [program, *arguments] = on_workers(command)
+    assert program.endswith("/bin/blurjax")
+    assert arguments == ["run", *ARGUMENTS, "--distributed"]
+
+
+def test_tpu_makes_the_slice_and_installs_what_a_package_is_made_from():
+    [create] = dry_run(TPU, "slice", "somewhere", "create", "v5litepod-16", "a version")
+    assert create[-2:] == ["--accelerator-type=v5litepod-16", "--version=a version"]
+    [_, tar, copy_, install] = dry_run(TPU, "slice", "somewhere", "install")
+    assert all((ROOT / name).exists() for name in tar[3:])
+    assert copy_[4:7] == ["scp", tar[2], "slice:"]
+    assert on_workers(install)[-1] == ".[tpu]"
+
+
+def test_tpu_runs_and_stops_what_it_is_told():
+    [command] = dry_run(TPU, "slice", "somewhere", "ssh", "mount 'a b'")
+    assert on_workers(command) == ["mount", "a b"]
+    [command] = dry_run(TPU, "slice", "somewhere", "stop")
+    assert on_workers(command) == ["pkill", "-TERM", "-f", "[b]lurjax run"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "scenes"], "run needs --out DIR, an absolute path"),
+        (["run", "--out", "runs/scenes"], "run needs --out DIR, an absolute path"),
+        (["run", "--out"], "run needs --out DIR, an absolute path"),
+        (["create", "v5litepod-16"], "create needs a TYPE and a VERSION"),
+        (["ssh"], "ssh needs one SHELL COMMAND"),
+        (["fly"], "there is no command fly"),
+    ],
+)
+def test_tpu_mistakes_end_in_one_sentence(arguments, says):
+    process = launch(TPU, "slice", "somewhere", *arguments)
+    assert process.returncode == 2
+    assert process.stderr.startswith(f"tpu_vm.sh: {says}")
+    assert process.stderr.count("\n") == 1
+
+
+def test_tpu_without_arguments_shows_how():
+    process = launch(TPU)
+    assert process.returncode == 0
+    assert process.stdout.startswith("usage: scripts/tpu_vm.sh NAME ZONE COMMAND")
+
+
+@pytest.fixture(scope="module")
+def notebook():
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def source(notebook, name):
+    [cell] = [cell for cell in notebook.cells if cell.id == name]
+    return cell.source
+
+
+def test_the_notebook_is_stored_without_outputs(notebook):
+    nbformat.validate(notebook)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [(cell.outputs, cell.execution_count) for cell in cells] == [([], None)] * len(cells)
+
+
+@pytest.mark.parametrize(
+    ("folder", "driver", "libtpu", "wanted"),
+    [
+        (ROOT / "scripts", None, False, [str(ROOT), "jax"]),
+        (Path("/"), None, False, ["blurjax", "jax"]),
+        (Path("/"), None, True, ["blurjax", "jax[tpu]"]),
+        (Path("/"), "550.54.15", False, ["blurjax", "jax[cuda12]"]),
+        (Path("/"), "580.65.06", False, ["blurjax", "jax[cuda13]"]),
+    ],
+)
+def test_the_notebook_installs_for_the_accelerator(
+    notebook, folder, driver, libtpu, wanted, monkeypatch
+):
+    called = []
+
+    def run(command, **_):
+        called.append(command)
+        return subprocess.CompletedProcess(command, 0, f"{driver}\n")
+
+    def version(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("subprocess.run", run)
+    monkeypatch.setattr("shutil.which", lambda _: driver)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: libtpu or None)
+    monkeypatch.setattr("importlib.metadata.version", version)
+    exec(source(notebook, "installation"), {})
+    assert called[-1][3:] == ["install", "--quiet", *wanted]
+
+
+def test_the_notebook_keeps_results_in_the_drive(notebook, monkeypatch):
+    mounted = []
+    colab = types.ModuleType("google.colab")
+    colab.drive = types.SimpleNamespace(mount=mounted.append)
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    names = {"Path": Path, "NAME": "digits"}
+    exec(source(notebook, "directory"), names)
+    assert mounted == ["/content/drive"]
+    assert names["RUN"] == Path("/content/drive/MyDrive/blurjax/digits")
+
+
+def execute(notebook, folder):
+    """Runs a copy of the notebook on a small experiment, where there is no TensorFlow; returns cell -> outputs."""
+    executed = copy.deepcopy(notebook)
+    [parameters] = [
+        number
+        for number, cell in enumerate(executed.cells)
+        if "parameters" in cell.metadata.get("tags", [])
+    ]
+    settings = write_settings(folder, views__train=["original", "reconstruction"])
+    changed = (
+        f"PRESET, SEEDS, NAME = {str(settings)!r}, 3, 'tiny'\n"
+        "OVERRIDES = {'classifier.epochs': 2}\n"
+        "import sys\n"
+        "for name in ('tensorflow', 'tensorflow_datasets'): sys.modules[name] = None"
+    )
+    executed.cells.insert(parameters + 1, nbformat.v4.new_code_cell(changed))
+    programs = ROOT / ".pytest_cache" / "programs"
+    environment = {
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JAX_COMPILATION_CACHE_DIR": str(programs),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "JAX_PLATFORMS": "cpu",
+    }
+    client = NotebookClient(executed, timeout=600, resources={"metadata": {"path": str(folder)}})
+    client.execute(env=os.environ | environment)
+    return {cell.id: cell.outputs for cell in executed.cells if cell.cell_type == "code"}
+
+
+def printed(outputs, stream="stdout"):
+    return "".join(output.text for output in outputs if output.get("name") == stream)
+
+
+def test_the_notebook_runs_shows_what_came_out_and_continues(notebook, tmp_path):
+    outputs = execute(notebook, tmp_path)
+    run = tmp_path / "runs" / "tiny"
+    results = json.loads((run / "results.json").read_text())
+    [point] = results["points"]
+    assert len(point["trials"]) == 3
+    assert point["decomposition"]["on_reconstructions"]["sentence"] in printed(outputs["verdict"])
+    figures = [output for output in outputs["figures"] if "image/png" in output.get("data", {})]
+    assert len(figures) == len(list((run / "figures").glob("*.png"))) > 0
+    assert "epoch 2/2" in printed(outputs["experiment"])
+    assert (run / "report.html").exists()
+
+    # The machine has vanished a moment ago; another one runs all again.
+    lock = {"pid": 1, "host": "vanished", "token": "other", "heartbeat": time.time()}
+    (run / ".lock").write_text(json.dumps(lock))
+    outputs = execute(notebook, tmp_path)
+    assert "epoch" not in printed(outputs["experiment"])
+    assert "left by process 1 on vanished" in printed(outputs["experiment"], "stderr")
+    again = json.loads((run / "results.json").read_text())
+    assert again | {"seconds": None} == results | {"seconds": None}

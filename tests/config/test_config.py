@@ -1,0 +1,149 @@
+"""Settings: one sentence for every mistake, and what is written is what was read."""
+
+import pytest
+
+from blurjax.config import settings as config
+from blurjax.runtime.errors import UserError
+
+
+def message(**overrides):
+    with pytest.raises(UserError) as caught:
+        config.load(None, {key.replace("__", "."): value for key, value in overrides.items()})
+    return str(caught.value)
+
+
+def test_every_preset_loads_and_says_what_it_is_for():
+    for name, path in config.presets().items():
+        config.load(name)
+        header = path.read_text().split("\n\n")[0]
+        assert header.startswith("#"), name
+        assert f"blurjax run {name}" in header
+
+
+def test_presets_are_the_four_named():
+    assert set(config.presets()) == {"digits", "scenes", "cifar10", "fashion_mnist"}
+
+
+def test_overrides_win_over_the_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("sweep: {num_seeds: 3}\nclassifier: {epochs: 7}\n")
+    loaded = config.load(path, {"classifier.epochs": "9"})
+    assert (loaded.sweep.num_seeds, loaded.classifier.epochs) == (3, 9)
+
+
+def test_text_is_parsed_by_the_type_of_the_field():
+    loaded = config.load(
+        None,
+        {
+            "classifier.learning_rate": "1e-4",
+            "classifier.flip": "true",
+            "data.image_size": "none",
+            "views.train": ["original"],
+            "compute.trials_per_vmap": "4",
+        },
+    )
+    assert loaded.classifier.learning_rate == 1e-4
+    assert loaded.classifier.flip is True
+    assert loaded.data.image_size is None
+    assert loaded.views.train == ("original",)
+    assert loaded.compute.trials_per_vmap == 4
+
+
+def test_yaml_reads_back_equal(tmp_path):
+    loaded = config.load("digits", {"sweep.bottleneck": [4, 8], "data.data_dir": "somewhere"})
+    (tmp_path / "config.yaml").write_text(config.to_yaml(loaded))
+    assert config.load(tmp_path / "config.yaml") == loaded
+
+
+def test_unknown_key_names_the_nearest():
+    assert message(classifier__epoch=3) == (
+        "There is no setting classifier.epoch; did you mean classifier.epochs?"
+    )
+
+
+def test_unknown_key_in_a_file_names_the_nearest(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("sweep: {num_seed: 3}\n")
+    with pytest.raises(UserError, match=r"no setting sweep.num_seed; did you mean sweep.num_seeds"):
+        config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("classifier.epochs", "many", "classifier.epochs cannot be 'many'"),
+        ("classifier.epochs", 0, "classifier.epochs cannot be 0"),
+        ("data.image_size", 4, "data.image_size cannot be 4"),
+        ("data.validation_fraction", 1.5, "data.validation_fraction cannot be 1.5"),
+        ("classifier.optimizer", "adam", "classifier.optimizer cannot be 'adam'"),
+        ("views.train", ["orginal"], "views.train cannot be 'orginal'"),
+        ("views.test", [], "views.test must name at least one"),
+        ("sweep.bottleneck", [8, 8], "sweep.bottleneck names a value twice"),
+        ("compute.trials_per_vmap", 0, "compute.trials_per_vmap cannot be 0"),
+        ("compute.mesh", "4", "compute.mesh cannot be '4'"),
+    ],
+)
+def test_wrong_values_are_refused_in_one_sentence(key, value, says):
+    with pytest.raises(UserError) as caught:
+        config.load(None, {key: value})
+    text = str(caught.value)
+    assert text.startswith(says)
+    assert "\n" not in text
+
+
+def test_a_bottleneck_wider_than_the_code_is_refused():
+    text = message(autoencoder__bottleneck=32, autoencoder__max_bottleneck=16)
+    assert text.startswith("autoencoder.max_bottleneck is 16, less than the bottleneck 32")
+
+
+def test_missing_preset_and_file_are_named():
+    with pytest.raises(UserError, match="no preset digit; choose one of"):
+        config.load("digit")
+    with pytest.raises(UserError, match=r"settings file nowhere.yaml does not exist"):
+        config.load("nowhere.yaml")
+
+
+def test_a_file_that_is_no_yaml_is_refused(tmp_path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("a: [1")
+    with pytest.raises(UserError, match="cannot be read"):
+        config.load(path)
+    path.write_text("data: {1: 2}")
+    with pytest.raises(UserError, match=r"There is no setting data\.1; "):
+        config.load(path)
+    path.write_text("just text")
+    with pytest.raises(UserError, match="must hold sections"):
+        config.load(path)
+
+
+def test_yaml_tags_run_no_code(tmp_path):
+    path = tmp_path / "evil.yaml"
+    path.write_text("data: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(UserError, match="cannot be read"):
+        config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "bottleneck"),
+    [((8, 8, 1), 8), ((28, 28, 1), 32), ((32, 32, 3), 64), ((64, 64, 3), 128)],
+)
+def test_the_code_is_fitted_to_the_image_size(shape, bottleneck):
+    fitted = config.fit_to_data(config.load(), shape=shape, train_examples=5000)
+    assert fitted.autoencoder.bottleneck == bottleneck
+    assert fitted.autoencoder.max_bottleneck == bottleneck
+    assert (fitted.data.image_size, fitted.data.channels) == (shape[0], shape[2])
+
+
+def test_the_code_is_fitted_to_its_limit():
+    given = config.load(None, {"autoencoder.max_bottleneck": 16})
+    fitted = config.fit_to_data(given, shape=(32, 32, 3), train_examples=5000)
+    assert (fitted.autoencoder.bottleneck, fitted.autoencoder.max_bottleneck) == (16, 16)
+
+
+def test_what_was_set_is_not_fitted():
+    given = config.load(None, {"sweep.bottleneck": [4, 16], "classifier.epochs": 3})
+    fitted = config.fit_to_data(given, shape=(32, 32, 3), train_examples=640)
+    assert fitted.classifier.epochs == 3
+    assert fitted.autoencoder.max_bottleneck == 16
+    assert fitted.autoencoder.bottleneck is None
+    assert fitted.autoencoder.epochs == 60  # 2,500 steps of ten an epoch would be 250 epochs

@@ -1,0 +1,325 @@
+"""The audit of the data: duplicates, exact and near, conflicting labels, class balance."""
+
+import hashlib
+import io
+import tarfile
+import time
+from collections import Counter
+from functools import partial
+
+import numpy as np
+import pytest
+import tiny
+from images import noise
+from loading import settings
+from PIL import Image
+
+from blurjax import run_experiment
+from blurjax.data import dataset as datasets
+from blurjax.data.audit import EXAMPLES, audit
+from blurjax.data.dataset import SPLITS, Dataset, Split
+from blurjax.data.duplicates import content_groups
+from blurjax.data.near_duplicates import close_pairs, difference_hashes, looks
+from blurjax.data.sources import load
+from blurjax.experiment import run as experiment
+from blurjax.runtime.errors import UserError
+from blurjax.runtime.run_directory import read_json, write_json
+from blurjax.train.loop import Interrupted
+
+CLASSES = ("sea", "street")
+SEA, STREET = 0, 1
+
+
+@pytest.fixture
+def config(tmp_path):
+    return partial(settings, tmp_path)
+
+
+def made(**splits):
+    """A data set of lists of (image, label); each image is called split/row."""
+
+    def split(name):
+        examples = splits.get(name) or [(noise(10**6 + SPLITS.index(name)), SEA)]
+        return Split(
+            images=np.stack([image for image, _ in examples]),
+            labels=np.array([label for _, label in examples], np.int32),
+            names=tuple(f"{name}/{row}" for row in range(len(examples))),
+        )
+
+    return Dataset("made", CLASSES, {name: split(name) for name in SPLITS}, "fingerprint")
+
+
+def names(group):
+    return [image["name"] for image in group["images"]]
+
+
+# Exact duplicates
+
+
+def test_groups_within_and_across_splits_and_with_conflicting_labels():
+    a, b, c = noise(1), noise(2), noise(3)
+    almost = a.copy()
+    almost[7, 7, 2] ^= 1
+    found = audit(
+        made(
+            train=[(a, SEA), (b, SEA), (c, SEA), (noise(4), SEA), (a, SEA), (almost, SEA)],
+            validation=[(b, STREET), (noise(5), SEA)],
+            test=[(noise(6), SEA), (c, SEA), (b, SEA)],
+        )
+    )["exact"]
+    assert found["groups"] == 3
+    assert found["images"] == 7  # a twice, b three times, c twice
+    assert found["across_splits"] == 2
+    assert found["conflicting_labels"] == 1
+    # First what crosses splits and conflicts, then what crosses, then what is only repeated.
+    assert [names(group) for group in found["examples"]] == [
+        ["train/1", "validation/0", "test/2"],
+        ["train/2", "test/1"],
+        ["train/0", "train/4"],
+    ]
+    assert found["examples"][0]["images"][1] == {
+        "split": "validation",
+        "name": "validation/0",
+        "label": "street",
+    }
+
+
+def test_a_conflict_within_train():
+    found = audit(made(train=[(noise(1), SEA), (noise(1), STREET)]))["exact"]
+    assert (found["groups"], found["across_splits"], found["conflicting_labels"]) == (1, 0, 1)
+
+
+def test_no_duplicates():
+    found = audit(made(train=[(noise(1), SEA), (noise(2), STREET)]))["exact"]
+    assert found == {
+        "groups": 0,
+        "images": 0,
+        "across_splits": 0,
+        "conflicting_labels": 0,
+        "examples": [],
+    }
+
+
+def test_examples_are_limited_and_counts_are_not():
+    train = [(noise(seed), SEA) for seed in range(30) for _ in range(2)] + [(noise(99), SEA)] * 50
+    found = audit(made(train=train, test=[(noise(99), SEA)]))["exact"]
+    assert (found["groups"], found["images"]) == (31, 111)
+    assert len(found["examples"]) == EXAMPLES == 20
+    assert len(found["examples"][0]["images"]) == EXAMPLES
+
+
+def test_memory_maps_are_read_block_by_block(tmp_path, monkeypatch):
+    images = np.stack([noise(seed % 7, 16, 16) for seed in range(20)])
+    np.save(tmp_path / "images.npy", images)
+    monkeypatch.setattr(datasets, "_BLOCK_BYTES", 3 * images[0].nbytes)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    assert content_groups(mapped[:11], mapped[11:]).tolist() == [row % 7 for row in range(20)]
+    np.testing.assert_array_equal(looks(mapped).hashes, difference_hashes(images))
+
+
+def test_class_balance():
+    dataset = made(
+        train=[(noise(1), SEA), (noise(2), SEA), (noise(3), STREET), (noise(4), SEA)],
+        test=[(noise(5), STREET)],
+    )
+    assert audit(dataset)["class_balance"] == {
+        "train": {"sea": 0.75, "street": 0.25},
+        "validation": {"sea": 1.0, "street": 0.0},
+        "test": {"sea": 0.0, "street": 1.0},
+    }
+
+
+# Near duplicates
+
+
+def landscape(seed, size=48):
+    """u8[size,size,3], smooth and with contrast, as photographs are."""
+    blocks = noise(seed, 6, 6)
+    return np.asarray(Image.fromarray(blocks).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def compressed(image, quality=60):
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "JPEG", quality=quality)
+    return np.asarray(Image.open(content))
+
+
+def brightened(image):
+    return np.clip(image * 1.1 + 10, 0, 255).astype(np.uint8)
+
+
+def test_copies_compressed_again_or_brightened_are_found_across_splits():
+    dataset = made(
+        train=[(landscape(seed), SEA) for seed in range(20)],
+        validation=[(compressed(landscape(3)), STREET)],
+        test=[(brightened(landscape(3)), SEA), (landscape(50), SEA), (landscape(7), SEA)],
+    )
+    found = audit(dataset)
+    assert found["near"]["threshold"] == 3
+    pairs = {(pair["a"]["name"], pair["b"]["name"]) for pair in found["near"]["examples"]}
+    assert pairs == {
+        ("train/3", "test/0"),
+        ("validation/0", "test/0"),
+        ("train/3", "validation/0"),
+    }
+    assert found["near"]["pairs"] == 3
+    distances = [pair["distance"] for pair in found["near"]["examples"]]
+    assert distances == sorted(distances)
+    assert max(distances) <= 3
+    assert found["exact"]["examples"] == [
+        {
+            "images": [
+                {"split": "train", "name": "train/7", "label": "sea"},
+                {"split": "test", "name": "test/2", "label": "sea"},
+            ]
+        }
+    ]
+
+
+def test_within_a_split_nothing_is_near():
+    dataset = made(train=[(landscape(1, 8), SEA), (compressed(landscape(1, 8)), SEA)])
+    assert audit(dataset)["near"] == {"threshold": 3, "pairs": 0, "examples": []}
+
+
+def test_flat_images_resemble_each_other_and_are_no_near_duplicates():
+    """Like a sky, a little brighter on one side."""
+    slope = np.tile(np.arange(48, dtype=np.uint8)[None, :, None] // 2, (48, 1, 3))
+    dataset = made(
+        train=[(slope + np.uint8(4 * row), SEA) for row in range(50)],
+        validation=[(landscape(0), SEA)],
+        test=[(slope + np.uint8(4 * row + 2), SEA) for row in range(50)],
+    )
+    assert audit(dataset)["near"]["pairs"] == 0
+
+
+def test_images_of_one_layout_are_told_apart_by_their_pixels():
+    ramp = np.tile(np.arange(48, dtype=np.uint8)[None, :, None] * 5, (48, 1, 3))
+    images = np.stack([ramp, ramp // 2, brightened(ramp)])
+    assert len(set(difference_hashes(images).tolist())) == 1
+    dataset = made(train=[(ramp, SEA)], validation=[(ramp // 2, SEA)], test=[(images[2], SEA)])
+    found = audit(dataset)["near"]["examples"]
+    assert [(pair["a"]["name"], pair["b"]["name"]) for pair in found] == [("train/0", "test/0")]
+
+
+def test_digits_do_not_flood_the_audit(config):
+    found = audit(load(config("digits")))
+    assert found["exact"]["groups"] == 0
+    assert found["near"]["pairs"] <= 3  # of 698,102 pairs of images across splits
+
+
+def test_the_hash_compares_neighbouring_areas():
+    image = noise(0, 16, 27)
+    areas = image.reshape(8, 2, 9, 3, 3).sum((1, 3)) @ [299, 587, 114]
+    expected = areas[:, 1:] > areas[:, :-1]
+    (found,) = difference_hashes(image[None]).view(np.uint8).reshape(1, 8)
+    rows = [0, 4, 1, 5, 2, 6, 3, 7]
+    np.testing.assert_array_equal(np.unpackbits(found).reshape(8, 8), expected[rows])
+
+
+def test_areas_that_cut_pixels_are_exact():
+    """64 columns make no 9 areas of whole pixels; a plain image must have no bright side even so."""
+    for value in range(256):
+        plain = np.full((1, 64, 64, 3), value, np.uint8)
+        assert difference_hashes(plain).tolist() == [0]
+    ramp = np.tile(np.arange(0, 128, 2, dtype=np.uint8)[None, :, None], (64, 1, 1))
+    assert difference_hashes(np.stack([ramp, ramp[:, ::-1]])).tolist() == [2**64 - 1, 0]
+
+
+def test_close_pairs_are_those_of_comparing_all_with_all(monkeypatch):
+    monkeypatch.setattr("blurjax.data.near_duplicates._CANDIDATES", 100)
+    random = np.random.default_rng(0)
+    a = random.integers(0, 2**64, 400, np.uint64) & np.uint64(0x0103_0F01_8000_1111)
+    b = np.r_[a[:200] ^ (np.uint64(1) << random.integers(0, 64, 200, np.uint64)), a[300:]]
+    expected = np.argwhere(np.bitwise_count(a[:, None] ^ b) <= 3)
+    found = np.concatenate([np.stack(pair, axis=1) for pair in close_pairs(a, b)])
+    assert len(found) == len(expected) > 1000
+    assert set(map(tuple, found.tolist())) == set(map(tuple, expected.tolist()))
+
+
+def test_large_sets_are_searched_in_seconds():
+    random = np.random.default_rng(0)
+    train = random.integers(0, 256, (20_000, 8, 8, 1), np.uint8)
+    test = random.integers(0, 256, (5_000, 8, 8, 1), np.uint8)
+    test[[10, 20, 4_999]] = np.clip(train[[19_999, 7, 300]] + 2.0, 0, 255).astype(np.uint8)
+
+    def split(images):
+        return Split(images, np.zeros(len(images), np.int32), tuple(map(str, range(len(images)))))
+
+    splits = {"train": split(train), "validation": split(train[:0]), "test": split(test)}
+    splits["validation"] = split(random.integers(0, 256, (1, 8, 8, 1), np.uint8))
+    begun = time.perf_counter()
+    found = audit(Dataset("noise", CLASSES, splits, "fingerprint"))
+    assert time.perf_counter() - begun < 10  # comparing all with all takes minutes
+    pairs = {(pair["a"]["name"], pair["b"]["name"]) for pair in found["near"]["examples"]}
+    assert pairs == {("19999", "10"), ("7", "20"), ("300", "4999")}
+
+
+# In a run directory
+
+
+def stopped(settings, out):
+    with pytest.raises(Interrupted):
+        run_experiment(settings, out)
+
+
+def test_a_run_holds_its_audit_and_makes_it_once(tmp_path, monkeypatch):
+    def stop(_):
+        raise Interrupted
+
+    monkeypatch.setattr(experiment, "train_autoencoders", stop)
+    source = tiny.write_stripes(tmp_path / "stripes.npz")
+    stopped(tiny.config(source), tmp_path / "run")
+    first = read_json(tmp_path / "run" / "audit.json")
+    dataset = load(tiny.config(source).data)
+    assert first == audit(dataset)
+    assert set(first["class_balance"]["train"]) == {"0", "1"}
+
+    calls = []
+    monkeypatch.setattr(experiment, "audit", lambda *arguments: calls.append(arguments) or {})
+    stopped(tiny.config(source), tmp_path / "run")
+    assert calls == []
+    write_json(tmp_path / "run" / "audit.json", first | {"fingerprint": "of other data"})
+    stopped(tiny.config(source), tmp_path / "run")
+    assert len(calls) == 1
+
+    with pytest.raises(UserError, match=r"made with data\.duplicates = 'keep', not 'drop'"):
+        run_experiment(tiny.config(source, data__duplicates="drop"), tmp_path / "run")
+
+
+# Real photographs
+
+
+def test_duplicates_among_photographs(photographs, tmp_path, config):
+    """The files that have an equal among them, and some others, out of 10,899."""
+    contents, plain = {}, Counter()
+    with tarfile.open(photographs / "scenes.tar") as archive:
+        for member in archive:
+            if (file := archive.extractfile(member)) is not None:
+                contents[member.name] = file.read()
+    digests = {name: hashlib.sha256(content).digest() for name, content in contents.items()}
+    copies = Counter(digests.values())
+    equal = {frozenset(n for n in digests if digests[n] == d) for d in copies if copies[d] > 1}
+    near = {
+        ("train/street/5321.jpg", "test/street/20296.jpg"),
+        ("train/buildings/1542.jpg", "test/buildings/21648.jpg"),
+        ("train/mountain/7401.jpg", "test/mountain/20866.jpg"),
+    }
+    for name, content in contents.items():
+        folder = name.rpartition("/")[0]
+        plain[folder] += 1
+        if copies[digests[name]] > 1 or any(name in pair for pair in near) or plain[folder] < 20:
+            (tmp_path / "scenes" / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "scenes" / name).write_bytes(content)
+    dataset = load(config(f"folder:{tmp_path / 'scenes'}", image_size=64))
+    found = audit(dataset)
+    assert found["exact"]["groups"] == len(equal) == 9
+    assert found["exact"]["conflicting_labels"] == 7
+    groups = found["exact"]["examples"]
+    assert {frozenset(names(group)) for group in groups} == equal
+    with_test = [g for g in groups if {image["split"] for image in g["images"]} >= {"test"}]
+    assert len(with_test) == 2
+    pairs = {(pair["a"]["name"], pair["b"]["name"]) for pair in found["near"]["examples"]}
+    trained = set(dataset.splits["train"].names) | set(dataset.splits["validation"].names)
+    assert {pair for pair in near if pair[0] in trained} == near
+    assert pairs >= near
+    assert found["near"]["pairs"] <= 6

@@ -1,0 +1,150 @@
+"""The compiled programs: how trials are grouped and spread changes nothing but rounding, and each is traced once."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+from tiny import config, write_stripes
+
+from blurjax.experiment import run as experiment
+from blurjax.experiment.programs import Programs
+from blurjax.experiment.trials import autoencoder_trials, classifier_trials
+from blurjax.views.functions import ViewParameters
+
+STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return write_stripes(tmp_path_factory.mktemp("data") / "stripes.npz", num_examples=240)
+
+
+def programs(source, **changes):
+    dataset, fitted = experiment.load(config(source, compute__chunk_steps=STEPS, **changes))
+    return Programs(fitted, dataset)
+
+
+def view_parameters(made, view, trials, autoencoders):
+    stacked = jax.tree.map(lambda leaf: leaf[:, None], autoencoders)
+    return ViewParameters(made.view_index(view), trials.seed, trials.bottleneck, stacked)
+
+
+def after_ten_steps(made):
+    """The states of autoencoders and of classifiers on their reconstructions."""
+    trials = made.place(autoencoder_trials(made.config))
+    states = made.init_autoencoder(trials)
+    order = made.autoencoder_order(states, 0)
+    (chunk,) = list(made.feed.chunks(order))[:1]
+    autoencoders, _ = made.train_autoencoder(states, None, chunk.data, chunk.positions, 0, STEPS)
+    views = view_parameters(made, "reconstruction", trials, autoencoders.params)
+    states = made.init_classifier(made.place(classifier_trials(made.config, "reconstruction")))
+    classifiers, _ = made.train_classifier(states, views, chunk.data, chunk.positions, 0, STEPS)
+    return jax.device_get((autoencoders, classifiers))
+
+
+@pytest.fixture(scope="module")
+def reference(source):
+    return after_ten_steps(programs(source))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"compute__trials_per_vmap": 2},
+        {"compute__trials_per_vmap": 3, "compute__devices": 1},
+        {"compute__mesh": "1x2"},
+        {"compute__convolution": "patches"},
+        {"compute__convolution": "lax", "compute__devices": 1},
+    ],
+    ids=[
+        "side by side",
+        "all side by side",
+        "batches over devices",
+        "patches",
+        "lax on one device",
+    ],
+)
+def test_ten_steps_agree_whatever_the_grouping_devices_and_lowering(source, reference, changes):
+    for one, other in zip(after_ten_steps(programs(source, **changes)), reference, strict=True):
+        for trial in range(3):
+            jax.tree.map(
+                lambda a, b, trial=trial: np.testing.assert_allclose(
+                    a[trial], b[trial], rtol=1e-3, atol=1e-5
+                ),
+                one.params,
+                other.params,
+            )
+
+
+def compiled(made):
+    """The two training programs, as text."""
+    trials = made.place(autoencoder_trials(made.config))
+    autoencoders = made.init_autoencoder(trials)
+    classifiers = made.init_classifier(trials)
+    views = view_parameters(made, "reconstruction", trials, autoencoders.params)
+    chunk = next(iter(made.feed.chunks(made.autoencoder_order(autoencoders, 0))))
+    batches = chunk.data, chunk.positions, 0, STEPS
+    yield made.train_autoencoder.lower(autoencoders, None, *batches).compile().as_text()
+    yield made.train_classifier.lower(classifiers, views, *batches).compile().as_text()
+
+
+COLLECTIVE = re.compile(
+    "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast"
+)
+
+
+def test_trials_on_different_devices_do_not_communicate(source):
+    made = programs(source)
+    assert made.layout.mesh.size == 2
+    for text in compiled(made):
+        assert not COLLECTIVE.search(text)
+
+
+def test_devices_that_share_batches_do(source):
+    for text in compiled(programs(source, compute__mesh="1x2")):
+        assert COLLECTIVE.search(text)
+
+
+def test_seeds_differ_and_padding_repeats_the_last(reference):
+    for states in reference:
+        for leaf in jax.tree.leaves(states.params):
+            assert (leaf[0] != leaf[1]).any()
+            np.testing.assert_array_equal(leaf[2], leaf[3])
+
+
+def test_auto_runs_trials_one_after_another_on_cpu(source):
+    made = programs(source)
+    assert made.layout.trials_per_vmap == 1
+    assert made.layout.padded(3) == 4
+
+
+def test_one_program_serves_all_views_and_all_lengths(source, reference):
+    del reference
+    made = programs(source)
+    trials = made.place(classifier_trials(made.config, "reconstruction"))
+    autoencoders = made.init_autoencoder(trials).params
+    states = made.init_classifier(trials)
+    order = made.classifier_order(states, 0)
+    for view in ("original", "reconstruction", "mixed"):
+        views = view_parameters(made, view, trials, autoencoders)
+        for chunk in made.feed.chunks(order):
+            states, _ = made.train_classifier(
+                states, views, chunk.data, chunk.positions, chunk.start, chunk.length
+            )
+    assert order.shape[1] % STEPS != 0
+    assert made.train_classifier._cache_size() == 1  # pyright: ignore
+
+
+def test_logits_are_left_out_where_they_would_be_too_many(source, monkeypatch):
+    from blurjax.experiment import functions as module
+
+    made = programs(source)
+    trials = made.place(classifier_trials(made.config, "reconstruction"))
+    params = made.init_classifier(trials).params
+    views = view_parameters(made, "original", trials, made.init_autoencoder(trials).params)
+    chunk = next(iter(made.feed.chunks(np.zeros((1, 16), np.int32))))
+    arguments = (params, views, chunk.data, chunk.positions, 0, 1)
+    assert "logits" in jax.eval_shape(made.evaluate_classifier, *arguments)
+    monkeypatch.setattr(module, "LOGITS_LIMIT", 1)
+    assert "logits" not in jax.eval_shape(programs(source).evaluate_classifier, *arguments)

@@ -1,0 +1,141 @@
+"""One writer: on this machine by the kernel's lock, between machines by heartbeats."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from blurjax.runtime import lock
+from blurjax.runtime.errors import UserError
+from blurjax.runtime.lock import hold, read_owner
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / ".lock"
+
+
+@pytest.fixture(params=["flock", "no flock"])
+def locks_of_the_kernel(request, monkeypatch):
+    """With them, and on a file system that has none."""
+
+    def refuse(descriptor, how):
+        raise OSError(95, "Operation not supported")
+
+    if request.param == "no flock":
+        monkeypatch.setattr(lock.fcntl, "flock", refuse)
+
+
+def write_owner(path, **owner):
+    theirs = {"pid": 1, "host": "elsewhere", "token": "theirs", "heartbeat": 0}
+    path.write_text(json.dumps(theirs | owner))
+
+
+HOLD = (
+    "import sys, time; from pathlib import Path; from blurjax.runtime.lock import hold\n"
+    "held = hold(Path(sys.argv[1])); held.__enter__(); print('held', flush=True); time.sleep(60)"
+)
+
+
+def holder(path):
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"held\n"
+    return process
+
+
+@pytest.mark.usefixtures("locks_of_the_kernel")
+def test_a_second_process_is_refused_until_the_first_is_dead(path, caplog):
+    with holder(path) as process:
+        says = f"being written by process {process.pid} on {socket.gethostname()}; wait for it"
+        with pytest.raises(UserError, match=says), hold(path):
+            pass
+        with pytest.raises(UserError, match=says), hold(path, take_over=True):
+            pass
+        process.kill()
+    with hold(path):
+        assert read_owner(path)["pid"] == os.getpid()
+    assert f"left by process {process.pid}" in caplog.text
+    assert not path.exists()
+
+
+def test_one_process_holds_it_once(path):
+    with hold(path), pytest.raises(UserError, match="being written by process"), hold(path):
+        pass
+    with hold(path):
+        pass
+
+
+def test_a_process_that_has_the_number_of_a_dead_one_is_no_owner(path):
+    write_owner(path, pid=os.getpid(), host=socket.gethostname())
+    with hold(path):
+        pass
+
+
+@pytest.mark.usefixtures("locks_of_the_kernel")
+def test_another_machine_is_respected_while_it_lives(path):
+    write_owner(path, heartbeat=time.time() - 20)
+    with (
+        pytest.raises(UserError, match=r"process 1 on elsewhere, last seen 20 s ago.*--take-over"),
+        hold(path),
+    ):
+        pass
+    assert read_owner(path)["token"] == "theirs"
+    write_owner(path, heartbeat=time.time() - lock.VANISHED_SECONDS - 1)
+    with hold(path):
+        assert read_owner(path)["pid"] == os.getpid()
+
+
+def test_another_machine_can_be_taken_over_at_once(path, caplog):
+    write_owner(path, heartbeat=time.time())
+    with hold(path, take_over=True):
+        pass
+    assert "left by process 1 on elsewhere" in caplog.text
+
+
+@pytest.mark.usefixtures("locks_of_the_kernel")
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\x00", b"{" + b" " * 300])
+def test_a_damaged_lock_is_nobodys(path, content):
+    path.write_bytes(content)
+    with hold(path) as held:
+        assert read_owner(path)["pid"] == os.getpid()
+        held.check()
+
+
+@pytest.mark.usefixtures("locks_of_the_kernel")
+@pytest.mark.parametrize(
+    "owner",
+    [{"heartbeat": "noon"}, {"heartbeat": None}, {"pid": [1]}, {"pid": 10**30}, {"pid": "one"}],
+)
+@pytest.mark.parametrize("host", ["elsewhere", socket.gethostname()])
+def test_an_owner_that_cannot_be_is_none(path, host, owner):
+    write_owner(path, host=host, **owner)
+    with hold(path):
+        assert read_owner(path)["pid"] == os.getpid()
+
+
+def test_the_heart_beats_and_does_not_overwrite_another_owner(path, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.05)
+    with hold(path) as held:
+        first = read_owner(path)["heartbeat"]
+        deadline = time.monotonic() + 5
+        while read_owner(path)["heartbeat"] == first and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert read_owner(path)["heartbeat"] > first
+        held.check()
+        write_owner(path, heartbeat=time.time())
+        with pytest.raises(UserError, match="taken over by process 1 on elsewhere"):
+            held.check()
+        time.sleep(0.2)
+        assert read_owner(path)["token"] == "theirs"
+    assert path.exists()
+
+
+def test_a_lock_that_is_gone_is_noticed(path):
+    with hold(path) as held:
+        path.unlink()
+        with pytest.raises(UserError, match="disappeared"):
+            held.check()
