@@ -22,6 +22,8 @@ from pydantic import (
     PositiveInt,
 )
 
+SPLITS: tuple[str, ...] = ("train", "validation", "test")
+"""Of every data set, in the order of its images in memory."""
 TrainView = Literal[
     "original",
     "reconstruction",

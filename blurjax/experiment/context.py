@@ -15,7 +15,6 @@ from blurjax.experiment.trial_table import Arrays, add_missing_rows
 from blurjax.runtime import processes
 from blurjax.runtime.run_directory import RunDirectory
 from blurjax.train.evaluation import Evaluation, dispatch
-from blurjax.train.feed import Positions
 from blurjax.train.loop import Interrupted, Progress
 
 
@@ -32,11 +31,6 @@ class Context:
     """Called after every epoch."""
     interrupted: Callable[[], bool]
     """Asked after every chunk of steps and every evaluation."""
-
-    @property
-    def examples(self) -> Positions:
-        """Which positions are what."""
-        return self.programs.examples
 
     def dispatch(
         self,

@@ -50,7 +50,7 @@ class FittedViews:
     ):
         self._programs, self._config = context.programs, context.config
         self._autoencoders, self._fits = autoencoders, fits
-        self._shared = {"fold_of": context.examples.fold_of, "basis": basis}
+        self._shared = {"fold_of": context.programs.fold_of, "basis": basis}
         self._placed = processes.put(self._shared, shared(self._programs.layout.mesh))
         self._of_trials: dict[Any, ViewParameters] = {}
 
@@ -102,8 +102,8 @@ class FittedViews:
         """What the trial's classifiers are told; None where no view in use shuffles labels."""
         if "shuffled" not in views_in_use(self._config):
             return None
-        labels = self._programs.examples.labels
-        train = self._programs.examples.splits["train"]
+        labels = self._programs.dataset.labels
+        train = self._programs.dataset.splits["train"]
         if not is_shuffled:
             return labels
         told = labels.copy()
@@ -119,7 +119,7 @@ class FittedViews:
 def check_views(config: Config, dataset: Dataset) -> None:
     """Raises UserError where a view in use cannot be made of these images."""
     in_use = views_in_use(config)
-    count, values = len(dataset.splits["train"].labels), math.prod(dataset.image_shape)
+    count, values = len(dataset.splits["train"]), math.prod(dataset.image_shape)
     widest, narrowest = max(config.bottlenecks), min(config.bottlenecks)
     if "pca" in in_use and widest > min(count, values):
         raise UserError(

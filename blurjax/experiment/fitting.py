@@ -68,7 +68,10 @@ def _distortion_of_blur(
     sigmas = np.geomspace(SMALLEST_SIGMA, max(shape[:2]), SIGMAS)
     blurs = context.programs.place_rows([gaussian(sigma, shape) for sigma in sigmas])
     parameters = views.parameters("blur", [some] * SIGMAS)._replace(blur=blurs)
-    program, positions = context.programs.measure_view, context.examples.splits["validation"]
+    program, positions = (
+        context.programs.measure_view,
+        context.programs.dataset.splits["validation"],
+    )
     measured = context.dispatch(program, None, parameters, positions, SIGMAS)()
     return sigmas, measured["mse"].mean(axis=1, dtype=np.float64)
 
@@ -103,23 +106,24 @@ def _basis(context: Context) -> Basis:
         config = context.config
         components = config.autoencoder.max_bottleneck
         assert components is not None
-        images = context.programs.dataset.splits["train"].images
-        basis = principal_components(images, components, config.data.split_seed)
+        dataset, seed = context.programs.dataset, config.data.split_seed
+        train = dataset.splits["train"]
+        basis = principal_components(dataset.images, train, components, seed)
         context.run.write_npz(COMPONENTS, **basis._asdict())
 
     processes.on_first(lambda: None if path.exists() else fit())
     return Basis(**read_npz(path))
 
 
-def principal_components(images: np.ndarray, count: int, seed: int) -> Basis:
-    """The first principal components of images u8[N,H,W,C], of at most 20,000 of them drawn by the seed.
+def principal_components(images: np.ndarray, positions: np.ndarray, count: int, seed: int) -> Basis:
+    """The first principal components of some of images u8[N,H,W,C], of at most 20,000 drawn by the seed.
 
     Randomised (Halko, Martinsson and Tropp 2011), in float32.
     """
-    if len(images) > MOST_PCA_IMAGES:
-        chosen = generator(seed, "pca").choice(len(images), MOST_PCA_IMAGES, replace=False)
-        images = images[np.sort(chosen)]
-    values = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    if len(positions) > MOST_PCA_IMAGES:
+        chosen = generator(seed, "pca").choice(len(positions), MOST_PCA_IMAGES, replace=False)
+        positions = positions[np.sort(chosen)]
+    values = images[positions].reshape(len(positions), -1).astype(np.float32) / np.float32(255)
     count = min(count, *values.shape)
     fitted = PCA(count, svd_solver="randomized", random_state=seed).fit(values)
     return Basis(np.float32(fitted.mean_), np.float32(fitted.components_))

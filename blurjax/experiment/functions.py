@@ -61,7 +61,7 @@ class Functions:
 
     def steps_per_epoch(self, training: TrainingConfig) -> int:
         """Steps in which as many images are seen as the train split has."""
-        return math.ceil(len(self.dataset.splits["train"].labels) / training.batch_size)
+        return math.ceil(len(self.dataset.splits["train"]) / training.batch_size)
 
     def num_steps(self, training: TrainingConfig) -> int:
         """Steps from the first to the last epoch."""
@@ -174,7 +174,7 @@ class Functions:
         config = self.config
         cells = len(config.train_views) * len(config.test_views)
         rows = cells * len(point_trials(config, needs_code=True))
-        return 4 * rows * len(self.dataset.splits["test"].labels) * len(self.dataset.class_names)
+        return 4 * rows * len(self.dataset.splits["test"]) * len(self.dataset.class_names)
 
 
 def _fitted(value: int | None) -> int:

@@ -32,9 +32,10 @@ def write_view_quality(
 def _measure(
     context: Context, views: FittedViews, view: str, split: str, rows: list[Trial]
 ) -> Arrays:
-    positions = (context.examples.measured | {"test": context.examples.splits["test"]})[split]
+    programs = context.programs
+    positions = (programs.monitored | {"test": programs.dataset.splits["test"]})[split]
     painters = autoencoder_trials(context.config)[:1] if view == "original" else rows
-    program, parameters = context.programs.measure_view, views.parameters(view, painters)
+    program, parameters = programs.measure_view, views.parameters(view, painters)
     measured = context.dispatch(program, None, parameters, positions, len(rows))()
     failed = np.array([views.failed_step(view, row) for row in rows], np.int32)
     return measured | {"spectrum": measured["spectrum"].mean(axis=1), "failed_step": failed}
