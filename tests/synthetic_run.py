@@ -13,9 +13,9 @@ from scipy import ndimage
 
 from blurjax.analysis import results, statistics
 from blurjax.config import settings as configuration
+from blurjax.config.sections import SPLITS
 from blurjax.config.settings import Config, ViewsConfig
 from blurjax.config.view_names import CHECK_VIEWS, MEASURED, NEEDS_CODE, views_in_use
-from blurjax.data.dataset import SPLITS
 from blurjax.engine.types import Trial
 from blurjax.experiment.trials import (
     all_autoencoder_trials,

@@ -13,9 +13,9 @@ import numpy as np
 
 from blurjax.analysis.comparisons import Cell
 from blurjax.analysis.history import Arrays, read_curves
+from blurjax.config.sections import SPLITS
 from blurjax.config.settings import Config
 from blurjax.config.view_names import RESEEDED, measured_views, views_in_use
-from blurjax.data.dataset import SPLITS
 from blurjax.experiment import probe
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.run_directory import RunDirectory, read_json, read_npz
