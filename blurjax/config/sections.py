@@ -33,7 +33,7 @@ from pydantic_core import PydanticCustomError
 from blurjax.config.registry import Registry
 from blurjax.config.view_table import VIEWS, named
 
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[str, ...] = ("train", "validation", "test")
 PROBES = ("linear", "mlp")
 """Classifiers of the code itself."""
 ImageSize = Annotated[int, Field(ge=8, le=256)]
