@@ -19,7 +19,7 @@ from blurjax.analysis.verdicts import verdict
 from blurjax.config.sections import ReportConfig
 from blurjax.config.view_table import VIEWS, named
 
-Contrasts = Mapping[str, tuple[Cell, Cell]]
+Contrasts = dict[str, tuple[Cell, Cell]]
 """Name -> the two cells whose accuracies are compared: the first minus the second."""
 
 ORIGINAL, RECONSTRUCTION = ("original", "original"), ("reconstruction", "reconstruction")
@@ -101,9 +101,7 @@ def compare(
         for contrasts in (controls(), checks(), UNADJUSTED)
     )
     shuffled = {} if above_chance is None else _estimates({SHUFFLED: above_chance}, settings)
-    p = statistics.holm(_p_values(against_views)) | statistics.holm(
-        _p_values(of_checks | shuffled)
-    )
+    p = statistics.holm(_p_values(against_views)) | statistics.holm(_p_values(of_checks | shuffled))
     return (
         {n: _judged(n, e, p[n], settings) for n, e in (against_views | of_checks).items()}
         # Positive is no cost here, so a verdict would mislead.
@@ -149,9 +147,7 @@ def definition(name: str) -> str:
     return " - ".join(f"acc({train}→{test})" for train, test in pair)
 
 
-def _differences(
-    correct: Mapping[Cell, np.ndarray], contrasts: Contrasts
-) -> dict[str, np.ndarray]:
+def _differences(correct: Mapping[Cell, np.ndarray], contrasts: Contrasts) -> dict[str, np.ndarray]:
     return {
         name: statistics.paired(correct[first], correct[second])
         for name, (first, second) in contrasts.items()

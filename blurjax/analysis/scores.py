@@ -83,9 +83,7 @@ def per_class(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> 
     return {"precision": precision, "recall": recall, "f1": f1}
 
 
-def per_class_change(
-    cells: Mapping[Cell, Arrays], num_classes: int, confidence: float
-) -> Block:
+def per_class_change(cells: Mapping[Cell, Arrays], num_classes: int, confidence: float) -> Block:
     """Computes the recall of each class, reconstruction on reconstruction minus original on original.
 
     Positive is a gain here. Empty where one of the two cells is not there.

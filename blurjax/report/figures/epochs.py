@@ -1,4 +1,4 @@
-"""Lines over epochs: learning curves, the generalisation gap, the first experiment's figure."""
+"""Figures of training: what changes from epoch to epoch."""
 
 from __future__ import annotations
 
@@ -7,38 +7,57 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from blurjax.report.plots.style import (
+from blurjax.config.view_table import VIEWS
+from blurjax.report.figures.registry import Drawing, FigureData, figure
+from blurjax.report.figures.style import (
     BLACK,
     BLUE,
     VERMILLION,
     WIDTH,
-    look,
     new_figure,
     plain_numbers,
-    styled,
 )
+from blurjax.report.sentences import gap_sentence
+from blurjax.report.view_display import in_order, line_style
 
 FEW_EPOCHS = 15
 """Up to here every epoch gets a marker, so that even a single one can be seen."""
 WIDE_RANGE = 20
 """Losses that span more than this factor are drawn on a logarithmic axis."""
 
-Point = Mapping[str, Any]
 History = Mapping[str, Any]
 
 
-@styled
-def curves(point: Point, views: Sequence[str]) -> Figure:
-    """Accuracy and loss of these views' classifiers on train and validation.
+@figure(
+    "Learning curves",
+    alternative="Accuracy and loss on train and validation by epoch, one colour per train view.",
+    anchor="evaluation",
+)
+def curves(data: FigureData) -> Drawing | None:
+    """Draws the learning curves of the first group of views."""
+    return _learning_curves(data, group=0)
 
-    Lines are means over trials, bands reach from the lowest trial to the highest.
-    """
-    history = point["history"]["classifier"]
-    figure = new_figure(WIDTH, 6.4)
-    axes = figure.subplots(2, 2, sharex=True, sharey="row")
+
+@figure(
+    "Learning curves of the other views",
+    alternative="Accuracy and loss on train and validation by epoch, one colour per train view.",
+    anchor="evaluation",
+)
+def other_curves(data: FigureData) -> Drawing | None:
+    """Draws the learning curves of the second group."""
+    return _learning_curves(data, group=1)
+
+
+def _learning_curves(data: FigureData, group: int) -> Drawing | None:
+    """Draws accuracy and loss of a group's classifiers on train and validation."""
+    groups, history = _groups(data), data.point["history"]["classifier"]
+    if group >= len(groups):
+        return None
+    views = groups[group]
+    drawn = new_figure(WIDTH, 6.4)
+    axes = drawn.subplots(2, 2, sharex=True, sharey="row")
     for row, (measure, label) in enumerate(
         [("accuracy", "accuracy (%)"), ("loss", "cross-entropy (nats)")]
     ):
@@ -46,93 +65,116 @@ def curves(point: Point, views: Sequence[str]) -> Figure:
             ax = axes[row, column]
             ax.set_title(f"{measure} on {side}")
             for view in views:
-                _band(ax, history[view], side, measure, label=view, **look(view))
+                _band(ax, history[view], side, measure, label=view, **line_style(view))
         axes[row, 0].set_ylabel(label)
         if measure == "loss":
             _scale_losses(axes[row, 0], [history[view] for view in views])
     for ax in axes.flat:
         _epoch_axis(ax, is_bottom=ax in axes[-1])
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, title="trained on", ncols=len(views), loc="outside upper center")
-    return figure
+    drawn.legend(handles, labels, title="trained on", ncols=len(views), loc="outside upper center")
+    caption = (
+        "Each classifier is measured on images in the view that it is trained on, after every epoch. Lines are "
+        "means over trials, bands reach from the lowest trial to the highest."
+    )
+    return Drawing(drawn, caption)
 
 
-@styled
-def generalisation_gap(point: Point, groups: Sequence[Sequence[str]]) -> Figure:
-    """How far accuracy on validation stays behind that on train, by epoch, with intervals over trials.
-
-    Args:
-      point: an entry of `points`.
-      groups: the views of each panel.
-    """
-    figure = new_figure(WIDTH if len(groups) > 1 else 6.5, 4.2)
-    axes = np.atleast_1d(figure.subplots(1, len(groups), sharey=True))
+@figure(
+    "The generalisation gap",
+    alternative="The gap between accuracy on train and on validation by epoch.",
+    anchor="evaluation",
+)
+def generalisation_gap(data: FigureData) -> Drawing | None:
+    """Draws by how much accuracy on validation is below that on train, with intervals over trials."""
+    groups = _groups(data)
+    drawn = new_figure(WIDTH if len(groups) > 1 else 6.5, 4.2)
+    axes = np.atleast_1d(drawn.subplots(1, len(groups), sharey=True))
     for ax, views in zip(axes, groups, strict=True):
         for view in views:
-            epochs = point["history"]["classifier"][view]["epoch"]
-            gap = point["generalisation_gap"][view]["by_epoch"]
-            mean = 100 * np.array(gap["mean"], float)
-            ax.plot(epochs, mean, marker=_marker(epochs), label=view, **look(view))
+            epochs = data.point["history"]["classifier"][view]["epoch"]
+            gap = data.point["generalisation_gap"][view]["by_epoch"]
+            mean, style = 100 * np.array(gap["mean"], float), line_style(view)
+            ax.plot(epochs, mean, marker=_marker(epochs), label=view, **style)
             if gap["interval_trials"] is not None:
                 low, high = 100 * np.array(gap["interval_trials"], float).T
-                ax.fill_between(
-                    epochs, low, high, color=look(view)["color"], alpha=0.15, linewidth=0
-                )
+                ax.fill_between(epochs, low, high, color=style["color"], alpha=0.15, linewidth=0)
         ax.axhline(0, color=BLACK, linewidth=0.8)
         above: Any = {"loc": "lower center", "bbox_to_anchor": (0.5, 1)}
         ax.legend(title="trained on", ncols=3, fontsize=9, title_fontsize=9, **above)
         _epoch_axis(ax, is_bottom=True)
     axes[0].set_ylabel("accuracy on train\nminus validation (points)")
-    return figure
+    caption = (
+        "Accuracy on train minus accuracy on validation after every epoch, each in the classifier's own "
+        f"view; bands are {data.level} intervals over trials, epoch by epoch."
+    )
+    return Drawing(drawn, caption)
 
 
-@styled
-def autoencoder(point: Point) -> Figure:
-    """The autoencoder's loss on train and validation."""
-    history = point["history"]["autoencoder"]
-    figure = new_figure(6.5, 3.4)
-    ax = figure.subplots()
+@figure(
+    "Training and validation accuracy, on reconstructions and on originals",
+    alternative="Train and validation accuracy by epoch, validated on reconstructions and on originals.",
+    anchor="evaluation",
+)
+def train_and_validation(data: FigureData) -> Drawing | None:
+    """Draws train and validation accuracy by epoch, and whether it matters which images validate."""
+    history = data.point["history"]["classifier"]
+    if "reconstruction" not in history:
+        return None
+    on_reconstructions = history["reconstruction"]
+    panels = [("reconstructions", "reconstructions", on_reconstructions, "validation")]
+    if "validation_original" in on_reconstructions:
+        side = "validation_original"
+        panels.append(("reconstructions", "originals", on_reconstructions, side))
+    if "original" in history:
+        panels.append(("originals", "originals", history["original"], "validation"))
+    drawn = new_figure(WIDTH * (1 + len(panels)) / 4, 3.6)
+    axes = np.atleast_1d(drawn.subplots(1, len(panels), sharey=True))
+    for ax, (trained, validated, curve, side) in zip(axes, panels, strict=True):
+        ax.set_title(f"trained on {trained},\nvalidated on {validated}")
+        _band(ax, curve, "train", "accuracy", color=BLUE)
+        _band(ax, curve, side, "accuracy", color=VERMILLION)
+        _epoch_axis(ax, is_bottom=True)
+    axes[0].set_ylabel("accuracy (%)")
+    for ax, (_, _, curve, side) in zip(axes, panels, strict=True):
+        ends = [("train", "train", BLUE), ("validation", side, VERMILLION)]
+        last = [(name, _values(curve, s, "accuracy")[-1].mean(), c) for name, s, c in ends]
+        _label_ends(ax, last)
+    return Drawing(drawn, gap_sentence(data.point, data.confidence))
+
+
+@figure(
+    "The autoencoder's learning curve",
+    alternative="The autoencoder's loss on train and validation by epoch.",
+    anchor="quality",
+    per="bottleneck",
+)
+def autoencoder(data: FigureData) -> Drawing | None:
+    """Draws the autoencoder's loss on train and validation."""
+    history = data.point["history"]["autoencoder"]
+    if not history["epoch"]:
+        return None
+    drawn = new_figure(6.5, 3.4)
+    ax = drawn.subplots()
     for side, colour in (("train", BLUE), ("validation", VERMILLION)):
         _band(ax, history, side, "loss", color=colour, label=side)
     _scale_losses(ax, [history])
     _epoch_axis(ax, is_bottom=True)
     ax.set_ylabel("mean squared error")
     ax.legend()
-    return figure
+    caption = (
+        "Mean squared error between the pixels, in [0, 1], of the images and of their reconstructions, before these "
+        "are rounded to 8 bits. Lines are means over trials, bands reach from the lowest trial to the highest."
+    )
+    return Drawing(drawn, caption)
 
 
-@styled
-def first_experiment(point: Point) -> Figure:
-    """The first experiment's figure redone: validation left behind, and on which images?"""
-    panels = _first_experiment_panels(point["history"]["classifier"])
-    figure = new_figure(WIDTH * (1 + len(panels)) / 4, 3.6)
-    axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
-    for ax, (title, history, side) in zip(axes, panels, strict=True):
-        ax.set_title(title)
-        _band(ax, history, "train", "accuracy", color=BLUE)
-        _band(ax, history, side, "accuracy", color=VERMILLION)
-        _epoch_axis(ax, is_bottom=True)
-    axes[0].set_ylabel("accuracy (%)")
-    for ax, (_, history, side) in zip(axes, panels, strict=True):
-        ends = [("train", "train", BLUE), ("validation", side, VERMILLION)]
-        _label_ends(ax, [(name, _mean(history, key)[-1], colour) for name, key, colour in ends])
-    return figure
-
-
-def _first_experiment_panels(history: Mapping[str, History]) -> list[tuple[str, History, str]]:
-    """(title, curves, the validation side) of each panel that the run can fill."""
-    panels = []
-    if "reconstruction" in history:
-        painted = history["reconstruction"]
-        title = "trained on reconstructions,\nvalidated on reconstructions"
-        panels.append((title, painted, "validation"))
-        if "validation_original" in painted:
-            title = "trained on reconstructions,\nvalidated on originals"
-            panels.append((title, painted, "validation_original"))
-    if "original" in history:
-        title = "trained on originals,\nvalidated on originals"
-        panels.append((title, history["original"], "validation"))
-    return panels
+def _groups(data: FigureData) -> list[list[str]]:
+    """Returns the train views in two groups: the main views, and the others without checks."""
+    trained = in_order(data.point["history"]["classifier"])
+    main = [view for view in trained if VIEWS[view].main]
+    rest = [view for view in trained if not VIEWS[view].main and not VIEWS[view].check]
+    return [group for group in (main, rest) if group] or [trained]
 
 
 def _values(history: History, side: str, measure: str) -> np.ndarray:
@@ -141,28 +183,13 @@ def _values(history: History, side: str, measure: str) -> np.ndarray:
     return 100 * values if measure == "accuracy" else values
 
 
-def _mean(history: History, side: str) -> np.ndarray:
-    return _values(history, side, "accuracy").mean(axis=1)
-
-
-def _band(
-    ax: Axes,
-    history: History,
-    side: str,
-    measure: str,
-    *,
-    color: str,
-    linestyle: str = "-",
-    label: str | None = None,
-) -> None:
-    """The mean over trials, and a band from the lowest trial to the highest."""
+def _band(ax: Axes, history: History, side: str, measure: str, **style: Any) -> None:
+    """Draws the mean over trials, and a band from the lowest trial to the highest."""
     epochs, values = history["epoch"], _values(history, side, measure)
-    ax.plot(
-        epochs, values.mean(axis=1), linestyle, color=color, label=label, marker=_marker(epochs)
-    )
+    ax.plot(epochs, values.mean(axis=1), marker=_marker(epochs), **style)
     if values.shape[1] > 1:
         low, high = values.min(axis=1), values.max(axis=1)
-        ax.fill_between(epochs, low, high, color=color, alpha=0.18, linewidth=0)
+        ax.fill_between(epochs, low, high, color=style["color"], alpha=0.18, linewidth=0)
 
 
 def _marker(epochs: Sequence[int]) -> str | None:

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from blurjax.analysis.formatting import count
+from blurjax.config.view_table import VIEWS
 from blurjax.report.figures.registry import Drawing, FigureData, figure
 from blurjax.report.figures.style import WIDTH, class_labels, new_figure, plain_numbers
-from blurjax.report.view_display import in_order, is_main, line_style
+from blurjax.report.view_display import in_order, line_style
 
 PER_ROW = 10
 """Images side by side; more of them go into further blocks of rows."""
@@ -125,7 +126,7 @@ def spectra(data: FigureData) -> Drawing | None:
     for view in in_order(power):
         values = np.array(power[view], float)[1:]  # radius 0 is the mean, which is taken out
         radii, shown = np.arange(1, len(values) + 1), np.where(values > 0, values, np.nan)
-        width = 2.4 if is_main(view) else 1.4
+        width = 2.4 if VIEWS[view].main else 1.4
         ax.plot(radii, shown, label=view, linewidth=width, **line_style(view))
     ax.set(xscale="log", yscale="log")
     ax.set(xlabel="spatial frequency (cycles per shorter side)", ylabel="mean power")

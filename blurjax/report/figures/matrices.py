@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.image import AxesImage
 
+from blurjax.analysis.contrasts import SHUFFLED
 from blurjax.report.figures.registry import Drawing, FigureData, figure
 from blurjax.report.figures.style import SEQUENTIAL, WIDTH, class_labels, new_figure
-from blurjax.report.view_display import in_order, is_main, learns_nothing, main_cells
+from blurjax.report.view_display import first_views, in_order, main_cells
 
 FEW_CLASSES = 6
 """Up to here the numbers are as large as other text."""
@@ -38,7 +39,7 @@ def transfer_matrix(data: FigureData) -> Drawing | None:
     drawn = new_figure(2.6 + cell_width * len(test), 1.1 + min(0.8, 5.2 / len(train)) * len(train))
     ax = drawn.subplots()
     # A row at chance would take the colours from the differences between the others.
-    learning = [row for row, view in enumerate(train) if not learns_nothing(view)]
+    learning = [row for row, view in enumerate(train) if view != SHUFFLED]
     coloured = mean[learning] if learning else mean
     norm = Normalize(coloured.min(), coloured.max(), clip=True)
     image = ax.imshow(mean, cmap=SEQUENTIAL, norm=norm, aspect="auto")
@@ -49,7 +50,7 @@ def transfer_matrix(data: FigureData) -> Drawing | None:
         text = f"{value:.1f}\n{low:.1f} – {high:.1f}"
         _write(ax, image, row, column, text, size=10 if cell_width > 1.3 else 8)
     # Lines between the views that the question is about and the others.
-    rows, columns = (sum(is_main(view, tested=True) for view in views) for views in (train, test))
+    rows, columns = (sum(view in first_views() for view in views) for views in (train, test))
     if 0 < rows < len(train):
         ax.axhline(rows - 0.5, color="white", linewidth=4)
     if 0 < columns < len(test):
