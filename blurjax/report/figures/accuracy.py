@@ -197,11 +197,11 @@ def sweep(data: FigureData) -> Drawing | None:
         for view, entry in curves[0]["accuracy"].items()
         if entry["test_view"] != view and not VIEWS[view].check
     ]
+    among = f" ({', '.join(elsewhere)})" if elsewhere else ""
     caption = (
-        "Left: accuracy of each view's classifiers, tested on the view that they were trained on"
-        f"{f' ({', '.join(elsewhere)})' if elsewhere else ''}, with {data.level} intervals, each for itself; "
-        "the lines are shifted sideways a little so that the intervals can be told apart. Right: PSNR of "
-        "each view on the test images."
+        f"Left: accuracy of each view's classifiers, tested on the view that they were trained on{among}, with "
+        f"{data.level} intervals, each for itself; the lines are shifted sideways a little so that the "
+        "intervals can be told apart. Right: PSNR of each view on the test images."
     )
     return Drawing(drawn, caption)
 
