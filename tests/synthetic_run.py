@@ -381,7 +381,9 @@ def _kept(bottleneck: int | None) -> float:
     return (8 / (bottleneck or 8)) ** 0.5
 
 
-def _in_view(view: str, images: np.ndarray, bottleneck: int, rng: np.random.Generator) -> np.ndarray:
+def _in_view(
+    view: str, images: np.ndarray, bottleneck: int, rng: np.random.Generator
+) -> np.ndarray:
     if view == "downsample":
         block = max(2, images.shape[1] // 4)
         small = images[:, block // 2 :: block, block // 2 :: block]

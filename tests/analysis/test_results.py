@@ -115,7 +115,9 @@ def test_the_causes_are_corrected_as_a_family_and_the_totals_not(everything):
     causes["information"] = statistics.two_sided_p(statistics.estimate(loss))
     for name, p in statistics.holm(causes).items():
         assert terms[name]["p"] == pytest.approx(p)
-    against_views = [f"reconstruction_against_{v}" for v in ("blur", "pca", "downsample", "spectrum")]
+    against_views = [
+        f"reconstruction_against_{v}" for v in ("blur", "pca", "downsample", "spectrum")
+    ]
     for name, p in statistics.holm({name: own_p(others, name) for name in against_views}).items():
         assert others[name]["p"] == pytest.approx(p)
     assert all("p" not in others[name] for name in ("crossfit_instead", "without_retraining"))

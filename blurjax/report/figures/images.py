@@ -69,8 +69,9 @@ def views(data: FigureData) -> Drawing | None:
     original = gallery["original"]
     chosen = np.unique(np.linspace(0, len(original) - 1, PER_ROW).round().astype(int))
     rows = [("original", original[chosen])]
+    quality = data.point["quality"]
     for view in in_order(in_view):
-        decibels = data.point["quality"][view]["psnr"]["test"]["mean"]
+        decibels = quality[view]["psnr"]["test"]["mean"] if view in quality else None
         name = view if decibels is None else f"{view}\n{decibels:.1f} dB"
         rows.append((name, in_view[view][chosen]))
         if view == "reconstruction":
