@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from blurjax.runtime import lock
 from blurjax.runtime.errors import UserError
+from blurjax.runtime.files import (  # noqa: F401 some only until all callers import them from there
+    DAMAGED,
+    TEMPORARY,
+    jsonable,
+    named_damage,
+    os_error_sentence,
+    read_json,
+    read_npz,
+    readable_os_errors,
+    synchronize,
+    write_atomically,
+    write_bytes,
+    write_json,
+    write_npz,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FORMAT = 3
 SUBDIRECTORIES = ("checkpoints", "views", "predictions", "figures", "tables")
-TEMPORARY = ".blurjax-tmp"
-"""Ends the names of files that are not whole yet."""
-DAMAGED = (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What reading an open .npz or JSON file may raise where bytes of it have changed."""
 logger = logging.getLogger("blurjax")
 
 
@@ -167,7 +176,7 @@ class RunDirectory:
         if not path.exists():
             return []
         lines = path.read_bytes().split(b"\n")
-        with _named_damage(path):
+        with named_damage(path):
             # What follows the last newline was cut off by a crash.
             return [json.loads(line) for line in lines[:-1]]
 
@@ -175,120 +184,6 @@ class RunDirectory:
         """Drops the lines of metrics.jsonl for which keep is False, and a line cut off by a crash."""
         kept = [json.dumps(line) + "\n" for line in self.metrics() if keep(line)]
         self.write_bytes("metrics.jsonl", "".join(kept).encode())
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replaces a file by what `write` writes: whole and on the disk, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    synchronize(path.parent)
-
-
-def synchronize(path: Path) -> None:
-    """Waits until a file, or the list of names in a directory, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems, and those in user space, do this for files alone.
-        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP) or not path.is_dir():
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replaces a file atomically."""
-    write_atomically(path, lambda file: file.write(content))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replaces a file by JSON; numbers that are not finite become null."""
-    write_bytes(path, (json.dumps(jsonable(value), indent=1, allow_nan=False) + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-      UserError: it is damaged.
-    """
-    content = path.read_bytes()
-    with _named_damage(path):
-        return json.loads(content)
-
-
-def write_npz(path: Path, **arrays: np.ndarray) -> None:
-    """Replaces a file by compressed arrays; equal arrays give equal bytes."""
-
-    def write(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name, array in arrays.items():
-                # Opened by name, an entry has a fixed date and not today's.
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                    np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
-
-    write_atomically(path, write)
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a file.
-
-    Raises:
-      UserError: it is damaged, or holds pickled objects.
-    """
-    with path.open("rb") as file, _named_damage(path), np.load(file, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
-
-
-@contextlib.contextmanager
-def _named_damage(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except DAMAGED as error:
-        raise UserError(f"{path} is damaged: {error}.") from None
-
-
-def jsonable(value: Any) -> Any:
-    """Arrays and NumPy scalars to lists and numbers; what is not finite to None."""
-    if isinstance(value, Mapping):
-        return {str(k): jsonable(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(v) for v in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return jsonable(value.tolist())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
-
-
-@contextlib.contextmanager
-def readable_os_errors(path: Path) -> Iterator[None]:
-    """Turns an OSError into the sentence that a user can act on."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(os_error_sentence(error, path)) from None
-
-
-def os_error_sentence(error: OSError, path: Path) -> str:
-    """What is wrong with the disk or the directory, in one sentence."""
-    where = error.filename or path
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full: {where} could not be written; free some space and run the same command again."
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{where} cannot be written ({error.strerror}); name another directory with --out."
-    if error.errno == errno.ENOENT:
-        return f"{where} has disappeared; was the run directory deleted?"
-    return f"{where}: {error.strerror or error}."
 
 
 @contextlib.contextmanager
