@@ -152,7 +152,9 @@ def gather(value: Any) -> list[Any]:
     if jax.process_count() == 1:
         return [value]
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    padded = np.full(max(multihost_utils.process_allgather(np.int32(text.size))), ord(" "), np.uint8)
+    padded = np.full(
+        max(multihost_utils.process_allgather(np.int32(text.size))), ord(" "), np.uint8
+    )
     padded[: text.size] = text
     return [json.loads(row.tobytes()) for row in multihost_utils.process_allgather(padded)]
 
