@@ -46,7 +46,7 @@ def _import_modules(arguments: Sequence[str]) -> None:
     add_import(parser)
     names = parser.parse_known_args(arguments)[0].modules
     if names:
-        sys.path.insert(0, os.getcwd())  # as `python -m` does; the entry point does not
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; the entry point does not
     for name in names:
         try:
             importlib.import_module(name)

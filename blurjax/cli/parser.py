@@ -132,7 +132,7 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     )
     add = run.add_argument_group(
         "several processes",
-        "All are started with the same command, each with its own devices, and the run directory must be visible to all.",
+        "All are started with the same command and have their own devices; the run directory must be visible to all.",
     ).add_argument
     add(
         "--distributed",

@@ -105,8 +105,8 @@ def _heartbeat(ended: threading.Event) -> None:
             if ended.is_set():
                 return
             missing = re.search(r"timed out task names:\s*(\d+)", str(error))
-            unreachable = "process 0"  # which runs the service
-            _exit_after_peer(f"process {missing[1]}" if missing else unreachable)
+            # Any other error means that the service, which process 0 runs, is unreachable.
+            _exit_after_peer(f"process {missing[1] if missing else 0}")
 
 
 def _exit_after_peer(peer: str) -> NoReturn:
@@ -196,7 +196,7 @@ def on_first(function: Callable[[], Any]) -> Any:
 
 
 def check_equal(facts: Mapping[str, Any]) -> None:
-    """Raises UserError in all processes where one was started with other JSON values than process 0; names the first."""
+    """Raises UserError in all processes where the JSON values of one differ from process 0's; names the first."""
     first, *others = gather(dict(facts))
     for number, other in enumerate(others, start=1):
         for name in {**first, **other}:
