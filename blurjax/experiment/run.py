@@ -62,6 +62,7 @@ def run_experiment(
     progress: Callable[[Progress], None] = _ignore,
     interrupted: Callable[[], bool] = lambda: False,
     take_over: bool = False,
+    accept_changed_code: bool = False,
 ) -> dict[str, Any]:
     """Runs an experiment, or whatever of it is missing in a run directory.
 
