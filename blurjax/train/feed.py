@@ -25,7 +25,7 @@ from blurjax.data.prefetch import read_batches
 from blurjax.data.splits import fold_assignment
 from blurjax.engine.mapping import in_batches, shared
 from blurjax.engine.random import key
-from blurjax.engine.types import ALL_DATA, Array, Scalar
+from blurjax.engine.types import Array, Scalar
 from blurjax.runtime import processes
 
 STREAM_BYTES = 64 * 2**20
@@ -87,7 +87,7 @@ def members_by_fold(
 
 def epoch_order(
     seed: Scalar,
-    fold: Scalar,
+    members: Scalar,
     epoch: Scalar,
     table: Array,
     lengths: Array,
@@ -100,7 +100,7 @@ def epoch_order(
 
     Args:
       seed: u32 scalar.
-      fold: i32 scalar, the fold left out, or -1.
+      members: i32 scalar, row of the table.
       epoch: i32 scalar, from 0.
       table: i32[F+1, N] from `members_by_fold`.
       lengths: i32[F+1].
@@ -108,7 +108,7 @@ def epoch_order(
       batch_size: images a step.
       stream: name of the random stream.
     """
-    members, length = table[fold - ALL_DATA], lengths[fold - ALL_DATA]
+    own, length = table[members], lengths[members]
     first = epoch * (steps * batch_size)
     first_pass = first // length
     shortest = table.shape[1] // 2 if len(table) > 1 else table.shape[1]  # of two folds or more
@@ -121,7 +121,7 @@ def epoch_order(
 
     permutations = jax.lax.map(permutation, first_pass + jnp.arange(passes))
     ahead = first - first_pass * length + jnp.arange(steps * batch_size)
-    return members[permutations[ahead // length, ahead % length]].reshape(steps, batch_size)
+    return own[permutations[ahead // length, ahead % length]].reshape(steps, batch_size)
 
 
 def batches_in_order(positions: np.ndarray, batch_size: int) -> np.ndarray:
