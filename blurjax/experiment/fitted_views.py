@@ -20,11 +20,10 @@ from blurjax.config.view_names import (
 )
 from blurjax.data.dataset import Dataset
 from blurjax.data.splits import generator
-from blurjax.engine.mapping import shared
+from blurjax.engine.mesh import place, shared
 from blurjax.engine.types import ALL_DATA, Params, Trial
 from blurjax.experiment.context import Context, Models
 from blurjax.experiment.trials import autoencoder_of
-from blurjax.runtime import processes
 from blurjax.runtime.errors import UserError
 from blurjax.views.functions import Basis, Matrices, ViewParameters, view_index
 from blurjax.views.image_quality import gaussian_blur_matrix
@@ -51,7 +50,7 @@ class FittedViews:
         self._programs, self._config = context.programs, context.config
         self._autoencoders, self._fits = autoencoders, fits
         self._shared = {"fold_of": context.examples.fold_of, "basis": basis}
-        self._placed = processes.put(self._shared, shared(self._programs.layout.mesh))
+        self._placed = place(self._shared, shared(self._programs.layout.mesh))
         self._of_trials: dict[Any, ViewParameters] = {}
 
     def parameters(self, view: str, trials: Sequence[Trial]) -> ViewParameters:

@@ -14,11 +14,12 @@ from blurjax.config.sections import TrainingConfig
 from blurjax.config.settings import Config
 from blurjax.config.view_names import num_folds
 from blurjax.data.dataset import Dataset
-from blurjax.engine.mapping import loop_evaluation, loop_steps, per_trial, shared, sweep
+from blurjax.engine.mapping import sweep
+from blurjax.engine.mesh import fetch, per_trial, place, shared
 from blurjax.engine.types import Params, Trial
 from blurjax.experiment.functions import Functions
 from blurjax.experiment.layout import TRIAL_DTYPES, make_layout
-from blurjax.runtime import processes
+from blurjax.train.batches import evaluation_loop, training_loop
 from blurjax.train.feed import Feed, make_feed, members_by_fold, number_examples
 from blurjax.train.state import TrainState
 from blurjax.views.functions import AXES, ViewParameters, view_index
@@ -64,11 +65,11 @@ class Programs:
         """What belongs to one trial each, stacked on the devices and padded with copies of the last."""
         padded = [*rows, *[rows[-1]] * (self.layout.padded(len(rows)) - len(rows))]
         sharding = per_trial(self.layout.mesh)
-        return jax.tree.map(lambda *leaves: processes.put(np.stack(leaves), sharding), *padded)
+        return jax.tree.map(lambda *leaves: place(np.stack(leaves), sharding), *padded)
 
     def view_index(self, view: str) -> jax.Array:
         """The `view` of ViewParameters, on the devices."""
-        return processes.put(np.int32(view_index(view)), shared(self.layout.mesh))
+        return place(np.int32(view_index(view)), shared(self.layout.mesh))
 
     # Autoencoders
 
@@ -149,7 +150,7 @@ class Programs:
             shared_order = jax.jit(function)
             seed = np.uint32(self.config.data.seed)
             return lambda states, epoch: np.asarray(
-                shared_order(seed, processes.fetch(states.trial.fold)[0], epoch, table, lengths)
+                shared_order(seed, fetch(states.trial.fold)[0], epoch, table, lengths)
             )
         own_order = self._jit(function, (0, 0, None, None, None), **_compiled_quickly())
         return lambda states, epoch: own_order(
@@ -158,17 +159,17 @@ class Programs:
 
     def _jit_training(self, step: Callable[..., Any], view_axes: Any) -> Callable[..., Any]:
         order_axes = SHARED_ORDER if self.feed.streamed else OWN_ORDER
-        loop = loop_steps(step, self.feed.capacity)
+        loop = training_loop(step, self.feed.capacity)
         return self._jit(loop, (0, view_axes, None, *order_axes), donate_argnums=0)
 
     def _jit_evaluation(self, step: Callable[..., Any], *axes: Any) -> Callable[..., Any]:
-        loop = loop_evaluation(step, self.feed.capacity)
+        loop = evaluation_loop(step, self.feed.capacity)
         return self._jit(loop, (*axes, None, *SHARED_ORDER))
 
     def _jit(
         self, function: Callable[..., Any], in_axes: tuple[Any, ...], **options: Any
     ) -> Callable[..., Any]:
-        return jax.jit(sweep(function, *self.layout, in_axes), **options)
+        return jax.jit(sweep(function, in_axes, **self.layout._asdict()), **options)
 
 
 def _compiled_quickly() -> dict[str, Any]:

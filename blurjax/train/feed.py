@@ -22,10 +22,9 @@ from jax.sharding import Mesh, Sharding
 from blurjax.data import pipeline
 from blurjax.data.dataset import SPLITS, Dataset
 from blurjax.data.splits import fold_assignment
-from blurjax.engine.mapping import in_batches, shared
+from blurjax.engine.mesh import in_batches, place, place_columns, shared
 from blurjax.engine.random import key
 from blurjax.engine.types import ALL_DATA, Array, Scalar
-from blurjax.runtime import processes
 
 STREAM_BYTES = 64 * 2**20
 """Decoded images in one streamed chunk."""
@@ -154,7 +153,7 @@ class ResidentFeed:
         images = np.concatenate([split.images for split in splits])
         labels = np.concatenate([split.labels for split in splits])
         index = np.arange(len(images), dtype=np.int32)
-        self._data = processes.put({"image": images, "label": labels, "index": index}, sharding)
+        self._data = place({"image": images, "label": labels, "index": index}, sharding)
 
     def chunks(self, order: Array | np.ndarray, first: int = 0) -> Iterator[Chunk]:
         """Chunks of an order, from step `first` on.
@@ -170,7 +169,7 @@ class ResidentFeed:
             if isinstance(order, np.ndarray):
                 rows = np.full((self.capacity, order.shape[1]), -1, np.int32)
                 rows[:length] = order[start : start + length]
-                yield Chunk(self._data, processes.put(rows, self._sharding), 0, length)
+                yield Chunk(self._data, place(rows, self._sharding), 0, length)
             else:
                 yield Chunk(self._data, order, start, length)
 
@@ -219,8 +218,8 @@ class StreamedFeed:
             rows = np.concatenate([rows, np.full((more, batch_size), -1, rows.dtype)])
         index = np.maximum(rows, 0)
         data = {"label": self._labels[index], "index": index}
-        placed = processes.put((data, rows), self._sharding)
-        placed[0]["image"] = processes.put_columns(images, own, batch_size, self._sharding)
+        placed = place((data, rows), self._sharding)
+        placed[0]["image"] = place_columns(images, own, batch_size, self._sharding)
         return Chunk(*placed, start=0, length=length)
 
 

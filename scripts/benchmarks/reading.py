@@ -18,7 +18,7 @@ from PIL import Image
 from benchmarks.stage import random_dataset
 from benchmarks.timing import Contender, interleave, row, spread
 from blurjax.data import decode, folder, pipeline
-from blurjax.engine.mapping import make_mesh, shared
+from blurjax.engine import make_mesh, shared
 from blurjax.train.evaluation import dispatch
 from blurjax.train.feed import StreamedFeed
 
