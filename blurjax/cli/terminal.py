@@ -8,11 +8,11 @@ import re
 import sys
 from typing import Any
 
-import jax
 import numpy as np
 
 from blurjax.config.sections import ComputeConfig
 from blurjax.data import cache
+from blurjax.engine.setup import configure_jax
 from blurjax.experiment.plan import duration
 from blurjax.runtime import processes
 from blurjax.train.loop import Progress
@@ -89,15 +89,12 @@ def log_to_terminal() -> None:
 
 
 def prepare_jax(compute: ComputeConfig) -> None:
-    """One CPU device per core, and compiled programs kept between runs; both belong to the command line alone."""
-    if compute.deterministic:
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    if compute.cache_programs:
-        jax.config.update("jax_compilation_cache_dir", str(cache.directory(None) / "programs"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    """Sets jax up for a run, before it is first used; see `blurjax.configure_jax`."""
+    configure_jax(
+        cache_programs=compute.cache_programs,
+        cache_directory=cache.directory(None) / "programs",
+        deterministic=compute.deterministic,
+    )
 
 
 def slug(source: str) -> str:

@@ -23,10 +23,9 @@ from blurjax.config.sections import SPLITS
 from blurjax.data.dataset import Dataset
 from blurjax.data.prefetch import read_batches
 from blurjax.data.splits import fold_assignment
-from blurjax.engine.mapping import in_batches, shared
+from blurjax.engine.mesh import in_batches, place, place_columns, shared
 from blurjax.engine.random import key
 from blurjax.engine.types import Array, Scalar
-from blurjax.runtime import processes
 
 STREAM_BYTES = 64 * 2**20
 """Decoded images in one streamed chunk."""
@@ -141,7 +140,7 @@ class ResidentFeed:
         self._sharding = sharding
         index = np.arange(len(dataset.labels), dtype=np.int32)
         arrays = {"image": dataset.images, "label": dataset.labels, "index": index}
-        self._data = processes.put(arrays, sharding)
+        self._data = place(arrays, sharding)
 
     def chunks(self, order: Array | np.ndarray, first: int = 0) -> Iterator[Chunk]:
         """Chunks of an order, from step `first` on.
@@ -157,7 +156,7 @@ class ResidentFeed:
             if isinstance(order, np.ndarray):
                 rows = np.full((self.capacity, order.shape[1]), -1, np.int32)
                 rows[:length] = order[start : start + length]
-                yield Chunk(self._data, processes.put(rows, self._sharding), 0, length)
+                yield Chunk(self._data, place(rows, self._sharding), 0, length)
             else:
                 yield Chunk(self._data, order, start, length)
 
@@ -201,8 +200,8 @@ class StreamedFeed:
             rows = np.concatenate([rows, np.full((more, batch_size), -1, rows.dtype)])
         index = np.maximum(rows, 0)
         data = {"label": self._labels[index], "index": index}
-        placed = processes.put((data, rows), self._sharding)
-        placed[0]["image"] = processes.put_columns(images, own, batch_size, self._sharding)
+        placed = place((data, rows), self._sharding)
+        placed[0]["image"] = place_columns(images, own, batch_size, self._sharding)
         return Chunk(*placed, start=0, length=length)
 
 
