@@ -1,4 +1,4 @@
-"""Mistakes that a user can mend."""
+"""The error for mistakes that a user can correct."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 class UserError(Exception):
-    """A mistake of the user's; its message is one sentence: what is wrong, where, and what to do.
+    """A user's mistake; its message is one sentence that says what is wrong, where, and what to do.
 
     The command line prints the message alone and exits with code 2.
     """
