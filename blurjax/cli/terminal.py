@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: progress and warnings; and how the command line sets up jax."""
+"""Progress and warnings on a terminal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from blurjax.config.sections import ComputeConfig
-from blurjax.data import cache
-from blurjax.engine.setup import configure_jax
 from blurjax.experiment.plan import duration
 from blurjax.runtime import processes
 from blurjax.train.loop import Progress
@@ -86,15 +83,6 @@ def log_to_terminal() -> None:
             sys.__unraisablehook__(unraisable)
 
     sys.unraisablehook = report
-
-
-def prepare_jax(compute: ComputeConfig) -> None:
-    """Sets jax up for a run, before it is first used; see `blurjax.configure_jax`."""
-    configure_jax(
-        cache_programs=compute.cache_programs,
-        cache_directory=cache.directory(None) / "programs",
-        deterministic=compute.deterministic,
-    )
 
 
 def slug(source: str) -> str:

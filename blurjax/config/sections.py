@@ -92,9 +92,9 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """Settings of a model of its own kind: subclass it with a `name` and what the model needs, and register it.
 
-        class ResNet(ModelConfig):
-            name: Literal["resnet"] = "resnet"
-            width: PositiveInt = 16
+    class ResNet(ModelConfig):
+        name: Literal["resnet"] = "resnet"
+        width: PositiveInt = 16
     """
 
     name: str
@@ -136,7 +136,7 @@ AUTOENCODERS.register("conv", ModelSpec(Conv, "blurjax.models.autoencoders:build
 CLASSIFIERS: Registry[ModelSpec] = Registry("classifier")
 CLASSIFIERS.register("cnn", ModelSpec(Cnn, "blurjax.models.classifiers:build_cnn"))
 OPTIMIZERS: Registry[str | Callable[..., Any]] = Registry("optimizer")
-"""Name -> function without arguments that returns the optax transformation of a gradient to a direction, or its place."""
+"""Name -> a function that returns the optax transformation of a gradient to a direction, or its place."""
 OPTIMIZERS.register("adamw", "blurjax.train.optimizers:adam")
 OPTIMIZERS.register("sgd", "blurjax.train.optimizers:nesterov")
 

@@ -12,8 +12,7 @@ import numpy as np
 from blurjax.config.settings import Config
 from blurjax.config.trials import Trial
 from blurjax.experiment.programs import Programs
-from blurjax.runtime import processes
-from blurjax.runtime.run_directory import RunDirectory, read_npz
+from blurjax.runtime import RunDirectory, processes, read_npz
 from blurjax.train.evaluation import Evaluation, dispatch
 from blurjax.train.loop import Interrupted, Progress
 
@@ -87,7 +86,7 @@ class Context:
             new = {"trial": keys} | evaluate(missing) | shared
             self.run.write_npz(path, **(new if old is None else merge_rows(old, new, shared)))
         # Asked by every process, whatever it found: all wait here until process 0 has written.
-        if processes.any_of(bool(missing) and self.interrupted())[0]:
+        if processes.any_process(bool(missing) and self.interrupted())[0]:
             raise Interrupted
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from blurjax.experiment.trials import autoencoder_trials, classifier_trials
 
 from benchmarks.networks import Network
 from blurjax.config import settings
 from blurjax.config.sections import SPLITS
 from blurjax.data.dataset import Dataset
 from blurjax.experiment.programs import Programs
-from blurjax.experiment.trials import autoencoder_trials, classifier_trials
 from blurjax.views.functions import ViewParameters
 
 
