@@ -21,7 +21,7 @@ from blurjax.views.functions import ViewParameters
 def random_dataset(
     size: int, examples: int, directory: Path | None = None, classes: int = 10
 ) -> Dataset:
-    """N random images u8[N,size,size,3] to train on, few in the other splits; in files of a directory, if given."""
+    """Returns N random images u8[N,size,size,3] to train on and few in other splits, memory-mapped from a directory if given."""
     rng = np.random.default_rng(0)
 
     def split(name: str, count: int) -> Split:
@@ -39,12 +39,12 @@ def random_dataset(
 
 
 class Stage:
-    """The trials of a stage, trained as far as they are.
+    """The trials of a stage during training.
 
     Args:
-      network: blurjax's own model of this kind, at its default width, is trained.
-      dataset: of the network's image size.
-      changes: settings, by dotted key.
+      network: names the stage; blurjax's default model is trained.
+      dataset: images of the network's size.
+      changes: settings by dotted key.
     """
 
     def __init__(self, network: Network, dataset: Dataset, changes: dict[str, Any]):
@@ -81,7 +81,7 @@ class Stage:
         self.positions: Any = None
 
     def run(self, steps: int) -> None:
-        """Takes that many steps, through as many epochs as they need."""
+        """Takes a number of steps, in as many epochs as needed."""
         while steps:
             if self.step == self.steps_per_epoch:
                 self.positions, self.step = self.order(self.states, self.epoch), 0
@@ -94,7 +94,7 @@ class Stage:
         jax.block_until_ready(self.states)
 
     def run_epochs(self, epochs: int) -> None:
-        """Takes the steps of that many epochs, resident or streamed."""
+        """Takes the steps of a number of epochs, resident or streamed."""
         for _ in range(epochs):
             for chunk in self.programs.feed.chunks(self.order(self.states, self.epoch)):
                 self._advance(chunk, chunk.length)
@@ -102,7 +102,7 @@ class Stage:
         jax.block_until_ready(self.states)
 
     def seconds_of_steps(self) -> list[float]:
-        """Takes the steps of an epoch one by one, the first of which compiles; how long each took, of all trials."""
+        """Takes the steps of an epoch one by one and returns the seconds of each, for all trials; the first one compiles."""
         seconds = []
         for chunk in self.programs.feed.chunks(self.order(self.states, self.epoch)):
             for step in range(chunk.start, chunk.start + chunk.length):
