@@ -21,8 +21,8 @@ them alike. Times are medians with quartiles; ratios are medians of the ratios w
   growth    peak memory of streamed training with ten times the steps and ten times the images
   large     steps and memory at 224x224 pixels and 1,000 classes
 
-blurjax trains as in a real run, with decoded images on the device, an order for each trial, gradient clipping, a learning
-rate schedule and a check for values that are not finite. The other contenders get their batches on the device.
+blurjax trains as in a real run, with decoded images on the device, an order for each trial, gradient clipping, a
+learning rate schedule and a check for values that are not finite. The other contenders get their batches on the device.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--images",
         type=Path,
         metavar="FOLDER",
-        help="folder of JPEG files for the workload reading; default: random ones",
+        help="folder of JPEG files for reading; default: random ones",
     )
     add("--with-torch", action="store_true", help="pip install blurjax[benchmark]")
     add("--json", type=Path, metavar="FILE", help="write the results to this file")

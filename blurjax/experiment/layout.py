@@ -104,7 +104,7 @@ def _trials_per_vmap(config: Config, dataset: Dataset, mesh: Mesh) -> int:
         return 1
     free = processes.least(memory.free_bytes(mesh.local_devices))
     if fits(dataset, config.data.resident_limit):
-        free -= sum(split.images.nbytes for split in dataset.splits.values())
+        free -= dataset.images.nbytes
     return memory.trials_that_fit(trials, bytes_per_trial(config, dataset), free)
 
 

@@ -94,7 +94,7 @@ def make_plan(config: Config, dataset: Dataset, out: str | Path) -> Plan:
     functions, layout = Functions(config, dataset), make_layout(config, dataset)
     stages = _stages(config, functions, RunDirectory(out))
     left = sum(stage.steps_left * stage.flops for stage in stages)
-    sizes = {name: len(split.labels) for name, split in dataset.splits.items()}
+    sizes = {name: len(positions) for name, positions in dataset.splits.items()}
     height, width, channels = dataset.image_shape
     return Plan(
         dataset=f"{dataset.name}: {', '.join(f'{count:,} {name}' for name, count in sizes.items())} images of "
@@ -102,7 +102,7 @@ def make_plan(config: Config, dataset: Dataset, out: str | Path) -> Plan:
         devices=f"{layout.mesh.size} {jax.default_backend()} device(s), {layout.trials_per_vmap} trial(s) each "
         "side by side",
         stages=stages,
-        data_bytes=sum(split.images.nbytes for split in dataset.splits.values()),
+        data_bytes=dataset.images.nbytes,
         resident=fits(dataset, config.data.resident_limit),
         model_bytes=_model_bytes(config, functions),
         seconds=left / (MATMUL_SHARE * layout.mesh.size * _matmul_rate())

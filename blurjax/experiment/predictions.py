@@ -25,11 +25,12 @@ def write_predictions(
     context: Context, classifiers: Mapping[str, Models], views: FittedViews
 ) -> None:
     """<train view>-on-<test view>.npz, for each pair."""
-    test = context.programs.dataset.splits["test"]
+    dataset = context.programs.dataset
+    test = dataset.splits["test"]
     shared = {
-        "label": test.labels,
-        "index": np.arange(len(test.labels), dtype=np.int32),
-        "name": np.array(test.names, dtype=np.str_),
+        "label": dataset.labels[test],
+        "index": np.arange(len(test), dtype=np.int32),
+        "name": np.array([dataset.names[i] for i in test], dtype=np.str_),
     }
     config = context.config
     for train_view, test_view in itertools.product(config.train_views, config.test_views):
@@ -53,7 +54,7 @@ def _predict(
         programs.evaluate_classifier,
         programs.place_rows([model.params for model in models]),
         views.parameters(test_view, rows),
-        context.examples.splits["test"],
+        programs.dataset.splits["test"],
         len(rows),
     )()
     failed = [
@@ -66,7 +67,8 @@ def _predict(
 def write_probes(context: Context, autoencoders: Models) -> None:
     """code-linear.npz and code-mlp.npz: what simple classifiers make of the code itself."""
     trials = autoencoder_trials(context.config)
-    shared = {"label": context.programs.dataset.splits["test"].labels}
+    dataset = context.programs.dataset
+    shared = {"label": dataset.labels[dataset.splits["test"]]}
     # As many autoencoders at a time as the devices hold: all their codes may not fit into memory, and probes take long.
     group = context.programs.layout.padded(1)
     for kind, first in itertools.product(probe.KINDS, range(0, len(trials), group)):
@@ -76,12 +78,13 @@ def write_probes(context: Context, autoencoders: Models) -> None:
 
 
 def _probe(context: Context, autoencoders: Models, kind: str, rows: list[Trial]) -> Arrays:
-    train, test = (context.examples.splits[split] for split in ("train", "test"))
+    dataset = context.programs.dataset
+    train, test = dataset.splits["train"], dataset.splits["test"]
     if len(train) > probe.MOST_IMAGES:
         rng = generator(context.config.data.split_seed, "probe")
         train = np.sort(rng.choice(train, probe.MOST_IMAGES, replace=False))
     codes, test_codes = (_codes(context, autoencoders, rows, split) for split in (train, test))
-    labels, units = context.examples.labels[train], context.config.classifier.dense
+    labels, units = dataset.labels[train], context.config.classifier.dense
 
     def fit() -> list[np.ndarray]:
         return [
@@ -107,10 +110,12 @@ def _codes(
 
 def write_gallery(context: Context, views: FittedViews) -> None:
     """gallery.npz: test images of all classes in turn, in every view, at every bottleneck."""
-    config, test = context.config, context.programs.dataset.splits["test"]
-    by_rank_in_class = np.argsort(_rank_in_class(test.labels), kind="stable")
+    config, dataset = context.config, context.programs.dataset
+    test = dataset.splits["test"]
+    labels = dataset.labels[test]
+    by_rank_in_class = np.argsort(_rank_in_class(labels), kind="stable")
     chosen = by_rank_in_class[: config.report.gallery]
-    chosen = chosen[np.argsort(test.labels[chosen], kind="stable")]
+    chosen = test[chosen[np.argsort(labels[chosen], kind="stable")]]
     shown = [view for view in MEASURED if view in {*config.test_views, "reconstruction"}]
     painted = [
         [_paint(context, views, view, trial, chosen) for view in shown]
@@ -118,18 +123,18 @@ def write_gallery(context: Context, views: FittedViews) -> None:
     ]
     context.run.write_npz(
         "predictions/gallery.npz",
-        original=np.asarray(test.images[chosen]),
+        original=np.asarray(dataset.images[chosen]),
         views=np.array(painted, np.uint8),
         view_names=np.array(shown, dtype=np.str_),
         bottleneck=np.array(config.bottlenecks, np.int32),
-        label=test.labels[chosen],
-        name=np.array([test.names[i] for i in chosen], dtype=np.str_),
+        label=dataset.labels[chosen],
+        name=np.array([dataset.names[i] for i in chosen], dtype=np.str_),
     )
 
 
 def write_flips(context: Context, views: FittedViews) -> None:
     """flips.npz: the test images that most trials answer differently once all is reconstructed."""
-    config, test = context.config, context.programs.dataset.splits["test"]
+    config, dataset = context.config, context.programs.dataset
     cells = ["original-on-original", "reconstruction-on-reconstruction"]
     paths = [context.run / "predictions" / f"{cell}.npz" for cell in cells]
     if not all(path.exists() for path in paths):
@@ -140,19 +145,20 @@ def write_flips(context: Context, views: FittedViews) -> None:
         for trial in _first_seeds(context)
     ]
     chosen = np.argsort(-np.stack(counts), axis=1, kind="stable")[:, : config.report.gallery]
+    positions = dataset.splits["test"][chosen]
     painted = [
         _paint(context, views, "reconstruction", trial, of_trial)
-        for trial, of_trial in zip(_first_seeds(context), chosen, strict=True)
+        for trial, of_trial in zip(_first_seeds(context), positions, strict=True)
     ]
     context.run.write_npz(
         "predictions/flips.npz",
         bottleneck=np.array(config.bottlenecks, np.int32),
         index=chosen.astype(np.int32),
         count=np.take_along_axis(np.stack(counts), chosen, axis=1).astype(np.int32),
-        original=np.stack([np.asarray(test.images[of_trial]) for of_trial in chosen]),
+        original=np.asarray(dataset.images[positions]),
         reconstruction=np.stack(painted),
-        label=test.labels[chosen],
-        name=np.array([[test.names[i] for i in of_trial] for of_trial in chosen], dtype=np.str_),
+        label=dataset.labels[positions],
+        name=np.array([[dataset.names[i] for i in row] for row in positions], dtype=np.str_),
     )
 
 
@@ -179,11 +185,10 @@ def _correct(arrays: Arrays, trials: Sequence[Trial]) -> np.ndarray:
 
 
 def _paint(
-    context: Context, views: FittedViews, view: str, trial: Trial, chosen: np.ndarray
+    context: Context, views: FittedViews, view: str, trial: Trial, positions: np.ndarray
 ) -> np.ndarray:
-    """Test images u8[M,H,W,C] at positions of the test split, in a view of one trial."""
-    images = np.asarray(context.programs.dataset.splits["test"].images[chosen])
-    positions = context.examples.splits["test"][chosen]
+    """Images u8[M,H,W,C] at positions [M], in a view of one trial."""
+    images = np.asarray(context.programs.dataset.images[positions])
     return np.asarray(context.programs.paint(views.of_trial(view, trial), images, positions))
 
 

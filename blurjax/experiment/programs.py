@@ -19,7 +19,13 @@ from blurjax.engine.types import Params, Trial
 from blurjax.experiment.functions import Functions
 from blurjax.experiment.layout import TRIAL_DTYPES, make_layout
 from blurjax.runtime import processes
-from blurjax.train.feed import Feed, make_feed, members_by_fold, number_examples
+from blurjax.train.feed import (
+    Feed,
+    assign_folds,
+    make_feed,
+    members_by_fold,
+    monitored_positions,
+)
 from blurjax.train.state import TrainState
 from blurjax.views.functions import AXES, ViewParameters, view_index
 
@@ -40,7 +46,8 @@ class Programs:
         self.config, self.dataset = config, dataset
         self.functions = Functions(config, dataset)
         self.layout = make_layout(config, dataset)
-        self.examples = number_examples(dataset, config.data.split_seed, num_folds(config))
+        self.monitored = monitored_positions(dataset, config.data.split_seed)
+        self.fold_of = assign_folds(dataset, num_folds(config), config.data.split_seed)
 
     @cached_property
     def feed(self) -> Feed:
@@ -141,9 +148,8 @@ class Programs:
 
     def _order(self, training: TrainingConfig, stream: str) -> Callable[[TrainState, int], Any]:
         """(states [T], epoch) -> the order of that epoch: per trial on the device, or one for all on the host."""
-        count, fold_of = len(self.dataset.splits["train"].labels), self.examples.fold_of
-        of_train = None if fold_of is None else fold_of[:count]
-        table, lengths = members_by_fold(count, of_train, num_folds(self.config))
+        train, folds = self.dataset.splits["train"], num_folds(self.config)
+        table, lengths = members_by_fold(train, self.fold_of, folds)
         function = self.functions.order(training, stream)
         if self.feed.streamed:
             shared_order = jax.jit(function)

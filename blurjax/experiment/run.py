@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from blurjax.analysis import results
-from blurjax.config.sections import TrainingConfig
+from blurjax.config.sections import SPLITS, TrainingConfig
 from blurjax.config.settings import Config, fit_to_data, to_yaml
 from blurjax.config.view_names import measured_views, num_folds
 from blurjax.data import sources
-from blurjax.data.audit import audit
-from blurjax.data.dataset import SPLITS, Dataset
+from blurjax.data.audit import audit_dataset
+from blurjax.data.dataset import Dataset
 from blurjax.engine.memory import readable_memory_errors
 from blurjax.experiment.context import Context
 from blurjax.experiment.fitted_views import FittedViews, check_views
@@ -48,7 +48,7 @@ def load(config: Config) -> tuple[Dataset, Config]:
       UserError: the data cannot be read, or do not make an experiment.
     """
     dataset = sources.load(config.data)
-    train_examples = len(dataset.splits["train"].labels)
+    train_examples = len(dataset.splits["train"])
     config = fit_to_data(config, shape=dataset.image_shape, train_examples=train_examples)
     check_views(config, dataset)
     return dataset, config
@@ -187,14 +187,14 @@ def _describe(run: RunDirectory, config: Config, dataset: Dataset) -> None:
             "fingerprint": dataset.fingerprint,
             "class_names": dataset.class_names,
             "image_shape": dataset.image_shape,
-            "examples": {name: len(dataset.splits[name].labels) for name in SPLITS},
+            "examples": {name: len(dataset.splits[name]) for name in SPLITS},
             "class_counts": dataset.class_counts,
             "notes": dataset.notes,
         },
     )
     audited = run / "audit.json"
     if not audited.exists() or read_json(audited).get("fingerprint") != dataset.fingerprint:
-        run.write_json("audit.json", audit(dataset, config.data.duplicates))
+        run.write_json("audit.json", audit_dataset(dataset, config.data.duplicates))
 
 
 @contextlib.contextmanager

@@ -101,7 +101,7 @@ def _validate_autoencoder(
     program = context.programs.evaluate_autoencoder
     waits = {
         name: context.dispatch(program, params, bottlenecks, positions, count)
-        for name, positions in context.examples.measured.items()
+        for name, positions in context.programs.monitored.items()
     }
     return lambda: {name: {"loss": wait()["loss"].mean(axis=1)} for name, wait in waits.items()}
 
@@ -114,16 +114,17 @@ def _validate_classifier(
     params: Params,
 ) -> Callable[[], dict[str, Any]]:
     """Accuracy and loss on train and validation in the classifier's own view, and on validation as it is."""
-    examples, program = context.examples, context.programs.evaluate_classifier
+    program, dataset = context.programs.evaluate_classifier, context.programs.dataset
+    monitored = context.programs.monitored
     own = parameters()
-    cells = {name: (own, positions) for name, positions in examples.measured.items()}
+    cells = {name: (own, positions) for name, positions in monitored.items()}
     if view != "original":
         as_it_is = own._replace(view=context.programs.view_index("original"))
-        cells["validation_original"] = (as_it_is, examples.measured["validation"])
+        cells["validation_original"] = (as_it_is, monitored["validation"])
     waits = {
         name: (
             context.dispatch(program, params, view_parameters, positions, count),
-            examples.labels[positions],
+            dataset.labels[positions],
         )
         for name, (view_parameters, positions) in cells.items()
     }

@@ -36,8 +36,8 @@ class Network:
         """Returns the floating-point operations of one training step, from the definition of the network.
 
         Every multiply-add counts as two; the gradients of kernels and of images count as many again, except the image
-        gradient of the first layer, which is not needed. Only convolutions and dense layers count. (blurjax computes the
-        convolutions after upsampling with 4/9 of the products; they are counted in full.)
+        gradient of the first layer, which is not needed. Only convolutions and dense layers count. (blurjax computes
+        the convolutions after upsampling with 4/9 of the products; they are counted in full.)
         """
         forward = [2 * math.prod(layer) for layer in self.layers]
         return batch_size * (3 * sum(forward) - forward[0])

@@ -1,0 +1,121 @@
+"""A convolutional autoencoder whose code can be narrowed without building another model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from blurjax.config.sections import Conv as ConvConfig
+from blurjax.engine.types import Array, Scalar
+from blurjax.models.application import ModelContext
+from blurjax.models.layers import Conv, average_pool_2x2
+
+SMALLEST_MAP = 4
+# Uniform, since drawing truncated normals takes seconds to compile.
+he_uniform, lecun_uniform = nn.initializers.he_uniform(), nn.initializers.lecun_uniform()
+
+
+def build_conv(settings: ConvConfig, context: ModelContext) -> ConvAutoencoder:
+    """Builds the autoencoder `conv`."""
+    return ConvAutoencoder(
+        image_shape=context.image_shape,
+        max_bottleneck=context.max_bottleneck,
+        width=settings.width,
+        dtype=jnp.dtype(context.dtype),
+        lowering=context.lowering,
+        rematerialize=context.rematerialize,
+    )
+
+
+def map_sizes(image_size: int) -> list[int]:
+    """Heights of the feature maps, from the image down: halved, rounding up, until at most 4."""
+    sizes = [image_size]
+    while sizes[-1] > SMALLEST_MAP:
+        sizes.append(math.ceil(sizes[-1] / 2))
+    return sizes
+
+
+class ConvAutoencoder(nn.Module):
+    """Image -> code -> image.
+
+    Each level of the encoder is a 3x3 convolution, GELU and 2x2 average pooling; each level of the decoder doubles the
+    map by repetition before its 3x3 convolution, so that no kernel overlaps itself unevenly (Odena et al. 2016,
+    "Deconvolution and checkerboard artifacts").
+
+    Attributes:
+      image_shape: (H, W, C) with H = W.
+      max_bottleneck: floats of the code as built.
+      width: channels of the first level; they double per level up to 8 * width.
+      dtype: of activations; parameters are float32.
+      lowering: of the convolutions.
+      rematerialize: whether to compute the activations within a level again for the gradient: less memory, slower.
+    """
+
+    image_shape: tuple[int, int, int]
+    max_bottleneck: int
+    width: int = 32
+    dtype: Any = jnp.float32
+    lowering: str = "auto"
+    rematerialize: bool = False
+
+    def setup(self) -> None:
+        """Makes the layers."""
+        levels = len(map_sizes(self.image_shape[0])) - 1
+        channels = [self.width * min(2**level, 8) for level in range(levels)]
+        self.encoder = [self._conv(features) for features in channels]
+        self.to_code = self._dense(self.max_bottleneck, lecun_uniform)
+        self.from_code = self._dense(SMALLEST_MAP**2 * channels[-1], he_uniform)
+        self.decoder = [self._conv(features, upsample=True) for features in reversed(channels[:-1])]
+        self.to_image = self._conv(self.image_shape[-1], upsample=True)
+
+    def _dense(self, features: int, kernel_init: Any) -> nn.Dense:
+        return nn.Dense(features, dtype=self.dtype, kernel_init=kernel_init)
+
+    def _conv(self, features: int, *, upsample: bool = False) -> Conv:
+        return Conv(
+            features,
+            dtype=self.dtype,
+            lowering=self.lowering,
+            kernel_init=he_uniform,
+            upsample=upsample,
+        )
+
+    def _level(self, level: Callable[[Conv, Array], Array]) -> Callable[[Conv, Array], Array]:
+        return nn.remat(level) if self.rematerialize else level
+
+    def encode(self, images: Array, bottleneck: Scalar | int, *, train: bool = False) -> Array:
+        """Encodes images f32[B,H,W,C] in [0,1] into codes f32[B,D], zero from `bottleneck` on."""
+        del train
+        x = images - 0.5
+        for conv in self.encoder:
+            x = self._level(_down)(conv, x)
+        code = self.to_code(x.reshape(x.shape[0], -1))
+        in_use = jnp.arange(self.max_bottleneck) < bottleneck
+        return jnp.where(in_use[None, :], code.astype(jnp.float32), 0.0)
+
+    def decode(self, code: Array, *, train: bool = False) -> Array:
+        """Decodes codes f32[B,D] into images f32[B,H,W,C], not clipped."""
+        del train
+        sizes = map_sizes(self.image_shape[0])[:-1]
+        x = nn.gelu(self.from_code(code))
+        x = x.reshape(code.shape[0], SMALLEST_MAP, SMALLEST_MAP, -1)
+        for conv, size in zip(self.decoder, sizes[:0:-1], strict=True):
+            x = self._level(_up)(conv, x)[:, :size, :size]
+        image = self.to_image(x)[:, : sizes[0], : sizes[0]]
+        return image.astype(jnp.float32) + 0.5
+
+    def __call__(self, images: Array, bottleneck: Scalar | int, *, train: bool = False) -> Array:
+        """Reconstructs images f32[B,H,W,C] in [0,1]; not clipped."""
+        return self.decode(self.encode(images, bottleneck, train=train), train=train)
+
+
+def _down(conv: Conv, x: Array) -> Array:
+    return average_pool_2x2(nn.gelu(conv(x)))
+
+
+def _up(conv: Conv, x: Array) -> Array:
+    return nn.gelu(conv(x))

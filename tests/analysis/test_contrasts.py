@@ -1,0 +1,91 @@
+"""The causes of a loss of accuracy by hand, and accuracy above chance."""
+
+import numpy as np
+import pytest
+from synthetic_run import Synthetic, collect
+
+from blurjax.analysis import statistics
+from blurjax.analysis.contrasts import above_chance, decompose
+from blurjax.config.sections import ReportConfig
+
+ANSWERS = {
+    ("original", "original"): [1, 1, 1, 1],
+    ("reconstruction", "reconstruction"): [1, 1, 0, 0],
+    ("reconstruction", "original"): [1, 0, 0, 0],
+    ("crossfit", "crossfit"): [1, 1, 1, 0],
+    ("infold", "crossfit"): [1, 1, 0, 0],
+}
+CORRECT = {cell: np.array([row, row], bool) for cell, row in ANSWERS.items()}
+
+
+def means(correct):
+    return {name: term["mean"] for name, term in decompose(correct, ReportConfig()).items()}
+
+
+def test_the_causes_by_hand():
+    assert means(CORRECT) == {
+        "on_reconstructions": 0.5,
+        "on_originals": 0.75,
+        "information": 0.25,
+        "leakage": 0.25,
+        "test_view": 0.25,
+    }
+
+
+def test_only_terms_whose_cells_are_there():
+    correct = dict(CORRECT)
+    del correct["infold", "crossfit"]
+    assert list(means(correct)) == ["on_reconstructions", "on_originals", "test_view"]
+    del correct["original", "original"]
+    assert list(means(correct)) == ["test_view"]
+    assert means({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("cells", "name", "expected"),
+    [
+        # Memorised: in-fold images are better than any that the classifier meets later.
+        ({("infold", "crossfit"): 0.8}, "leakage", "worse"),
+        # Denoised: the details that the autoencoder leaves out only misled the classifier.
+        ({("original", "original"): 0.8}, "on_reconstructions", "better"),
+        ({}, "on_reconstructions", "worse"),
+        ({("reconstruction", "reconstruction"): 0.965}, "on_reconstructions", "equivalent"),
+        ({("infold", "crossfit"): 0.908}, "leakage", "undecided"),
+    ],
+)
+def test_every_verdict_can_be_reached(tmp_path, cells, name, expected):
+    made_up = Synthetic(
+        seeds=8,
+        images=3000,
+        epochs=1,
+        train_views=("original", "reconstruction", "crossfit", "infold"),
+        test_views=("original", "reconstruction", "crossfit"),
+        skill=tuple(cells.items()),
+    )
+    _, collected = collect(tmp_path, made_up)
+    term = collected["points"][0]["decomposition"][name]
+    assert term["verdict"] == expected
+    if expected == "worse":
+        assert term["mean"] > 0
+    if expected == "better":
+        assert term["interval"][1] < 0
+
+
+def test_above_chance_is_accuracy_minus_that_of_blind_answers(rng):
+    labels, predictions = rng.integers(0, 3, 50), rng.integers(0, 3, (2, 50))
+    above = above_chance(labels, predictions, 4)
+    for row, values in zip(predictions, above, strict=True):
+        chance = sum(np.mean(labels == k) * np.mean(row == k) for k in range(4))
+        assert values.mean() == pytest.approx(np.mean(row == labels) - chance)
+
+
+def test_a_constant_answer_is_at_chance_without_doubt(rng):
+    labels = rng.integers(0, 3, 50)
+    estimate = statistics.estimate(above_chance(labels, np.ones((3, 50), int), 3))
+    assert (estimate.mean, *estimate.interval) == (0, 0, 0)
+
+
+def test_blind_answers_are_at_chance_19_times_in_20(rng):
+    draws = (rng.integers(0, 3, (5, 200)) for _ in range(1000))  # labels, and answers of 4 trials
+    estimates = (statistics.estimate(above_chance(d[0], d[1:], 3)) for d in draws)
+    assert 0.94 <= np.mean([e.interval[0] <= 0 <= e.interval[1] for e in estimates]) <= 0.985
