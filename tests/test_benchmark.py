@@ -17,7 +17,6 @@ from benchmarks import subjects, timing
 from benchmarks.contenders import random_params
 from benchmarks.networks import AUTOENCODER, BOTTLENECK, CNN
 from benchmarks.timing import Contender
-
 from blurjax.models.autoencoder import Autoencoder
 from blurjax.models.classifier import Classifier
 

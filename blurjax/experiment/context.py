@@ -13,7 +13,8 @@ from blurjax.config.settings import Config
 from blurjax.config.trials import Trial
 from blurjax.experiment.programs import Programs
 from blurjax.runtime import processes
-from blurjax.runtime.run_directory import RunDirectory, read_npz
+from blurjax.runtime.files import read_npz
+from blurjax.runtime.run_directory import RunDirectory
 from blurjax.train.evaluation import Evaluation, dispatch
 from blurjax.train.loop import Interrupted, Progress
 
@@ -87,7 +88,7 @@ class Context:
             new = {"trial": keys} | evaluate(missing) | shared
             self.run.write_npz(path, **(new if old is None else merge_rows(old, new, shared)))
         # Asked by every process, whatever it found: all wait here until process 0 has written.
-        if processes.any_of(bool(missing) and self.interrupted())[0]:
+        if processes.any_process(bool(missing) and self.interrupted())[0]:
             raise Interrupted
 
 

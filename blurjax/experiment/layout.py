@@ -59,10 +59,10 @@ def _mesh(config: Config) -> Mesh:
         rows, data_devices = mesh_shape(compute.mesh)
         _check_mesh(config, rows, data_devices, len(devices))
     mesh = make_mesh(rows, devices, data_devices)
-    idle = processes.count() - len({device.process_index for device in mesh.devices.flat})
+    idle = jax.process_count() - len({device.process_index for device in mesh.devices.flat})
     if idle:
         raise UserError(
-            f"{idle} of {processes.count()} processes would have nothing to do: the run keeps {mesh.size} device(s) "
+            f"{idle} of {jax.process_count()} processes would have nothing to do: the run keeps {mesh.size} device(s) "
             "busy; start fewer processes, raise sweep.num_seeds or compute.devices, or let devices share batches with "
             "compute.mesh."
         )
@@ -102,7 +102,7 @@ def _trials_per_vmap(config: Config, dataset: Dataset, mesh: Mesh) -> int:
     trials = math.ceil(config.sweep.num_seeds / mesh.shape[TRIAL_AXIS])
     if jax.default_backend() == "cpu" or trials == 1:
         return 1
-    free = processes.least(memory.free_bytes(mesh.local_devices))
+    free = min(processes.gather(memory.free_bytes(mesh.local_devices)))
     if fits(dataset, config.data.resident_limit):
         free -= dataset.images.nbytes
     return memory.trials_that_fit(trials, bytes_per_trial(config, dataset), free)

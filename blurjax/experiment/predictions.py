@@ -18,7 +18,7 @@ from blurjax.experiment.fitted_views import FittedViews
 from blurjax.experiment.trial_table import Arrays, trials_of
 from blurjax.experiment.trials import autoencoder_trials, classifier_of, point_trials
 from blurjax.runtime import processes
-from blurjax.runtime.run_directory import read_npz
+from blurjax.runtime.files import read_npz
 
 
 def write_predictions(

@@ -32,7 +32,8 @@ from blurjax.experiment.view_quality import write_view_quality
 from blurjax.report import page as report
 from blurjax.runtime import processes
 from blurjax.runtime.environment import describe_environment
-from blurjax.runtime.run_directory import RunDirectory, read_json, readable_os_errors
+from blurjax.runtime.files import read_json, readable_os_errors
+from blurjax.runtime.run_directory import RunDirectory
 from blurjax.train.feed import fits
 from blurjax.train.loop import Progress
 
@@ -85,8 +86,8 @@ def run_experiment(
     if dataset is None:
         dataset, config = load(config)
     run = RunDirectory(out, writes=processes.is_first())
-    with readable_os_errors(run.path), readable_memory_errors(), processes.end_with_the_others():
-        processes.wait("loaded")
+    with readable_os_errors(run.path), readable_memory_errors(), processes.exit_on_peer_failure():
+        processes.barrier("loaded")
         _check_processes(config, dataset)
         processes.on_first(run.create)
         run.check_format()
@@ -105,7 +106,7 @@ def _check_processes(config: Config, dataset: Dataset) -> None:
     }
     del facts["data.cache_dir"], facts["data.data_dir"], facts["data.source"]  # may lie elsewhere
     versions = describe_environment()["packages"]
-    processes.check_same(facts | {"the images' sha256": dataset.fingerprint} | versions)
+    processes.check_equal(facts | {"the images' sha256": dataset.fingerprint} | versions)
 
 
 def _begin(run: RunDirectory, config: Config, dataset: Dataset) -> None:

@@ -207,16 +207,12 @@ def check_equal(facts: Mapping[str, Any]) -> None:
                 )
 
 
-# Old names, until the callers are merged.
-
-
-def count() -> int:
-    return jax.process_count()
+# The next three move to the engine.
 
 
 def put(tree: Any, sharding: Sharding) -> Any:
     """Host arrays, the same in every process, as arrays on the devices of all; each process places its own part."""
-    if count() == 1:
+    if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
 
     def place(leaf: Any) -> jax.Array:
@@ -252,11 +248,3 @@ def fetch(tree: Any) -> Any:
         return np.asarray(leaf)
 
     return jax.tree.map(whole, tree)
-
-
-def least(value: float) -> float:
-    return min(gather(value))
-
-
-any_of, wait, told_by_first, check_same = any_process, barrier, broadcast, check_equal
-end_with_the_others = exit_on_peer_failure

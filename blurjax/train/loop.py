@@ -14,7 +14,8 @@ import numpy as np
 
 from blurjax.engine.types import Trial
 from blurjax.runtime import processes
-from blurjax.runtime.run_directory import RunDirectory, read_json
+from blurjax.runtime.files import read_json
+from blurjax.runtime.run_directory import RunDirectory
 from blurjax.train.checkpoints import Checkpoints
 from blurjax.train.feed import AHEAD, Feed
 from blurjax.train.state import TrainState
@@ -228,7 +229,7 @@ class _Loop:
 
     def _must_save(self) -> bool:
         due = time.monotonic() - self.saved >= self.training.checkpoint_seconds
-        due, self.asked_to_stop = processes.any_of(due, self.training.interrupted())
+        due, self.asked_to_stop = processes.any_process(due, self.training.interrupted())
         return due or self.asked_to_stop or self.step == self.total_steps
 
     def _save(self) -> None:

@@ -107,7 +107,7 @@ class Stage:
         jax.block_until_ready(self.states)
 
     def seconds_of_steps(self) -> list[float]:
-        """Takes the steps of an epoch one by one; returns the seconds of each for all trials; the first one compiles."""
+        """Takes the steps of an epoch one by one and returns the seconds of each; the first one compiles."""
         seconds = []
         for chunk in self.programs.feed.chunks(self.order(self.states, self.epoch)):
             for step in range(chunk.start, chunk.start + chunk.length):
