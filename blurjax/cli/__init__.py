@@ -1,1 +1,1 @@
-"""The command line: arguments to calls of the package, and what a terminal shows. Its entry point is `commands.main`."""
+"""The command line: arguments to calls of the package, and terminal output. `commands.main` is its entry point."""

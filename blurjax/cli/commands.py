@@ -67,12 +67,15 @@ def run(parsed: argparse.Namespace) -> int:
     parsed.distributed |= parsed.coordinator is not None
     with StopRequest() as stop:
         from blurjax.cli import terminal
+        from blurjax.engine import configure_jax
         from blurjax.experiment import run as experiment
         from blurjax.experiment.plan import make_plan
         from blurjax.runtime import processes
         from blurjax.train.loop import AllTrialsFailed, Interrupted
 
-        terminal.prepare_jax(config.compute)
+        configure_jax(
+            cache_programs=config.compute.cache_programs, deterministic=config.compute.deterministic
+        )
         terminal.log_to_terminal()
         if parsed.distributed:
             processes.connect(parsed.coordinator, parsed.num_processes, parsed.process_id)

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: progress and warnings; and how the command line sets up jax."""
+"""What a person at a terminal sees: progress and warnings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import re
 import sys
 from typing import Any
 
-import jax
 import numpy as np
 
-from blurjax.config.sections import ComputeConfig
-from blurjax.data import cache
 from blurjax.experiment.plan import duration
 from blurjax.runtime import processes
 from blurjax.train.loop import Progress
@@ -86,18 +83,6 @@ def log_to_terminal() -> None:
             sys.__unraisablehook__(unraisable)
 
     sys.unraisablehook = report
-
-
-def prepare_jax(compute: ComputeConfig) -> None:
-    """One CPU device per core, and compiled programs kept between runs; both belong to the command line alone."""
-    if compute.deterministic:
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    if compute.cache_programs:
-        jax.config.update("jax_compilation_cache_dir", str(cache.directory(None) / "programs"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def slug(source: str) -> str:

@@ -23,7 +23,6 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Sharding
 
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.stop import TERMINATED
@@ -205,46 +204,3 @@ def check_equal(facts: Mapping[str, Any]) -> None:
                     f"Process {number} has {name} = {other.get(name)!r}, process 0 {first.get(name)!r}; start all "
                     "processes with the same command and the same versions."
                 )
-
-
-# The next three move to the engine.
-
-
-def put(tree: Any, sharding: Sharding) -> Any:
-    """Host arrays, the same in every process, as arrays on the devices of all; each process places its own part."""
-    if jax.process_count() == 1:
-        return jax.device_put(tree, sharding)
-
-    def place(leaf: Any) -> jax.Array:
-        array = np.asarray(leaf)
-        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-
-    return jax.tree.map(place, tree)
-
-
-def put_columns(part: np.ndarray, own: slice, count: int, sharding: Sharding) -> jax.Array:
-    """An array of which each process holds what its devices need of the second axis.
-
-    Args:
-      part: [K,n,...], this process's.
-      own: which of the second axis that is.
-      count: length of that axis in all processes together.
-      sharding: of the whole array [K,count,...].
-    """
-
-    def place(index: Any) -> np.ndarray:
-        start, stop, _ = index[1].indices(count)
-        return part[index[0], start - own.start : stop - own.start]
-
-    return jax.make_array_from_callback((part.shape[0], count, *part.shape[2:]), sharding, place)
-
-
-def fetch(tree: Any) -> Any:
-    """Arrays on the devices of all processes, as whole NumPy arrays in every one of them."""
-
-    def whole(leaf: Any) -> np.ndarray:
-        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-            leaf = multihost_utils.process_allgather(leaf, tiled=True)
-        return np.asarray(leaf)
-
-    return jax.tree.map(whole, tree)

@@ -104,12 +104,12 @@ def first_step(directory: str) -> None:
     from blurjax.config import settings
 
     config = settings.load("digits", {"compute.chunk_steps": 1})
-    from blurjax.cli import terminal
+    from blurjax.engine import configure_jax
     from blurjax.experiment import run as experiment
     from blurjax.experiment.plan import make_plan
     from blurjax.train.loop import Interrupted
 
-    terminal.prepare_jax(config.compute)
+    configure_jax(cache_programs=config.compute.cache_programs)
     marks = {"imports": time.time()}
     dataset, config = experiment.load(config)
     out = Path(tempfile.mkdtemp(dir=directory))
@@ -143,11 +143,10 @@ def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolutio
 
     from benchmarks.networks import CNN
     from benchmarks.stage import Stage, random_dataset
-    from blurjax.cli import terminal
-    from blurjax.config.sections import ComputeConfig
+    from blurjax import configure_jax
     from blurjax.experiment import layout
 
-    terminal.prepare_jax(ComputeConfig(cache_programs=False))
+    configure_jax(cache_programs=False)
     settings = {
         "sweep.num_seeds": trials,
         "compute.trials_per_vmap": side_by_side,
@@ -188,10 +187,9 @@ def large_steps(stage: str, rounds: int, batch_size: int, dtype: str) -> None:
     """Times steps one by one; prints milliseconds and peak memory."""
     from benchmarks.networks import AUTOENCODER, CNN
     from benchmarks.stage import Stage, random_dataset
-    from blurjax.cli import terminal
-    from blurjax.config.sections import ComputeConfig
+    from blurjax import configure_jax
 
-    terminal.prepare_jax(ComputeConfig(cache_programs=False))
+    configure_jax(cache_programs=False)
     settings = {"sweep.num_seeds": 2, "data.resident_limit": 0, "autoencoder.bottleneck": 512}
     for section in ("autoencoder", "classifier"):
         settings |= {f"{section}.batch_size": batch_size, f"{section}.dtype": dtype}
@@ -229,8 +227,8 @@ def growth(options: Namespace) -> Rows:
 def streamed(epochs: int, batches: int, batch_size: int) -> None:
     """Runs an experiment on images on disk; prints its peak memory without mapped files."""
     from benchmarks.stage import random_dataset
-    from blurjax.cli import terminal
     from blurjax.config import settings as config
+    from blurjax.engine import configure_jax
     from blurjax.experiment import run as experiment
 
     settings = {
@@ -244,7 +242,7 @@ def streamed(epochs: int, batches: int, batch_size: int) -> None:
         own = {"epochs": epochs, "batch_size": batch_size, "model.width": 8}
         settings |= {f"{section}.{name}": value for name, value in own.items()}
     loaded = config.load(None, settings)
-    terminal.prepare_jax(loaded.compute)
+    configure_jax(cache_programs=False)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         dataset = random_dataset(32, batches * batch_size, directory)
