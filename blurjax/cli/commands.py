@@ -53,7 +53,7 @@ def _import_modules(arguments: Sequence[str]) -> None:
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(
-                f"--import {name} failed with {reason}; name a module that Python finds here, and see --debug."
+                f"--import {name} failed with {reason}; correct the module or its name (--debug shows the traceback)."
             ) from error
 
 

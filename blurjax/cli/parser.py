@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
         if not unknown:
             return parsed
         if not unknown[0].startswith("-"):
-            raise UserError(f"Unexpected {unknown[0]}.")
+            raise UserError(f"Unexpected argument {unknown[0]}; remove it, or see --help.")
         known = re.findall(r"--([\w.-]+)", parsed.parser.format_help())
         raise UserError(settings.unknown_key(unknown[0].lstrip("-").split("=")[0], known))
 
