@@ -130,7 +130,10 @@ def readable_os_errors(path: Path) -> Iterator[None]:
         where, why = error.filename or path, error.strerror or error
         match error.errno:
             case errno.ENOSPC | errno.EDQUOT:
-                sentence = f"The disk is full: {where} could not be written; free some space and run the same command again."
+                sentence = (
+                    f"The disk is full: {where} could not be written; "
+                    "free some space and run the same command again."
+                )
             case errno.EACCES | errno.EPERM | errno.EROFS:
                 sentence = f"{where} cannot be written ({why}); name another directory with --out."
             case errno.ENOENT:
