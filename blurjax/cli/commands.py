@@ -68,26 +68,28 @@ def run(parsed: argparse.Namespace) -> int:
     with StopRequest() as stop:
         from blurjax.cli import terminal
         from blurjax.engine import configure_jax
-        from blurjax.experiment import run as experiment
         from blurjax.experiment.plan import make_plan
+        from blurjax.experiment.preparation import prepare
+        from blurjax.experiment.run import run_experiment
         from blurjax.runtime import processes
         from blurjax.train.loop import AllTrialsFailed, Interrupted
 
         configure_jax(
-            cache_programs=config.compute.cache_programs, deterministic=config.compute.deterministic
+            cache_programs=config.compute.cache_programs,
+            deterministic=config.compute.deterministic,
         )
         terminal.log_to_terminal()
         if parsed.distributed:
             processes.connect(parsed.coordinator, parsed.num_processes, parsed.process_id)
         name = Path(preset).stem if preset else terminal.slug(config.data.source)
         out = parsed.out or Path("runs") / name
-        dataset, config = experiment.load(config)
+        config, dataset = prepare(config)
         terminal.say(make_plan(config, dataset, out))
         if parsed.dry_run:
             return 0
         stop.save_first()
         try:
-            experiment.run_experiment(
+            run_experiment(
                 config,
                 out,
                 dataset=dataset,

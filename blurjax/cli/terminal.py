@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: progress and warnings."""
+"""Progress and warnings on a terminal."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ AUTOENCODERS.register("conv", ModelSpec(Conv, "blurjax.models.autoencoders:build
 CLASSIFIERS: Registry[ModelSpec] = Registry("classifier")
 CLASSIFIERS.register("cnn", ModelSpec(Cnn, "blurjax.models.classifiers:build_cnn"))
 OPTIMIZERS: Registry[str | Callable[..., Any]] = Registry("optimizer")
-"""Name -> function without arguments that returns the optax transformation of a gradient to a direction, or its place."""
+"""Name -> a function that returns the optax transformation of a gradient to a direction, or its place."""
 OPTIMIZERS.register("adamw", "blurjax.train.optimizers:adam")
 OPTIMIZERS.register("sgd", "blurjax.train.optimizers:nesterov")
 

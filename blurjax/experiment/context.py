@@ -12,9 +12,7 @@ import numpy as np
 from blurjax.config.settings import Config
 from blurjax.config.trials import Trial
 from blurjax.experiment.programs import Programs
-from blurjax.runtime import processes
-from blurjax.runtime.files import read_npz
-from blurjax.runtime.run_directory import RunDirectory
+from blurjax.runtime import RunDirectory, processes, read_npz
 from blurjax.train.evaluation import Evaluation, dispatch
 from blurjax.train.loop import Interrupted, Progress
 

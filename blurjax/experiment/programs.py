@@ -228,7 +228,7 @@ class Programs:
         return self._order(self.config.classifier, "classifier order")
 
     def _order(self, training: TrainingConfig, stream: str) -> Callable[[TrainState, int], Any]:
-        """Returns (states [T], epoch) -> the order of that epoch: per trial on the device, or one for all on the host."""
+        """Returns (states [T], epoch) -> that epoch's order: per trial on the device, or one for all on the host."""
         train, folds = self.dataset.splits["train"], num_folds(self.config)
         table, lengths = members_by_fold(train, self.fold_of, folds)
         function = partial(
@@ -256,16 +256,19 @@ class Programs:
         optimizer = make_optimizer(training, self.num_steps(training))
         averaged = training.average_decay > 0
         return partial(
-            init, model=model, example=example, stream=stream, optimizer=optimizer, averaged=averaged
+            init,
+            model=model,
+            example=example,
+            stream=stream,
+            optimizer=optimizer,
+            averaged=averaged,
         )
 
     def _how(self, training: TrainingConfig) -> dict[str, Any]:
         """Returns the arguments of a training step that both kinds of model have."""
         optimizer = make_optimizer(training, self.num_steps(training))
         return {
-            "update": partial(
-                update, optimizer=optimizer, average_decay=training.average_decay
-            ),
+            "update": partial(update, optimizer=optimizer, average_decay=training.average_decay),
             "microbatches": self._microbatches(training),
         }
 
@@ -276,8 +279,11 @@ class Programs:
             return asked_for
         if jax.default_backend() != "cpu":
             return 1
+        model = self.autoencoder if training is self.config.autoencoder else self.classifier
+        channels = getattr(model, "width", None)
+        if channels is None:  # of a model whose largest activations are not known
+            return 1
         height, width, _ = self.dataset.image_shape
-        channels = getattr(training, "model").model_dump().get("width", 1)  # noqa: B009
         image = height * width * channels * jnp.dtype(training.dtype).itemsize
         pieces = (n for n in range(1, training.batch_size + 1) if training.batch_size % n == 0)
         fits = (n for n in pieces if training.batch_size // n * image <= CACHE_BYTES)
@@ -286,9 +292,7 @@ class Programs:
     def _compile_training(self, step: Callable[..., Any], view_axes: Any) -> Callable[..., Any]:
         order_axes = SHARED_ORDER if self.feed.streamed else OWN_ORDER
         loop = training_loop(step, self.feed.capacity)
-        return jax.jit(
-            self._sweep(loop, (0, view_axes, None, *order_axes)), donate_argnums=0
-        )
+        return jax.jit(self._sweep(loop, (0, view_axes, None, *order_axes)), donate_argnums=0)
 
     def _compile_evaluation(self, step: Callable[..., Any], *axes: Any) -> Callable[..., Any]:
         loop = evaluation_loop(step, self.feed.capacity)
@@ -328,7 +332,9 @@ class Programs:
         step = self.classifier_step(partial(apply_view, in_use=("original", "reconstruction")))
         axes = ViewParameters(None, 0, 0, 0)  # pyright: ignore[reportArgumentType]
         return max(
-            self._bytes_of(self.config.autoencoder, self.autoencoder_step, None, autoencoders, None),
+            self._bytes_of(
+                self.config.autoencoder, self.autoencoder_step, None, autoencoders, None
+            ),
             self._bytes_of(self.config.classifier, step, axes, classifiers, views),
         )
 

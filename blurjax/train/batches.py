@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,20 @@ from jax.sharding import PartitionSpec as P
 
 from blurjax.engine.loops import loop_steps
 from blurjax.engine.mesh import DATA_AXIS
-from blurjax.engine.types import Array, Batch, Metrics, Scalar
+from blurjax.engine.types import Array, Metrics, Scalar
+
+
+class Batch(TypedDict):
+    """A batch of images and what belongs to them."""
+
+    image: Array
+    """f32[B,H,W,C] in [0,1]."""
+    label: Array
+    """i32[B]."""
+    index: Array
+    """i32[B], position of the image in the data set."""
+    mask: Array
+    """bool[B], False where the batch is padded."""
 
 
 def gather_batch(data: dict[str, Array], positions: Array, step: Scalar | int) -> Batch:

@@ -75,7 +75,7 @@ def reduced_size(shape: tuple[int, int, int], values: int) -> tuple[int, int]:
 
 
 def averaging_matrix(size: int, fewer: int) -> np.ndarray:
-    """Returns f32[size,size]: averages `size` pixels to `fewer` by area, and interpolates linearly between their centres."""
+    """Returns f32[size,size]: averages pixels to `fewer` by area, and interpolates linearly between their centres."""
     edges = np.arange(fewer + 1) * size / fewer
     pixels = np.arange(size)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
@@ -85,20 +85,23 @@ def averaging_matrix(size: int, fewer: int) -> np.ndarray:
     return (weights @ averaged).astype(np.float32)
 
 
-def principal_components(images: np.ndarray, count: int, rng: np.random.Generator, seed: int) -> Basis:
-    """Computes the first principal components of images u8[N,H,W,C], of at most 20,000 of them.
+def principal_components(
+    images: np.ndarray, positions: np.ndarray, count: int, rng: np.random.Generator, seed: int
+) -> Basis:
+    """Computes the first principal components of some images, of at most 20,000 of them.
 
     Randomised (Halko, Martinsson and Tropp 2011), in float32.
 
     Args:
       images: u8[N,H,W,C].
+      positions: i32[n], of the images to take.
       count: how many components.
       rng: draws the images where there are more.
       seed: of the randomised method.
     """
-    if len(images) > MOST_PCA_IMAGES:
-        images = images[np.sort(rng.choice(len(images), MOST_PCA_IMAGES, replace=False))]
-    values = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    if len(positions) > MOST_PCA_IMAGES:
+        positions = positions[np.sort(rng.choice(len(positions), MOST_PCA_IMAGES, replace=False))]
+    values = images[positions].reshape(len(positions), -1).astype(np.float32) / np.float32(255)
     count = min(count, *values.shape)
     fitted = PCA(count, svd_solver="randomized", random_state=seed).fit(values)
     return Basis(np.float32(fitted.mean_), np.float32(fitted.components_))
