@@ -44,7 +44,7 @@ class Network:
 
 
 class PlainClassifier(nn.Module):
-    """`blurjax.models.classifier.Classifier` at width 32, in flax's own layers."""
+    """`blurjax.models.classifiers.CnnClassifier` at width 32, in flax's own layers."""
 
     dtype: Any = jnp.float32
 
@@ -61,7 +61,7 @@ class PlainClassifier(nn.Module):
 
 
 class PlainAutoencoder(nn.Module):
-    """`blurjax.models.autoencoder.Autoencoder` at width 32, in flax's own layers."""
+    """`blurjax.models.autoencoders.ConvAutoencoder` at width 32, in flax's own layers."""
 
     dtype: Any = jnp.float32
 

@@ -105,18 +105,19 @@ def first_step(directory: str) -> None:
 
     config = settings.load("digits", {"compute.chunk_steps": 1})
     from blurjax.engine import configure_jax
-    from blurjax.experiment import run as experiment
     from blurjax.experiment.plan import make_plan
+    from blurjax.experiment.preparation import prepare
+    from blurjax.experiment.run import run_experiment
     from blurjax.train.loop import Interrupted
 
     configure_jax(cache_programs=config.compute.cache_programs)
     marks = {"imports": time.time()}
-    dataset, config = experiment.load(config)
+    config, dataset = prepare(config)
     out = Path(tempfile.mkdtemp(dir=directory))
     make_plan(config, dataset, out)
     marks["plan"] = time.time()
     try:
-        experiment.run_experiment(config, out, dataset=dataset, interrupted=lambda: True)
+        run_experiment(config, out, dataset=dataset, interrupted=lambda: True)
     except Interrupted:
         print(json.dumps(marks | {"first step": time.time()}))
 
@@ -144,7 +145,6 @@ def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolutio
     from benchmarks.networks import CNN
     from benchmarks.stage import Stage, random_dataset
     from blurjax import configure_jax
-    from blurjax.experiment import layout
 
     configure_jax(cache_programs=False)
     settings = {
@@ -163,7 +163,7 @@ def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolutio
         "resident_set_before": before,
         "peak_resident_set": _resident_set(),
         "peak_device_bytes": max(each.get("peak_bytes_in_use", 0) for each in stats) or None,
-        "estimated_bytes_per_trial": layout.bytes_per_trial(stage.config, dataset),
+        "estimated_bytes_per_trial": stage.programs.bytes_per_trial(),
     }
     print(json.dumps(found))
 
@@ -229,7 +229,7 @@ def streamed(epochs: int, batches: int, batch_size: int) -> None:
     from benchmarks.stage import random_dataset
     from blurjax.config import settings as config
     from blurjax.engine import configure_jax
-    from blurjax.experiment import run as experiment
+    from blurjax.experiment.run import run_experiment
 
     settings = {
         "data.resident_limit": 0,
@@ -246,14 +246,11 @@ def streamed(epochs: int, batches: int, batch_size: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         dataset = random_dataset(32, batches * batch_size, directory)
-        fitted = config.fit_to_data(
-            loaded, shape=dataset.image_shape, train_examples=batches * batch_size
-        )
         done = threading.Event()
         peaks: list[int] = []
         watch = threading.Thread(target=lambda: peaks.append(_peak_anonymous(done)), daemon=True)
         watch.start()
-        experiment.run_experiment(fitted, directory / "run", dataset=dataset)
+        run_experiment(loaded, directory / "run", dataset=dataset)
         done.set()
         watch.join()
     found = {"image_bytes": dataset.images.nbytes, "peak_anonymous": peaks[0]}

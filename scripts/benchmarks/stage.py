@@ -9,14 +9,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from blurjax.experiment.trials import autoencoder_trials, classifier_trials
 
 from benchmarks.networks import Network
 from blurjax.config import settings
 from blurjax.config.sections import SPLITS
+from blurjax.config.trials import autoencoder_trials, classifier_trials
 from blurjax.data.dataset import Dataset
 from blurjax.experiment.programs import Programs
-from blurjax.views.functions import ViewParameters
+from blurjax.views.functions import Autoencoders, ViewParameters
 
 
 def random_dataset(
@@ -60,28 +60,26 @@ class Stage:
             shape=dataset.image_shape,
             train_examples=len(dataset.splits["train"]),
         )
-        self.config, self.programs = config, Programs(config, dataset)
+        self.config, self.programs = config, (programs := Programs(config, dataset))
+        training = getattr(config, network.stage)
         if network.stage == "autoencoder":
-            trials = self.programs.place(autoencoder_trials(config))
-            self.states, self.views = self.programs.init_autoencoder(trials), None
-            self.train, self.order = (
-                self.programs.train_autoencoder,
-                self.programs.autoencoder_order,
-            )
+            rows = programs.place(autoencoder_trials(config), training)
+            self.states, self.views = programs.init_autoencoder(rows), None
+            self.train, self.order = programs.train_autoencoder, programs.autoencoder_order
         else:
-            trials = self.programs.place(classifier_trials(config, "original"))
-            painters = self.programs.init_autoencoder(trials).params
+            rows = programs.place(classifier_trials(config, "original"), training)
+            variables = programs.init_autoencoder(rows).variables
             self.views = ViewParameters(
-                view=self.programs.view_index("original"),
-                seed=trials.seed,
-                bottleneck=trials.bottleneck,
-                autoencoders=jax.tree.map(lambda leaf: leaf[:, None], painters),
+                view=programs.view_index("original"),
+                seed=rows.seed,
+                bottleneck=rows.bottleneck,
+                autoencoders=Autoencoders(
+                    jax.tree.map(lambda leaf: leaf[:, None], variables), programs.autoencoder
+                ),
             )
-            self.states = self.programs.init_classifier(trials)
-            self.train, self.order = self.programs.train_classifier, self.programs.classifier_order
-        self.steps_per_epoch = self.programs.functions.steps_per_epoch(
-            getattr(config, network.stage)
-        )
+            self.states = programs.init_classifier(rows)
+            self.train, self.order = programs.train_classifier, programs.classifier_order
+        self.steps_per_epoch = programs.steps_per_epoch(training)
         self.epoch, self.step = 0, self.steps_per_epoch
         self.positions: Any = None
 

@@ -131,12 +131,13 @@ def fixed_batch(stage: Stage, batch_size: int, trials: int, steps: int) -> Conte
     index = np.arange(batch_size, dtype=np.int32)
     batch = {"image": images, "label": index % 10, "index": index, "mask": index >= 0}
     batch = jax.device_put(batch, shared(programs.layout.mesh))
+    step = programs.classifier_step(programs.view)
 
     def loop(state: Any, views: Any, batch: Any, length: Any) -> Any:
         def body(_: Any, state: Any) -> Any:
             # Computations that depend on the batch only must not be moved out of the loop.
             same, _ = jax.lax.optimization_barrier((batch, state.step))
-            return programs.functions.classifier_step(state, views, same)[0]
+            return step(state, views, same)[0]
 
         return jax.lax.fori_loop(0, length, body, state)
 
