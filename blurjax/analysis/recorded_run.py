@@ -18,7 +18,8 @@ from blurjax.config.settings import Config
 from blurjax.config.trials import Point, Trial, classifier_trial, measured_views, views_in_use
 from blurjax.config.view_table import VIEWS
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import RunDirectory, read_json, read_npz
+from blurjax.runtime.files import read_json, read_npz
+from blurjax.runtime.run_directory import RunDirectory
 
 Arrays = Mapping[str, np.ndarray]
 Cell = tuple[str, str]

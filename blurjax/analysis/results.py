@@ -24,7 +24,8 @@ from blurjax.config.settings import Config
 from blurjax.config.trials import points
 from blurjax.config.view_table import VIEWS
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import FORMAT, RunDirectory, jsonable, read_json
+from blurjax.runtime.files import jsonable, read_json
+from blurjax.runtime.run_directory import FORMAT, RunDirectory
 
 Block = dict[str, Any]
 

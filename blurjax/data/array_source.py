@@ -13,7 +13,7 @@ from blurjax.data import image_files
 from blurjax.data.examples import Examples, without_unused_classes
 from blurjax.data.messages import expand_path, join_names, printable, valid_utf8
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import DAMAGED
+from blurjax.runtime.files import DAMAGED
 
 
 class Arrays(NamedTuple):

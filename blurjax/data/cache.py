@@ -19,7 +19,7 @@ import numpy as np
 
 from blurjax.data.messages import expand_path, printable
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import read_json, synchronize, write_json
+from blurjax.runtime.files import read_json, synchronize, write_json
 
 CHECKSUMS = "checksums.json"
 _BLOCK_BYTES = 4 * 2**20

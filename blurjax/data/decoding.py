@@ -18,7 +18,7 @@ from blurjax.data.examples import Examples, pixels_sha256
 from blurjax.data.messages import join_names, printable
 from blurjax.data.prefetch import ahead
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import read_json, write_json
+from blurjax.runtime.files import read_json, write_json
 
 BATCH = 128
 SAMPLE = 200

@@ -21,13 +21,8 @@ from blurjax.report import sentences
 from blurjax.report.figures import FIGURES, PageFigure, draw_figures, point_prefix
 from blurjax.report.tables import tables
 from blurjax.report.view_display import first_views, in_order, main_cells
-from blurjax.runtime.run_directory import (
-    RunDirectory,
-    read_json,
-    readable_os_errors,
-    write_bytes,
-    write_json,
-)
+from blurjax.runtime.files import read_json, readable_os_errors, write_bytes, write_json
+from blurjax.runtime.run_directory import RunDirectory
 
 TEMPLATES = Path(__file__).with_name("templates")
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from blurjax.report.figures import accuracy, epochs, images, matrices, style
 from blurjax.report.figures.registry import FIGURES, Drawing, FigureData, figure
-from blurjax.runtime.run_directory import RunDirectory, read_npz
+from blurjax.runtime.files import read_npz
+from blurjax.runtime.run_directory import RunDirectory
 
 __all__ = [
     "FIGURES",
