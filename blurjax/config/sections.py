@@ -1,14 +1,19 @@
 """The settings, section by section: fields, what they may be, defaults; frozen.
 
-This is the one place where defaults live; what stands below a field is the help of the command line. Fields whose
-default is None are fitted to the data by `config.fit_to_data`, so that a data set brought without a preset trains
-sensibly.
+This is the one place where defaults live; the text below a field is the help of the command line. Fields whose default
+is None are fitted to the data by `fit_to_data`, so that a data set brought without a preset trains sensibly.
+
+A setting of the sections `data`, `autoencoder` and `classifier` is part of a run's identity: a run directory made with
+another value is refused. Those marked `Free` may change between runs on one directory, like everything in the sections
+`views`, `sweep`, `compute` and `report`; values of trials (seeds, bottlenecks, learning rates) are told apart by trial.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -20,35 +25,27 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SerializeAsAny,
+    ValidationError,
 )
+from pydantic_core import PydanticCustomError
+
+from blurjax.config.registry import Registry
+from blurjax.config.view_table import VIEWS, named
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
-"""Of every data set, in the order of its images in memory."""
-TrainView = Literal[
-    "original",
-    "reconstruction",
-    "crossfit",
-    "infold",
-    "mixed",
-    "blur",
-    "pca",
-    "downsample",
-    "spectrum",
-    "identity",
-    "reseeded",
-    "shuffled",
-]
-TestView = Literal[
-    "original", "reconstruction", "crossfit", "blur", "pca", "downsample", "spectrum"
-]
-CONTROLS: tuple[TrainView, ...] = ("spectrum", "identity", "reseeded", "shuffled")
-"""What `views.controls` adds to views.train; of these, spectrum also to views.test."""
+PROBES = ("linear", "mlp")
+"""Classifiers of the code itself."""
 ImageSize = Annotated[int, Field(ge=8, le=256)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Auto = Literal["auto"]
 Mesh = Annotated[str, Field(pattern=r"^(auto|[1-9]\d*x[1-9]\d*)$")]
 T = TypeVar("T")
+
+FREE = "free to change on a run directory"
+Free = Annotated[T, FREE]
+"""A setting that is no part of a run's identity."""
 
 
 def _none_from_text(value: object) -> object:
@@ -61,18 +58,27 @@ def _check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
-def _check_some(values: tuple[T, ...]) -> tuple[T, ...]:
+def _check_not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
     if not values:
         raise ValueError("must name at least one")
     return values
+
+
+def _check_testable(name: str) -> str:
+    if not VIEWS[VIEWS.check(name)].testable:
+        testable = ", ".join(named(testable=True))
+        raise ValueError(f"cannot be {name!r}: classifiers are tested on one of {testable}")
+    return name
 
 
 OrNone = Annotated[T | None, BeforeValidator(_none_from_text)]
 """A field that may be unset, for which the command line says `none`."""
 Distinct = Annotated[tuple[T, ...], AfterValidator(_check_distinct)]
 """A list without repetitions."""
-Some = Annotated[Distinct[T], AfterValidator(_check_some)]
-"""One that is not empty."""
+NonEmpty = Annotated[Distinct[T], AfterValidator(_check_not_empty)]
+"""A list without repetitions of one value or more."""
+TrainView = Annotated[str, AfterValidator(VIEWS.check)]
+TestView = Annotated[str, AfterValidator(_check_testable)]
 
 
 class Section(BaseModel):
@@ -83,18 +89,98 @@ class Section(BaseModel):
     )
 
 
+class ModelConfig(Section):
+    """Settings of a model of its own kind: subclass it with a `name` and what the model needs, and register it.
+
+        class ResNet(ModelConfig):
+            name: Literal["resnet"] = "resnet"
+            width: PositiveInt = 16
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A kind of model that settings can name.
+
+    Attributes:
+      settings: the subclass of ModelConfig with its settings and their defaults.
+      build: (settings, ModelContext) -> flax module (see `blurjax.models`), or its place as "package.module:function".
+    """
+
+    settings: type[ModelConfig]
+    build: str | Callable[..., Any]
+
+
+class Cnn(ModelConfig):
+    """3x3 convolutions with ReLU and max pooling, one hidden dense layer."""
+
+    name: Literal["cnn"] = "cnn"
+    width: PositiveInt = 32
+    """channels of the first convolution; doubled per level, up to four times"""
+    dense: PositiveInt = 128
+    """units of the hidden dense layer"""
+
+
+class Conv(ModelConfig):
+    """3x3 convolutions with GELU, average pooling on the way down, repetition of pixels on the way up."""
+
+    name: Literal["conv"] = "conv"
+    width: PositiveInt = 32
+    """channels of the first convolution; doubled per level, up to eight times"""
+
+
+AUTOENCODERS: Registry[ModelSpec] = Registry("autoencoder")
+AUTOENCODERS.register("conv", ModelSpec(Conv, "blurjax.models.autoencoders:build_conv"))
+CLASSIFIERS: Registry[ModelSpec] = Registry("classifier")
+CLASSIFIERS.register("cnn", ModelSpec(Cnn, "blurjax.models.classifiers:build_cnn"))
+OPTIMIZERS: Registry[str | Callable[..., Any]] = Registry("optimizer")
+"""Name -> function without arguments that returns the optax transformation of a gradient to a direction, or its place."""
+OPTIMIZERS.register("adamw", "blurjax.train.optimizers:adam")
+OPTIMIZERS.register("sgd", "blurjax.train.optimizers:nesterov")
+
+
+def _named_model(registry: Registry[ModelSpec], default: str) -> Callable[[Any], ModelConfig]:
+    """Returns a validator of {"name": ..., settings of that model}; a name alone stands for the model's defaults."""
+
+    def validate(value: Any) -> ModelConfig:
+        if isinstance(value, ModelConfig):
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping):
+            raise ValueError(f"cannot be {value!r}: name a model, such as {default}")
+        name = registry.check(str(value.get("name", default)))
+        try:
+            return registry[name].settings.model_validate({**value, "name": name})
+        except ValidationError as error:
+            # Its sentence is written where the key of this field is known.
+            raise PydanticCustomError("nested", "not valid", {"error": error}) from None
+
+    return validate
+
+
+AutoencoderModel = Annotated[
+    SerializeAsAny[ModelConfig], BeforeValidator(_named_model(AUTOENCODERS, "conv"))
+]
+ClassifierModel = Annotated[
+    SerializeAsAny[ModelConfig], BeforeValidator(_named_model(CLASSIFIERS, "cnn"))
+]
+
+
 class DataConfig(Section):
     """Which images, at which size, split how."""
 
-    source: str = "digits"
+    source: Free[str] = "digits"
     """digits | npz:FILE | folder:PATH | tfds:NAME[/CONFIG]"""
-    data_dir: OrNone[Path] = None
+    data_dir: Free[OrNone[Path]] = None
     """where prepared TFDS data sets lie (default: TFDS's own)"""
-    train_split: str = "train"
+    train_split: Free[str] = "train"
     """TFDS name of the train split"""
-    validation_split: OrNone[str] = None
+    validation_split: Free[OrNone[str]] = None
     """TFDS name of the validation split; none: a part of train"""
-    test_split: OrNone[str] = "test"
+    test_split: Free[OrNone[str]] = "test"
     """TFDS name of the test split; none: a part of train"""
     image_size: OrNone[ImageSize] = None
     """height and width in pixels; none: fitted to the data"""
@@ -110,13 +196,13 @@ class DataConfig(Section):
     """draws splits, subsets and folds; one for all trials"""
     seed: Seed = 0
     """the order of streamed images, one for all trials"""
-    on_bad_image: Literal["error", "skip"] = "error"
+    on_bad_image: Free[Literal["error", "skip"]] = "error"
     """an unreadable image ends the run, or is skipped and counted"""
     duplicates: Literal["keep", "drop"] = "keep"
     """drop leaves out of train what is in another split, repeated, or labelled twice"""
-    resident_limit: NonNegativeFloat = 2.0
+    resident_limit: Free[NonNegativeFloat] = 2.0
     """GiB of decoded images kept on each device; larger data are streamed"""
-    cache_dir: OrNone[Path] = None
+    cache_dir: Free[OrNone[Path]] = None
     """where decoded images are cached (default: the user's cache)"""
 
 
@@ -127,11 +213,9 @@ class TrainingConfig(Section):
     """passes over the train split; none: fitted to its size"""
     batch_size: PositiveInt = 64
     """images a step"""
-    width: PositiveInt = 32
-    """channels of the first convolution"""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """of activations; parameters stay float32"""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Annotated[str, AfterValidator(OPTIMIZERS.check)] = "adamw"
     """sgd has Nesterov momentum 0.9"""
     learning_rate: PositiveFloat = 1e-3
     """peak of the schedule"""
@@ -141,14 +225,18 @@ class TrainingConfig(Section):
     """part of the steps over which the rate rises; then a cosine falls to 0"""
     gradient_clip: PositiveFloat = 1.0
     """largest global norm of a gradient"""
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """evaluate a moving average of the weights with this decay a step; 0: the weights themselves"""
 
 
 class AutoencoderConfig(TrainingConfig):
-    """The autoencoder that paints reconstructions."""
+    """The autoencoder that makes reconstructions."""
 
+    model: AutoencoderModel = Conv()
+    """kind of autoencoder"""
     learning_rate: PositiveFloat = 3e-3
     """peak of the schedule"""
-    bottleneck: OrNone[PositiveInt] = None
+    bottleneck: Free[OrNone[PositiveInt]] = None
     """floats of the code in use; none: fitted to the image size"""
     max_bottleneck: OrNone[PositiveInt] = None
     """floats of the code as built; none: the largest bottleneck"""
@@ -159,8 +247,12 @@ class AutoencoderConfig(TrainingConfig):
 class ClassifierConfig(TrainingConfig):
     """The classifier trained on each view, and its augmentation."""
 
-    dense: PositiveInt = 128
-    """units of the hidden dense layer"""
+    model: ClassifierModel = Cnn()
+    """kind of classifier"""
+    learning_rate: Free[PositiveFloat] = 1e-3
+    """peak of the schedule"""
+    weight_decay: Free[NonNegativeFloat] = 0.0
+    """decoupled"""
     flip: bool = False
     """mirror half of the training images left to right"""
     shift: NonNegativeInt = 0
@@ -170,13 +262,12 @@ class ClassifierConfig(TrainingConfig):
 class ViewsConfig(Section):
     """Which views of the images classifiers are trained and tested on."""
 
-    train: Some[TrainView] = tuple(view for view in get_args(TrainView) if view not in CONTROLS)
+    train: NonEmpty[TrainView] = named(by_default=True)
     """a classifier of each trial is trained on each"""
-    test: Some[TestView] = tuple(view for view in get_args(TestView) if view not in CONTROLS)
+    test: NonEmpty[TestView] = named(by_default=True, testable=True)
     """and tested on each of these"""
-    controls: bool = Field(
-        default=False, description=f"also train on the controls {', '.join(CONTROLS)}"
-    )
+    controls: bool = False
+    """also train on the controls: a filter of equal spectrum, and checks of the experiment itself"""
 
 
 class SweepConfig(Section):

@@ -16,16 +16,22 @@ import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 
 from blurjax.config.sections import (
-    CONTROLS,
+    AUTOENCODERS,
+    CLASSIFIERS,
     AutoencoderConfig,
     ClassifierConfig,
     ComputeConfig,
     DataConfig,
+    ModelConfig,
     ReportConfig,
     Section,
     SweepConfig,
     ViewsConfig,
 )
+from blurjax.config.view_table import VIEWS, named
+
+CONTROLS = named(by_default=False)
+"""Views that `views.controls` adds."""
 from blurjax.runtime.errors import UserError
 
 
@@ -77,15 +83,14 @@ class Config(Section):
     @property
     def train_views(self) -> tuple[str, ...]:
         """views.train, and the controls where they are asked for."""
-        return (*self.views.train, *self._controls(self.views.train, CONTROLS))
+        controls = CONTROLS if self.views.controls else ()
+        return tuple(dict.fromkeys((*self.views.train, *controls)))
 
     @property
     def test_views(self) -> tuple[str, ...]:
-        """views.test, and the control that is tested on where controls are asked for."""
-        return (*self.views.test, *self._controls(self.views.test, ("spectrum",)))
-
-    def _controls(self, named: tuple[str, ...], controls: tuple[str, ...]) -> list[str]:
-        return [view for view in controls if self.views.controls and view not in named]
+        """views.test, and the controls that can be tested on where controls are asked for."""
+        controls = [v for v in CONTROLS if self.views.controls and VIEWS[v].testable]
+        return tuple(dict.fromkeys((*self.views.test, *controls)))
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -94,12 +99,19 @@ class Config(Section):
 
 
 def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (dotted key, pydantic FieldInfo) of every setting, in order."""
+    """Yields (dotted key, pydantic FieldInfo) of every setting, in order, those of all registered models too."""
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from fields(field.annotation, f"{prefix}{name}.")
+        key = prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            if not issubclass(field.annotation, ModelConfig):
+                yield from fields(field.annotation, f"{key}.")
+                continue
+            yield key, field
+            kinds = AUTOENCODERS if prefix == "autoencoder." else CLASSIFIERS
+            own = {k: f for spec in kinds.values() for k, f in fields(spec.settings, f"{key}.")}
+            yield from ((k, f) for k, f in own.items() if k != f"{key}.name")
         else:
-            yield prefix + name, field
+            yield key, field
 
 
 def mesh_shape(mesh: str) -> tuple[int, int]:
@@ -139,10 +151,16 @@ def override(config: Config, overrides: Mapping[str, Any]) -> Config:
 
 
 def _validated(settings: dict[str, Any], overrides: Mapping[str, Any]) -> Config:
-    """Settings by section, with the dotted keys set -> Config, or a UserError of one sentence."""
-    for key, value in overrides.items():
-        section, name = key.split(".")
-        settings.setdefault(section, {})[name] = value
+    """Validates settings by section with the dotted keys set; a mistake is a UserError of one sentence."""
+    for key in sorted(overrides, key=lambda key: key.count(".")):  # a model's name before its settings
+        *sections, name = key.split(".")
+        values = settings
+        for section in sections:
+            inner = values.setdefault(section, {})
+            values[section] = values = {"name": inner} if isinstance(inner, str) else inner
+        old = values.get(name)
+        if not (isinstance(old, dict) and old.get("name") == overrides[key]):
+            values[name] = overrides[key]
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
@@ -211,17 +229,20 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _sentence(error: ValidationError) -> str:
-    """The first thing that is wrong, in one sentence."""
+def _sentence(error: ValidationError, prefix: str = "") -> str:
+    """Returns the first thing that is wrong in one sentence; keys begin with the prefix."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    key = prefix + ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
     known = [name for name, _ in fields()]
+    if first["type"] == "nested":  # settings of a model
+        return _sentence(first["ctx"]["error"], f"{key}.")
     if first["type"] == "invalid_key":  # a number
         key = f"{key}.{first['input']}".removeprefix(".")
     if first["type"] in ("extra_forbidden", "invalid_key"):
         return unknown_key(key, known + sorted({name.split(".")[0] for name in known}))
     if first["type"] == "value_error":
-        return f"{key} {first['msg'].removeprefix('Value error, ')}.".lstrip()
-    key = next((name for name in known if key.startswith(name)), key)
+        message = first["msg"].removeprefix("Value error, ")
+        return f"{key} {message}".lstrip() + ("" if message.endswith("?") else ".")
+    key = max((name for name in known if key.startswith(name)), key=len, default=key)
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{key} cannot be {first['input']!r}: {message}."

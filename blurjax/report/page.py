@@ -50,8 +50,8 @@ def make_report(directory: Path) -> Path:
     run = RunDirectory(directory)
     run.check_format()
     with readable_os_errors(run.path), run.lock():
-        settings = config.load(run / "config.yaml")
-        write_json(run / "results.json", results.collect(run, settings))
+        settings = config.load(run.config)
+        write_json(run.results, results.collect(run, settings))
         return write_report(run, settings)
 
 
@@ -67,7 +67,7 @@ def write_report(run: RunDirectory, settings: Config) -> Path:
     Returns:
       The page.
     """
-    collected = read_json(run / "results.json")
+    collected = read_json(run.results)
     drawn = figures.draw(run, collected, settings.report.confidence)
     files = {
         f"{prefix}{name}.png": figure.png
@@ -76,8 +76,8 @@ def write_report(run: RunDirectory, settings: Config) -> Path:
     }
     _write_figures(run, files)
     for name, content in tables.tables(collected, level(settings.report.confidence)).items():
-        write_bytes(run / "tables" / name, content)
-    page = run / "report.html"
+        write_bytes(run.tables / name, content)
+    page = run.report
     write_bytes(page, render(collected, settings, _environment_facts(run), drawn).encode())
     return page
 
@@ -155,15 +155,15 @@ def _template() -> jinja2.Template:
 
 
 def _environment_facts(run: RunDirectory) -> dict[str, Any]:
-    path = run / "environment.json"
+    path = run.environment
     return read_json(path) if path.exists() else {}
 
 
 def _write_figures(run: RunDirectory, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
-        write_bytes(run / "figures" / name, content)
+        write_bytes(run.figures / name, content)
     ours = rf"(point-\d+-)?({'|'.join(figures.NAMES)})\.png"
-    for path in sorted((run / "figures").glob("*.png")):
+    for path in sorted(run.figures.glob("*.png")):
         # Of an earlier report, with other points or views.
         if path.name not in files and re.fullmatch(ours, path.name):
             path.unlink()

@@ -18,7 +18,7 @@ import numpy as np
 from blurjax.runtime import lock
 from blurjax.runtime.errors import UserError
 
-FORMAT = 3
+FORMAT = 4
 SUBDIRECTORIES = ("checkpoints", "views", "predictions", "figures", "tables")
 TEMPORARY = ".blurjax-tmp"
 """Ends the names of files that are not whole yet."""
@@ -36,11 +36,38 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, writes: bool = True):
-        self.path, self.writes = Path(path), writes
+        self.path = path = Path(path)
+        self.writes = writes
+        self.format, self.config = path / "format.json", path / "config.yaml"
+        self.environment, self.fingerprints = path / "environment.json", path / "fingerprints.json"
+        self.dataset, self.audit = path / "dataset.json", path / "audit.json"
+        self.metrics_file, self.seconds = path / "metrics.jsonl", path / "seconds.json"
+        self.gallery, self.flips = path / "predictions/gallery.npz", path / "predictions/flips.npz"
+        self.fitted_views = path / "views/fitted.npz"
+        self.principal_components = path / "views/pca.npz"
+        self.results, self.report = path / "results.json", path / "report.html"
+        self.figures, self.tables = path / "figures", path / "tables"
         self._held: lock.Lock | None = None
 
-    def __truediv__(self, name: str) -> Path:
-        return self.path / name
+    def predictions(self, train_view: str, test_view: str) -> Path:
+        """The file of what classifiers of a train view predict of the test split in a test view."""
+        return self.path / f"predictions/{train_view}-on-{test_view}.npz"
+
+    def quality(self, view: str, split: str) -> Path:
+        """The file of a view's image quality on a split."""
+        return self.path / f"predictions/quality-{view}-{split}.npz"
+
+    def probe(self, kind: str) -> Path:
+        """The file of what a kind of probe predicts from the codes of the test split."""
+        return self.path / f"predictions/code-{kind}.npz"
+
+    def job(self, name: str) -> Path:
+        """The directory of a job's checkpoints, such as "classifier/original/job-0"."""
+        return self.path / "checkpoints" / name
+
+    def job_file(self, name: str) -> Path:
+        """The list of a job's trials."""
+        return self.job(name) / "job.json"
 
     def create(self) -> None:
         """Makes the directory and checks that it is one of ours and of this format.
@@ -50,7 +77,7 @@ class RunDirectory:
         """
         with readable_os_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            marker = self / "format.json"
+            marker = self.format
             if not marker.exists():
                 names = sorted(path.name for path in self.path.iterdir())
                 strangers = [
@@ -61,12 +88,12 @@ class RunDirectory:
                         f"{self.path} is not empty and not a run of blurjax (it holds {strangers[0]}); "
                         "name another directory with --out."
                     )
-                self.write_json("format.json", {"format": FORMAT})
+                self.write_json(marker, {"format": FORMAT})
         self.check_format()
 
     def check_format(self) -> None:
         """Raises UserError where this is no run directory, one of another format, or one that leads elsewhere."""
-        marker = self / "format.json"
+        marker = self.format
         if not marker.is_file():
             raise UserError(f"{self.path} is not a run of blurjax: it has no format.json.")
         found = read_json(marker).get("format")
@@ -76,9 +103,9 @@ class RunDirectory:
                 "name another directory with --out."
             )
         for name in SUBDIRECTORIES:
-            if (self / name).is_symlink():
+            if (self.path / name).is_symlink():
                 raise UserError(
-                    f"{self / name} is a link, and blurjax writes only inside the run directory; remove it."
+                    f"{self.path / name} is a link, and blurjax writes only inside the run directory; remove it."
                 )
 
     @contextlib.contextmanager
@@ -91,11 +118,11 @@ class RunDirectory:
         Raises:
           UserError: another process holds it.
         """
-        with readable_os_errors(self.path), lock.hold(self / ".lock", take_over=take_over) as held:
+        with readable_os_errors(self.path), lock.hold(self.path / ".lock", take_over=take_over) as held:
             self._held = held
             for left in self.path.rglob(f".*{TEMPORARY}"):  # by a process that was killed
                 left.unlink(missing_ok=True)
-            with _log_to(self / "run.log"):
+            with _log_to(self.path / "run.log"):
                 yield
 
     def check_owner(self) -> None:
@@ -113,11 +140,11 @@ class RunDirectory:
         Raises:
           UserError: the stage was run with other settings; names the first that differs.
         """
-        path = self / "fingerprints.json"
+        path = self.fingerprints
         known = read_json(path) if path.exists() else {}
         settings = json.loads(json.dumps(settings))
         if stage not in known:
-            self.write_json("fingerprints.json", known | {stage: settings})
+            self.write_json(path, known | {stage: settings})
             return
         old = known[stage]
         keys = sorted(settings.keys() | old.keys())
@@ -130,20 +157,20 @@ class RunDirectory:
                 f"{others if more else ''}; name another directory with --out, or use the old setting."
             )
 
-    def write_bytes(self, name: str, content: bytes) -> None:
-        """Replaces a file."""
+    def write_bytes(self, path: Path, content: bytes) -> None:
+        """Replaces a file of the directory."""
         if self.writes:
-            write_bytes(self / name, content)
+            write_bytes(path, content)
 
-    def write_json(self, name: str, value: Any) -> None:
-        """Replaces a file by JSON; numbers that are not finite become null."""
+    def write_json(self, path: Path, value: Any) -> None:
+        """Replaces a file of the directory by JSON; numbers that are not finite become null."""
         if self.writes:
-            write_json(self / name, value)
+            write_json(path, value)
 
-    def write_npz(self, name: str, /, **arrays: np.ndarray) -> None:
-        """Replaces a file by compressed arrays; equal arrays give equal bytes."""
+    def write_npz(self, path: Path, /, **arrays: np.ndarray) -> None:
+        """Replaces a file of the directory by compressed arrays; equal arrays give equal bytes."""
         if self.writes:
-            write_npz(self / name, **arrays)
+            write_npz(path, **arrays)
 
     # metrics.jsonl
 
@@ -152,7 +179,7 @@ class RunDirectory:
         if not self.writes:
             return
         self.check_owner()
-        with (self / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        with self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(jsonable(line), allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -163,7 +190,7 @@ class RunDirectory:
         Raises:
           UserError: it is damaged.
         """
-        path = self / "metrics.jsonl"
+        path = self.metrics_file
         if not path.exists():
             return []
         lines = path.read_bytes().split(b"\n")
@@ -174,7 +201,7 @@ class RunDirectory:
     def keep_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drops the lines of metrics.jsonl for which keep is False, and a line cut off by a crash."""
         kept = [json.dumps(line) + "\n" for line in self.metrics() if keep(line)]
-        self.write_bytes("metrics.jsonl", "".join(kept).encode())
+        self.write_bytes(self.metrics_file, "".join(kept).encode())
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

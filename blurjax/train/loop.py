@@ -91,7 +91,7 @@ class Training:
 
 def find_jobs(run: RunDirectory, name: str) -> list[Job]:
     """The jobs of a stage (and view) that the run directory holds, in the order in which they were begun."""
-    paths = (run / "checkpoints" / name).glob("job-*/job.json")
+    paths = run.job(name).glob("job-*/job.json")
     found = []
     for path in sorted(paths, key=lambda path: int(path.parent.name.removeprefix("job-"))):
         trials = tuple(Trial(**trial) for trial in read_json(path)["trials"])
@@ -126,9 +126,8 @@ def train(job: Job, run: RunDirectory, trials: Trial, training: Training) -> Tra
       Interrupted: after saving, where `training.interrupted` says so.
       AllTrialsFailed: none is left.
     """
-    path = f"checkpoints/{job.name}"
-    run.write_json(f"{path}/job.json", {"trials": [trial._asdict() for trial in job.trials]})
-    with Checkpoints(run / path) as checkpoints:
+    run.write_json(run.job_file(job.name), {"trials": [trial._asdict() for trial in job.trials]})
+    with Checkpoints(run.job(job.name)) as checkpoints:
         loop = _Loop(job, run, training, checkpoints, trials)
         if loop.step < loop.total_steps:
             loop.run()

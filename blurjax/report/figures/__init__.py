@@ -39,7 +39,7 @@ def draw(run: RunDirectory, results: Results, confidence: float) -> dict[str, Fi
     """All figures of a run, by what their file names begin with: the `prefix` of a point, or nothing."""
     gallery, flips = (
         read_npz(path) if path.exists() else None
-        for path in (run / "predictions/gallery.npz", run / "predictions/flips.npz")
+        for path in (run.gallery, run.flips)
     )
     material = Material(results, gallery, flips, confidence)
     points = results["points"]
