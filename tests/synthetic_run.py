@@ -11,18 +11,22 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from blurjax.analysis import results, statistics
+from blurjax.analysis import collect_results, flips
 from blurjax.config import settings as configuration
-from blurjax.config.sections import SPLITS
-from blurjax.config.settings import Config, ViewsConfig
-from blurjax.config.view_names import CHECK_VIEWS, MEASURED, NEEDS_CODE, views_in_use
-from blurjax.engine.types import Trial
-from blurjax.experiment.trials import (
+from blurjax.config.sections import SPLITS, ViewsConfig
+from blurjax.config.settings import Config
+from blurjax.config.trials import (
+    Point,
+    Trial,
     all_autoencoder_trials,
     autoencoder_trials,
+    classifier_trial,
     classifier_trials,
-    point_trials,
+    measured_views,
+    quality_trials,
+    views_in_use,
 )
+from blurjax.config.view_table import VIEWS, named
 from blurjax.runtime.run_directory import RunDirectory, read_npz
 
 OWN = {
@@ -38,18 +42,21 @@ OWN = {
 }
 """Accuracy of each view's classifiers on their own view (infold: on crossfit) at 8 floats."""
 MISMATCH = 0.05
-"""What a test view that is not the train view costs beyond the worse of the two."""
+"""The cost of a test view that is not the train view, beyond the worse of the two."""
+SIMPLE = 0.9
+"""Accuracy of the classifiers of any other view, on that view."""
+CHECK_VIEWS = named(check=True)
 
 
 def skill(train_view: str, test_view: str) -> float:
-    """A plausible accuracy at 8 floats."""
+    """Returns a plausible accuracy at 8 floats."""
     train = "original" if train_view in CHECK_VIEWS else train_view
-    if (train, test_view) in (("infold", "crossfit"), ("mixed", "reconstruction")):
-        return OWN[train]
-    painted = {"reconstruction", "crossfit", "infold", "mixed"}
-    alike = train == test_view or {train, test_view} <= painted
-    better = {"mixed": 0.955}.get(train, 0) if test_view == "original" else 0
-    return better or min(OWN[train], OWN[test_view]) - (0 if alike else MISMATCH)
+    if test_view == VIEWS[train].own_test_view:
+        return OWN.get(train, SIMPLE)
+    if (train, test_view) == ("mixed", "original"):
+        return 0.955
+    alike = {train, test_view} <= {"reconstruction", "crossfit", "infold", "mixed"}
+    return min(OWN.get(v, SIMPLE) for v in (train, test_view)) - (0 if alike else MISMATCH)
 
 
 FIRST_VIEWS = ("original", "reconstruction", "mixed")
@@ -59,7 +66,7 @@ DIGITS = tuple("0123456789")
 
 @dataclasses.dataclass(frozen=True)
 class Synthetic:
-    """What to make up."""
+    """A run to make up."""
 
     seeds: int = 8
     bottlenecks: tuple[int, ...] = (8,)
@@ -71,13 +78,13 @@ class Synthetic:
     test_views: tuple[str, ...] = ("original", "reconstruction")
     epochs: int = 6
     jobs: int = 1
-    """Jobs that the seeds of a stage are spread over, as where seeds were added later."""
+    """Jobs over which the seeds of a stage are spread, as if seeds had been added later."""
     failed_classifier: tuple[int, str] | None = None
     """(seed, train view) of a classifier frozen at step 17."""
     failed_autoencoder: int | None = None
     """Seed of an autoencoder frozen at step 9, at every bottleneck."""
     skill: tuple[tuple[tuple[str, str], float], ...] = ()
-    """Cells whose accuracy at 8 floats is not that of `skill`."""
+    """Cells with another accuracy at 8 floats than that of `skill`."""
 
     @property
     def config(self) -> Config:
@@ -96,21 +103,21 @@ class Synthetic:
 
 
 def write_run(path: Path, made_up: Synthetic) -> tuple[RunDirectory, Config]:
-    """Writes everything that comes before results.json; equal arguments give equal bytes."""
+    """Writes all files that results.json is computed from; equal arguments give equal bytes."""
     run, config = RunDirectory(path), made_up.config
     run.create()
     made = _Making(made_up, config, run)
-    run.write_bytes("config.yaml", configuration.to_yaml(config).encode())
+    run.write_bytes(run.config, configuration.to_yaml(config).encode())
     environment = {"blurjax": "0.1.0", "jax": "0.10.0", "devices": ["cpu"], "git_commit": None}
-    run.write_json("environment.json", environment)
-    run.write_json("seconds.json", {"autoencoders": 20.5, "classifiers": 31.25})
-    run.write_json("audit.json", _audit(made_up.class_names))
-    run.write_json("dataset.json", made.dataset())
+    run.write_json(run.environment, environment)
+    run.write_json(run.seconds, {"autoencoders": 20.5, "classifiers": 31.25})
+    run.write_json(run.audit, _audit(made_up.class_names))
+    run.write_json(run.dataset, made.dataset())
     made.write_cells()
     made.write_quality()
     made.write_probes()
     made.write_gallery()
-    if NEEDS_CODE & {*views_in_use(config)}:
+    if any(VIEWS[view].needs_code for view in views_in_use(config)):
         made.write_fitted()
     if {"original", "reconstruction"} <= {*made_up.train_views} & {*made_up.test_views}:
         made.write_flips()
@@ -119,9 +126,9 @@ def write_run(path: Path, made_up: Synthetic) -> tuple[RunDirectory, Config]:
 
 
 def collect(path: Path, made_up: Synthetic) -> tuple[RunDirectory, dict[str, Any]]:
-    """Writes a run into path/run; with what results.json would hold."""
+    """Writes a run into path/run; returns it with the content of its results.json."""
     run, config = write_run(path / "run", made_up)
-    return run, results.collect(run, config)
+    return run, collect_results(run, config)
 
 
 def _audit(class_names: tuple[str, ...]) -> dict[str, Any]:
@@ -153,7 +160,7 @@ def _audit(class_names: tuple[str, ...]) -> dict[str, Any]:
 
 
 class _Making:
-    """What the files of one run have in common."""
+    """Writes the files of one run."""
 
     def __init__(self, made_up: Synthetic, config: Config, run: RunDirectory):
         self.made_up, self.config, self.run = made_up, config, run
@@ -185,13 +192,11 @@ class _Making:
             "name": np.asarray([str(i) for i in range(self.label.size)]),
         }
         for cell in itertools.product(self.config.train_views, self.config.test_views):
-            name = f"predictions/{cell[0]}-on-{cell[1]}.npz"
+            file = self.run.predictions(*cell)
             if cell[0] == "identity" and "original" in self.config.train_views:
-                self.run.write_npz(
-                    name, **read_npz(self.run / f"predictions/original-on-{cell[1]}.npz")
-                )
+                self.run.write_npz(file, **read_npz(self.run.predictions("original", cell[1])))
                 continue
-            trials = point_trials(self.config, needs_code=bool({*cell} & NEEDS_CODE))
+            trials = classifier_trials(self.config, *cell)
             level = special.get(cell, skill(*cell))
             levels = [best - (best - level) * _kept(trial.bottleneck) for trial in trials]
             answers = self.answers(levels, difficulty)
@@ -199,10 +204,11 @@ class _Making:
                 shape = answers["prediction"].shape
                 answers["prediction"] = self.rng.integers(0, self.num_classes, shape, np.int32)
             failed = self.failed_step(trials, cell[0])
-            self.run.write_npz(name, **answers, **shared, **_columns(trials), failed_step=failed)
+            keys = _keys(trials)
+            self.run.write_npz(file, **answers, **shared, trial=keys, failed_step=failed)
 
     def answers(self, levels: list[float], difficulty: np.ndarray) -> dict[str, np.ndarray]:
-        """What classifiers of these accuracies say of the test images, which differ in difficulty."""
+        """Returns the answers of classifiers of these accuracies to test images of this difficulty."""
         rows = [self._answers(level, difficulty) for level in levels]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
@@ -228,16 +234,13 @@ class _Making:
         return steps
 
     def write_quality(self) -> None:
-        in_use = views_in_use(self.config)
-        for view in ("original", *(view for view in MEASURED if view in in_use)):
+        for view in measured_views(self.config):
             is_original = view == "original"
-            trials = self.autoencoders
-            if is_original:
-                trials = [trials[0]._replace(bottleneck=0)]
+            trials = quality_trials(self.config, view)
             kept = np.asarray([_kept(trial.bottleneck) for trial in trials])[:, None]
             distortion = "reconstruction" if view == "blur" else view  # matched by design
-            lost = 0 if is_original else (OWN["original"] - OWN[distortion]) / 0.05
-            cutoff = self.radii[-1] * (0.2 + 0.8 * (OWN[view] - 0.86)) / kept
+            lost = 0 if is_original else (OWN["original"] - OWN.get(distortion, SIMPLE)) / 0.05
+            cutoff = self.radii[-1] * (0.2 + 0.8 * (OWN.get(view, SIMPLE) - 0.86)) / kept
             fall = np.exp(-((self.radii / cutoff) ** 2) * bool(lost))
             for split, size in (("train", 50), ("validation", 50), ("test", self.made_up.images)):
                 shape = (len(trials), size)
@@ -245,23 +248,23 @@ class _Making:
                 ssim = 1 - 0.3 * lost * kept * self.rng.beta(4, 4, shape)
                 laplacian = 0.05 / (1 + 3 * lost * kept) * self.rng.gamma(4, 0.25, shape)
                 self.run.write_npz(
-                    f"predictions/quality-{view}-{split}.npz",
+                    self.run.quality(view, split),
                     mse=mse.astype(np.float32),
                     ssim=ssim.astype(np.float32),
                     laplacian_variance=laplacian.astype(np.float32),
                     spectrum=((1 + self.radii) ** -2.5 * fall + 1e-6).astype(np.float32),
-                    **_columns(trials),
+                    trial=_keys(trials),
                     failed_step=self.failed_step(trials),
                 )
 
     def write_fitted(self) -> None:
         kept = np.asarray([_kept(trial.bottleneck) for trial in self.autoencoders])
         self.run.write_npz(
-            "views/fitted.npz",
+            self.run.fitted_views,
             sigma=(kept + self.rng.normal(0, 0.02, len(kept))).astype(np.float32),
             reachable=np.ones(len(kept), bool),
             gain=np.exp(-self.radii[None, :] * kept[:, None] / 4).astype(np.float32),
-            **_columns(self.autoencoders),
+            trial=_keys(self.autoencoders),
         )
 
     def write_probes(self) -> None:
@@ -269,24 +272,25 @@ class _Making:
         for kind, level in (("linear", 0.86), ("mlp", 0.9)):
             answers = self.answers([level] * len(self.autoencoders), difficulty)
             self.run.write_npz(
-                f"predictions/code-{kind}.npz",
+                self.run.probe(kind),
                 prediction=answers["prediction"],
                 label=self.label,
-                **_columns(self.autoencoders),
+                trial=_keys(self.autoencoders),
                 failed_step=self.failed_step(self.autoencoders),
             )
 
     def write_gallery(self) -> None:
         original = self.images(min(10, self.label.size))
-        views = [view for view in MEASURED if view in {*self.config.test_views, "reconstruction"}]
-        painted = [
-            [_bytes(_seen(view, original, b, self.rng)) for view in views]
+        shown = {*self.config.test_views, "reconstruction"} - {"original"}
+        views = [view for view in named(measured=True) if view in shown]
+        images = [
+            [_bytes(_in_view(view, original, b, self.rng)) for view in views]
             for b in self.config.bottlenecks
         ]
         self.run.write_npz(
-            "predictions/gallery.npz",
+            self.run.gallery,
             original=_bytes(original),
-            views=np.stack(painted),
+            views=np.stack(images),
             view_names=np.asarray(views),
             bottleneck=np.asarray(self.config.bottlenecks, np.int32),
             label=self.label[:10],
@@ -294,41 +298,38 @@ class _Making:
         )
 
     def write_flips(self) -> None:
-        """As the experiment does: those images whose answers differ most often, and how they look."""
-        names = [f"predictions/{view}-on-{view}.npz" for view in ("original", "reconstruction")]
-        cells = [read_npz(self.run / name) for name in names]
-        rate = np.float32(self.config.learning_rates[0])
+        """Writes the images whose answers differ most often, as the experiment does."""
+        views = ("original", "reconstruction")
+        cells = [read_npz(self.run.predictions(view, view)) for view in views]
+        recipe = self.config.learning_rates[0], self.config.weight_decays[0]
         counts = []
         for bottleneck in self.config.bottlenecks:
-            rows = [
-                (a["learning_rate"].astype(np.float32) == rate)
-                & np.isin(a["bottleneck"], (0, bottleneck))
-                for a in cells
-            ]
-            right = [
-                a["prediction"][of_point] == a["label"]
-                for a, of_point in zip(cells, rows, strict=True)
-            ]
-            counts.append(statistics.flips(*right))
+            right = []
+            for view, arrays in zip(views, cells, strict=True):
+                point, keys = Point(bottleneck, *recipe), arrays["trial"].tolist()
+                trials = [classifier_trial(point, seed, view) for seed in self.config.seeds]
+                rows = [keys.index(trial.key) for trial in trials]
+                right.append(arrays["prediction"][rows] == arrays["label"])
+            counts.append(flips(*right))
         index = np.argsort(-np.stack(counts), axis=1, kind="stable")[:, :12].astype(np.int32)
         originals = [self.images(index.shape[1]) for _ in index]
-        painted = [
-            _bytes(_seen("reconstruction", images, bottleneck, self.rng))
+        rebuilt = [
+            _bytes(_in_view("reconstruction", images, bottleneck, self.rng))
             for images, bottleneck in zip(originals, self.config.bottlenecks, strict=True)
         ]
         self.run.write_npz(
-            "predictions/flips.npz",
+            self.run.flips,
             bottleneck=np.asarray(self.config.bottlenecks, np.int32),
             index=index,
             count=np.take_along_axis(np.stack(counts), index, axis=1),
             original=_bytes(np.stack(originals)),
-            reconstruction=np.stack(painted),
+            reconstruction=np.stack(rebuilt),
             label=self.label[index],
             name=index.astype(str),
         )
 
     def images(self, count: int) -> np.ndarray:
-        """f64[count,H,W,C]: a bright blob on a darker slope, some noise."""
+        """Returns f64[count,H,W,C]: a bright blob on a darker slope, some noise."""
         height, width, channels = self.made_up.shape
         y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
         cy, cx = self.rng.uniform(0.3, 0.7, (2, count, 1, 1))
@@ -346,9 +347,8 @@ class _Making:
         for j in range(self.made_up.jobs):
             mine = [trial for trial in trials if trial.seed % self.made_up.jobs == j]
             job = f"{stage}/{view}/job-{j}" if view else f"{stage}/job-{j}"
-            self.run.write_json(
-                f"checkpoints/{job}/job.json", {"trials": [trial._asdict() for trial in mine]}
-            )
+            trials_of_job = {"trials": [trial._asdict() for trial in mine]}
+            self.run.write_json(self.run.job_file(job), trials_of_job)
             for epoch in range(1, self.made_up.epochs + 1):
                 position = {"stage": stage, "view": view, "job": job, "epoch": epoch}
                 losses = {"step": 21 * epoch, "loss": [1.0] * len(mine)}
@@ -362,7 +362,7 @@ class _Making:
             }
         end = 1 / self.num_classes if view == "shuffled" else OWN.get(view, OWN["original"])
         ends = {"train": min(0.995, end + 0.06), "validation": end}
-        if view in NEEDS_CODE:
+        if VIEWS[view].needs_code:
             ends["validation_original"] = skill(view, "original")
         sides = {}
         for side, end in ends.items():
@@ -371,17 +371,19 @@ class _Making:
         return sides
 
 
-def _columns(trials: list[Trial]) -> dict[str, np.ndarray]:
-    """What each row is."""
-    return Trial(*(np.array(column) for column in zip(*trials, strict=True)))._asdict()
+def _keys(trials: list[Trial]) -> np.ndarray:
+    """Returns the column that says which trial each row belongs to."""
+    return np.array([trial.key for trial in trials])
 
 
-def _kept(bottleneck: int) -> float:
-    """The share of the loss of skill that is left at this bottleneck; 1 at 8 floats, and where there is no code."""
+def _kept(bottleneck: int | None) -> float:
+    """Returns the share of the loss of skill that is left at this bottleneck; 1 at 8 floats and without a code."""
     return (8 / (bottleneck or 8)) ** 0.5
 
 
-def _seen(view: str, images: np.ndarray, bottleneck: int, rng: np.random.Generator) -> np.ndarray:
+def _in_view(
+    view: str, images: np.ndarray, bottleneck: int, rng: np.random.Generator
+) -> np.ndarray:
     if view == "downsample":
         block = max(2, images.shape[1] // 4)
         small = images[:, block // 2 :: block, block // 2 :: block]

@@ -1,4 +1,4 @@
-"""How numbers are written in sentences, tables and on the page."""
+"""Writes numbers as text for sentences, tables and on the page."""
 
 from __future__ import annotations
 

@@ -1,151 +1,254 @@
-"""From what a run left on disk to results.json, whose form is in docs/run_directory.md."""
+"""Builds results.json, whose form is in docs/run_directory.md, from what a run left on disk."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from blurjax.analysis import measures, recorded, statistics
-from blurjax.analysis.across_points import curves, primary, tuned
-from blurjax.analysis.comparisons import (
+from blurjax.analysis import scores, statistics
+from blurjax.analysis.contrasts import (
     ORIGINAL,
     RECONSTRUCTION,
-    Cell,
+    SHUFFLED,
     above_chance,
-    comparisons,
-    decomposition,
+    compare,
+    decompose,
 )
-from blurjax.analysis.history import Arrays, as_json
-from blurjax.analysis.recorded import PointRecord, Recorded, points_of
+from blurjax.analysis.recorded_run import RecordedPoint, RecordedRun, read_run
+from blurjax.analysis.verdicts import smallest_equivalent
 from blurjax.config.settings import Config
+from blurjax.config.trials import points
+from blurjax.config.view_table import VIEWS
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.run_directory import FORMAT, RunDirectory, jsonable, read_json
 
 Block = dict[str, Any]
 
 
-def collect(run: RunDirectory, config: Config) -> Block:
-    """Builds the content of results.json from predictions, metrics and the results.json before it.
+def collect_results(run: RunDirectory, config: Config) -> Block:
+    """Computes the content of results.json from predictions, metrics and the results.json before it.
 
-    Only trials that the settings ask for count, and of these only complete cases: a trial that
-    was frozen in any view leaves all views of its point, to keep pairs whole, and is listed under
-    `failures`.
+    Only trials that the settings ask for count, and of these only complete cases: a trial with a
+    model that was frozen leaves all views of its point, and is listed under `failures`.
 
     Args:
       run: a run whose classifiers are all evaluated.
       config: its settings, fitted to the data.
 
     Returns:
-      Plain lists, numbers and strings: what reading results.json back would give.
+      Plain lists, numbers and strings: equal to what is read back from results.json.
 
     Raises:
       UserError: something is not there yet, or damaged.
     """
-    source = recorded.read(run, config)
-    records = [recorded.of_point(source, point) for point in points_of(config)]
-    points = [_point(source, record) for record in records]
-    failures = [failure for record in records for failure in record.failures]
-    collected = jsonable(
+    recorded = read_run(run, config)
+    recorded_points = [recorded.at(point) for point in points(config)]
+    failures = dict.fromkeys(f for point in recorded_points for f in point.failures)
+    blocks = [_point(recorded, point) for point in recorded_points]
+    results = jsonable(
         {
             "format": FORMAT,
-            "dataset": source.dataset,
+            "dataset": recorded.dataset,
             "views": {"train": config.train_views, "test": config.test_views},
-            "points": points,
-            "curves": curves(points),
-            "tuned": tuned(records, config),
-            "audit": _json_or(run, "audit.json", None),
-            "looks": [],
-            "failures": recorded.unique(failures),
-            "seconds": _json_or(run, "seconds.json", {}),
+            "points": blocks,
+            "curves": _curves(blocks),
+            "tuned": _tuned(recorded_points, config),
+            "audit": _read_or(run.audit, None),
+            "analyses": [],
+            "failures": [failure._asdict() for failure in failures],
+            "seconds": _read_or(run.seconds, {}),
         }
     )
-    # As they are read back, so that they can be compared with those of the last time.
-    return collected | {"looks": _looks(_before(run), collected["points"])}
+    # In the form in which they are read back, so that they can be compared with those of before.
+    return results | {"analyses": _analyses(run, results["points"])}
 
 
-def _json_or(run: RunDirectory, name: str, missing: Any) -> Any:
-    return read_json(run / name) if (run / name).exists() else missing
+def _read_or(path: Path, missing: Any) -> Any:
+    return read_json(path) if path.exists() else missing
 
 
-def _before(run: RunDirectory) -> Any:
-    try:
-        return _json_or(run, "results.json", {})
-    except UserError as error:
-        advice = "Remove it: all but its record of looks is made again."
-        raise UserError(f"{error} {advice}") from None
-
-
-def _point(source: Recorded, record: PointRecord) -> Block:
-    """An entry of `points`; its blocks are empty where no trial is left."""
-    settings, num_classes = source.config.report, source.num_classes
-    confidence, tables, correct = settings.confidence, record.tables, record.correct()
-    quality = measures.quality(tables.quality)
-    painted = quality.get("reconstruction", {"psnr": {}, "ssim": {}})
-    history = {
-        "autoencoder": as_json(tables.autoencoder_curves),
-        "classifier": {view: as_json(a) for view, a in tables.classifier_curves.items()},
-    }
+def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
+    """Computes an entry of `points`; its blocks are empty where no trial is left."""
+    settings, num_classes = recorded.config.report, len(recorded.dataset["class_names"])
+    confidence, correct = settings.confidence, point.correct()
+    quality = scores.image_quality(point.quality)
+    shuffled = point.cells.get((SHUFFLED, VIEWS[SHUFFLED].own_test_view))
+    above = None
+    if shuffled is not None:
+        above = above_chance(shuffled["label"], shuffled["prediction"], num_classes)
     return {
-        "values": record.point._asdict(),
-        "trials": record.trials,
-        "failures": record.failures,
-        **measures.evaluations(tables.cells, num_classes, confidence),
-        "reconstruction": {name: painted[name] for name in ("psnr", "ssim")},
-        "quality": quality,
-        "spectra": measures.spectra(tables.quality),
-        "blur": measures.blur(tables.blur),
-        "probe": measures.probes(tables.probes, confidence),
-        "per_class_change": measures.per_class_change(tables.cells, num_classes, confidence),
-        "flips": _flips(source, record, correct),
-        "autoencoder_converged": measures.autoencoder_converged(history["autoencoder"]),
-        "generalisation_gap": {
-            view: measures.generalisation_gap(curve, confidence)
-            for view, curve in history["classifier"].items()
+        "values": point.point._asdict(),
+        "trials": point.seeds,
+        "failures": [failure._asdict() for failure in point.failures],
+        **scores.transfer_scores(point.cells, num_classes, confidence),
+        "reconstruction": {
+            name: quality["reconstruction"][name] if "reconstruction" in quality else {}
+            for name in ("psnr", "ssim")
         },
-        "history": history,
-        "decomposition": decomposition(correct, settings),
-        "comparisons": comparisons(correct, _above_chance(tables.cells, num_classes), settings),
+        "quality": quality,
+        "spectra": scores.spectra(point.quality),
+        "blur": scores.matched_blur(point.fitted_views),
+        "probe": scores.probes(point.probes, confidence),
+        "per_class_change": scores.per_class_change(point.cells, num_classes, confidence),
+        "flips": _flips(recorded, point),
+        "autoencoder_converged": scores.autoencoder_converged(point.autoencoder_curves),
+        "generalisation_gap": {
+            view: scores.generalisation_gap(curves, confidence)
+            for view, curves in point.classifier_curves.items()
+        },
+        "history": {
+            "autoencoder": scores.history(point.autoencoder_curves),
+            "classifier": {v: scores.history(c) for v, c in point.classifier_curves.items()},
+        },
+        "decomposition": decompose(correct, settings),
+        "comparisons": compare(correct, above, settings),
     }
 
 
-def _flips(source: Recorded, record: PointRecord, correct: Mapping[Cell, np.ndarray]) -> Block:
-    """The test images whose answers differ most often between the two own views, where they were kept."""
-    config, point, kept = source.config, record.point, source.flips
-    is_first = point[1:] == (config.learning_rates[0], config.weight_decays[0])
-    if not is_first or not {ORIGINAL, RECONSTRUCTION} <= correct.keys():
+def _flips(recorded: RecordedRun, point: RecordedPoint) -> Block:
+    """Returns the test images whose correctness differs most often between originals and reconstructions.
+
+    Empty where they were not kept: they are for the first learning rate and weight decay.
+    """
+    config, kept, correct = recorded.config, recorded.flips, point.correct()
+    first_recipe = (config.learning_rates[0], config.weight_decays[0])
+    bottleneck, *recipe = point.point
+    if kept is None or tuple(recipe) != first_recipe or bottleneck not in kept["bottleneck"]:
         return {}
-    if kept is None or point.bottleneck not in kept["bottleneck"]:
+    if not {ORIGINAL, RECONSTRUCTION} <= correct.keys():
         return {}
-    row = kept["bottleneck"].tolist().index(point.bottleneck)
+    row = kept["bottleneck"].tolist().index(bottleneck)
     # Kept while trials could still turn out to be frozen: counted again over those that are left.
     count = statistics.flips(correct[ORIGINAL], correct[RECONSTRUCTION])[kept["index"][row]]
     return {name: kept[name][row] for name in ("index", "name", "label")} | {"count": count}
 
 
-def _above_chance(cells: Mapping[Cell, Arrays], num_classes: int) -> np.ndarray | None:
-    shuffled = cells.get(("shuffled", "original"))
-    if shuffled is None:
-        return None
-    return above_chance(shuffled["label"], shuffled["prediction"], num_classes)
+# Several points.
 
 
-def _looks(before: Mapping[str, Any], points: Sequence[Block]) -> list[Block]:
-    """Every set of trials whose results anyone has seen, and what the primary comparison then was.
+def _curves(points: Sequence[Block]) -> list[Block]:
+    """Computes accuracy and PSNR against the bottleneck: one curve per learning rate and weight decay."""
+    by_recipe: dict[tuple[float, float], list[Block]] = {}
+    for point in sorted(points, key=lambda point: point["values"]["bottleneck"]):
+        recipe = point["values"]["learning_rate"], point["values"]["weight_decay"]
+        by_recipe.setdefault(recipe, []).append(point)
+    return [
+        {"learning_rate": rate, "weight_decay": decay} | _curve(line)
+        for (rate, decay), line in sorted(by_recipe.items())
+        if any(point["trials"] for point in line)
+    ]
 
-    Adding trials until a p is small enough raises false alarms; here it is on the record.
+
+def _curve(line: Sequence[Block]) -> Block:
+    # A point that every trial has left was not shown to be equivalent either.
+    verdicts = {point["values"]["bottleneck"]: _primary(point).get("verdict") for point in line}
+    line = [point for point in line if point["trials"]]
+    bottlenecks = [point["values"]["bottleneck"] for point in line]
+    accuracy: Block = {}
+    for view, row in line[0]["accuracy"].items():
+        test = VIEWS[view].own_test_view
+        if test in row:
+            entries = [point["accuracy"][view][test] for point in line]
+            accuracy[view] = {"test_view": test} | {
+                name: [entry[name] for entry in entries]
+                for name in ("mean", "interval", "interval_trials")
+            }
+    return {
+        "bottleneck": bottlenecks,
+        "accuracy": accuracy,
+        "psnr": {
+            view: [point["quality"][view]["psnr"]["test"]["mean"] for point in line]
+            for view in line[0]["quality"]
+            if view != "original"
+        },
+        "verdict": [verdicts[bottleneck] for bottleneck in bottlenecks],
+        "smallest_equivalent": smallest_equivalent(verdicts),
+    }
+
+
+def _tuned(points: Sequence[RecordedPoint], config: Config) -> list[Block] | None:
+    """Computes results with the learning rate that suits each train view best, by its own validation images.
+
+    One entry per bottleneck and weight decay that has trials left; None where no learning rates
+    are swept.
     """
+    if len(config.learning_rates) < 2:
+        return None
+    blocks = []
+    for bottleneck, decay in itertools.product(config.bottlenecks, config.weight_decays):
+        candidates = [
+            point
+            for point in points
+            if point.seeds
+            and (point.point.bottleneck, point.point.weight_decay) == (bottleneck, decay)
+        ]
+        if candidates:
+            block = {"bottleneck": bottleneck, "weight_decay": decay}
+            blocks.append(block | _best_rates(candidates, config))
+    return blocks
 
-    def seen(points: Iterable[Mapping[str, Any]]) -> list[tuple[Any, Any]]:
+
+def _best_rates(candidates: Sequence[RecordedPoint], config: Config) -> Block:
+    def last_validation(point: RecordedPoint, view: str) -> float:
+        return float(np.mean(point.classifier_curves[view]["validation.accuracy"][:, -1]))
+
+    best = {
+        view: max(candidates, key=lambda point, view=view: last_validation(point, view))
+        for view in config.train_views
+    }
+    # Trials that failed with any chosen rate leave all views.
+    common = set.intersection(*(set(point.seeds) for point in best.values()))
+    trials = [seed for seed in config.seeds if seed in common]
+    correct = {
+        (train, test): answers[[point.seeds.index(seed) for seed in trials]]
+        for train, point in best.items()
+        for (view, test), answers in point.correct().items()
+        if view == train and trials
+    }
+    accuracy: Block = {}
+    for (train, test), answers in correct.items():
+        entry = statistics.accuracy(answers, config.report.confidence).as_json()
+        accuracy.setdefault(train, {})[test] = entry
+    return {
+        "learning_rate": {view: point.point.learning_rate for view, point in best.items()},
+        "trials": trials,
+        "accuracy": accuracy,
+        "decomposition": decompose(correct, config.report),
+    }
+
+
+# The record of analyses.
+
+
+def _analyses(run: RunDirectory, points: Sequence[Block]) -> list[Block]:
+    """Returns every set of trials whose results were ever computed here, and the primary comparison of each.
+
+    Adding trials until a p is small enough raises false alarms; this puts it on record.
+    """
+    try:
+        before = _read_or(run.results, {})
+    except UserError as error:
+        advice = "Remove it: everything but its record of analyses is computed again."
+        raise UserError(f"{error} {advice}") from None
+
+    def trials(points: Iterable[Mapping[str, Any]]) -> list[tuple[Any, Any]]:
         return [(point["values"], point["trials"]) for point in points]
 
-    looks = before.get("looks", [])
-    if looks and seen(before["points"]) == seen(points):
-        return looks
-    return [*looks, {"points": [_look(point) for point in points]}]
+    analyses = before.get("analyses", [])
+    if analyses and trials(before["points"]) == trials(points):
+        return analyses
+    latest = [
+        {"values": point["values"], "trials": len(point["trials"])}
+        | {name: _primary(point).get(name) for name in ("mean", "interval", "p")}
+        for point in points
+    ]
+    return [*analyses, {"points": latest}]
 
 
-def _look(point: Mapping[str, Any]) -> Block:
-    total = {name: primary(point).get(name) for name in ("mean", "interval", "p")}
-    return {"values": point["values"], "trials": len(point["trials"]), **total}
+def _primary(point: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the primary comparison; empty where its cells or trials are not there."""
+    return point["decomposition"].get("on_reconstructions", {})

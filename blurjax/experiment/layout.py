@@ -14,11 +14,12 @@ from blurjax.config.sections import TrainingConfig
 from blurjax.config.settings import Config, mesh_shape, override
 from blurjax.data.dataset import Dataset
 from blurjax.engine import memory
-from blurjax.engine.mapping import TRIAL_AXIS, gather_batch, make_mesh, padded_length
+from blurjax.engine.mesh import TRIAL_AXIS, make_mesh, padded_length
 from blurjax.engine.types import Trial
 from blurjax.experiment.functions import Functions
 from blurjax.runtime import processes
 from blurjax.runtime.errors import UserError
+from blurjax.train.batches import gather_batch
 from blurjax.train.feed import fits
 from blurjax.views.functions import ViewParameters
 

@@ -16,7 +16,6 @@ from blurjax.config.view_names import measured_views, num_folds
 from blurjax.data import sources
 from blurjax.data.audit import audit_dataset
 from blurjax.data.dataset import Dataset
-from blurjax.engine.memory import readable_memory_errors
 from blurjax.experiment.context import Context
 from blurjax.experiment.fitted_views import FittedViews, check_views
 from blurjax.experiment.fitting import fit_views
@@ -32,6 +31,7 @@ from blurjax.experiment.view_quality import write_view_quality
 from blurjax.report import page as report
 from blurjax.runtime import processes
 from blurjax.runtime.environment import describe_environment
+from blurjax.runtime.errors import readable_memory_errors
 from blurjax.runtime.run_directory import RunDirectory, read_json, readable_os_errors
 from blurjax.train.feed import fits
 from blurjax.train.loop import Progress
@@ -62,6 +62,7 @@ def run_experiment(
     progress: Callable[[Progress], None] = _ignore,
     interrupted: Callable[[], bool] = lambda: False,
     take_over: bool = False,
+    accept_changed_code: bool = False,
 ) -> dict[str, Any]:
     """Runs an experiment, or whatever of it is missing in a run directory.
 

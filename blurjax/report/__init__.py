@@ -1,1 +1,5 @@
-"""From results.json to sentences, figures, tables and one page. No jax."""
+"""Turns results.json into sentences, figures, tables and one page. No jax."""
+
+from blurjax.report.page import make_report, write_report
+
+__all__ = ["make_report", "write_report"]

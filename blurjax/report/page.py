@@ -1,4 +1,4 @@
-"""A run directory -> figures/*.png, tables/* and one self-contained page, report.html."""
+"""Writes the report of a run: figures/*.png, tables/* and one self-contained page, report.html."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from typing import Any, NamedTuple
 import jinja2
 import yaml
 
-from blurjax.analysis import results
-from blurjax.analysis.comparisons import BESIDE, CHECKS, MATCHED
+from blurjax.analysis import collect_results
+from blurjax.analysis.contrasts import SHUFFLED, UNADJUSTED, checks, controls
 from blurjax.analysis.formatting import count, level, p_value, percent, signed, signed_span, span
 from blurjax.config import settings as config
 from blurjax.config.settings import Config
-from blurjax.report import answer, figures, plots, tables
-from blurjax.report.figures import Figures
+from blurjax.config.view_table import VIEWS
+from blurjax.report import sentences
+from blurjax.report.figures import FIGURES, PageFigure, draw_figures, point_prefix
+from blurjax.report.tables import tables
+from blurjax.report.view_display import first_views, in_order, main_cells
 from blurjax.runtime.run_directory import (
     RunDirectory,
     read_json,
@@ -30,16 +33,16 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 
 class Section(NamedTuple):
-    """What the page shows of one point."""
+    """A point as the page shows it."""
 
     name: str
     point: Mapping[str, Any]
     summary: list[str]
-    figures: Figures
+    figures: Mapping[str, PageFigure]
 
 
 def make_report(directory: Path) -> Path:
-    """Makes results.json, the figures and the page of a finished run again.
+    """Computes results.json, the figures and the page of a finished run again.
 
     Returns:
       The page.
@@ -51,7 +54,7 @@ def make_report(directory: Path) -> Path:
     run.check_format()
     with readable_os_errors(run.path), run.lock():
         settings = config.load(run.config)
-        write_json(run.results, results.collect(run, settings))
+        write_json(run.results, collect_results(run, settings))
         return write_report(run, settings)
 
 
@@ -67,63 +70,70 @@ def write_report(run: RunDirectory, settings: Config) -> Path:
     Returns:
       The page.
     """
-    collected = read_json(run.results)
-    drawn = figures.draw(run, collected, settings.report.confidence)
-    files = {
-        f"{prefix}{name}.png": figure.png
-        for prefix, group in drawn.items()
-        for name, figure in group.items()
-    }
-    _write_figures(run, files)
-    for name, content in tables.tables(collected, level(settings.report.confidence)).items():
+    results = read_json(run.results)
+    figures = draw_figures(run, results, settings.report.confidence)
+    names = set()
+    for prefix, group in figures.items():
+        for name, figure in group.items():
+            names.add(f"{prefix}{name}.png")
+            write_bytes(run.figures / f"{prefix}{name}.png", figure.png)
+    for path in sorted(run.figures.glob("*.png")):
+        # From an earlier report, with other points or views.
+        is_ours = re.fullmatch(rf"(point-\d+-)?({'|'.join(FIGURES)})\.png", path.name)
+        if is_ours and path.name not in names:
+            path.unlink()
+    for name, content in tables(results, level(settings.report.confidence)).items():
         write_bytes(run.tables / name, content)
-    page = run.report
-    write_bytes(page, render(collected, settings, _environment_facts(run), drawn).encode())
-    return page
+    environment = read_json(run.environment) if run.environment.exists() else {}
+    write_bytes(run.report, render(results, settings, environment, figures).encode())
+    return run.report
 
 
 def render(
-    collected: Mapping[str, Any],
+    results: Mapping[str, Any],
     settings: Config,
     environment: Mapping[str, Any],
-    drawn: Mapping[str, Figures],
+    figures: Mapping[str, Mapping[str, PageFigure]],
 ) -> str:
-    """The page as HTML.
+    """Returns the page as HTML.
 
     Args:
-      collected: content of results.json.
+      results: content of results.json.
       settings: those of the run.
       environment: content of environment.json.
-      drawn: from `figures.draw`.
+      figures: from `draw_figures`.
     """
-    confidence, points = settings.report.confidence, collected["points"]
+    confidence, points = settings.report.confidence, results["points"]
     sections = [
         Section(
-            name=answer.name_of(point, points),
+            name=sentences.point_name(point, points),
             point=point,
-            summary=answer.of_point(point, confidence) if point["trials"] else [],
-            figures=drawn[figures.prefix(number, len(points))],
+            summary=sentences.point_summary(point, confidence) if point["trials"] else [],
+            figures=figures[point_prefix(number, len(points))],
         )
         for number, point in enumerate(points)
     ]
+    train_views, test_views = (in_order(results["views"][side]) for side in ("train", "test"))
+    measured = (view for point in points for view in point["quality"])
     return _template().render(
-        results=collected,
-        dataset=collected["dataset"],
-        paragraphs=answer.answer(collected, confidence),
-        facts=answer.facts(collected),
-        train_views=plots.in_order(collected["views"]["train"]),
-        test_views=plots.in_order(collected["views"]["test"]),
+        results=results,
+        dataset=results["dataset"],
+        paragraphs=sentences.answer(results, confidence),
+        facts=sentences.facts(results),
+        train_views=train_views,
+        test_views=test_views,
+        explained_views=[VIEWS[view] for view in in_order({*train_views, *test_views, *measured})],
         sections=sections,
-        overview=drawn[""],
+        overview=figures[""],
         settings=config.to_yaml(settings),
         environment=yaml.safe_dump(dict(environment), sort_keys=False, allow_unicode=True),
         margin=settings.report.margin,
         level=level(confidence),
-        main_views=plots.FIRST_VIEWS,
-        main_cells=plots.CONFUSED,
-        beside=list(BESIDE),
-        matched=list(MATCHED),
-        checks=[*CHECKS, "shuffled"],
+        first_views=first_views(),
+        main_cells=main_cells(),
+        unadjusted=list(UNADJUSTED),
+        controls=list(controls()),
+        checks=[*checks(), SHUFFLED],
         alpha=f"{1 - confidence:.2g}",
         equivalence_level=level(2 * confidence - 1),
     )
@@ -140,7 +150,7 @@ def _template() -> jinja2.Template:
     environment.filters |= {
         "percent": percent,
         "signed": signed,
-        # What must be exactly 0 is seen to be.
+        # A reader should see that what must be exactly 0 is.
         "exact_or_signed": lambda share: "0 exactly" if share == 0 else signed(share),
         "span": span,
         "signed_span": signed_span,
@@ -149,21 +159,7 @@ def _template() -> jinja2.Template:
         "count": count,
         "data_uri": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}",
         "words": lambda name: name.replace("_", " "),
+        "meaning": sentences.meaning,
         "p_value": p_value,
     }
     return environment.get_template("report.html.jinja")
-
-
-def _environment_facts(run: RunDirectory) -> dict[str, Any]:
-    path = run.environment
-    return read_json(path) if path.exists() else {}
-
-
-def _write_figures(run: RunDirectory, files: Mapping[str, bytes]) -> None:
-    for name, content in files.items():
-        write_bytes(run.figures / name, content)
-    ours = rf"(point-\d+-)?({'|'.join(figures.NAMES)})\.png"
-    for path in sorted(run.figures.glob("*.png")):
-        # Of an earlier report, with other points or views.
-        if path.name not in files and re.fullmatch(ours, path.name):
-            path.unlink()

@@ -23,10 +23,9 @@ from blurjax.config.sections import SPLITS
 from blurjax.data.dataset import Dataset
 from blurjax.data.prefetch import read_batches
 from blurjax.data.splits import fold_assignment
-from blurjax.engine.mapping import in_batches, shared
+from blurjax.engine.mesh import in_batches, place, place_columns, shared
 from blurjax.engine.random import key
-from blurjax.engine.types import ALL_DATA, Array, Scalar
-from blurjax.runtime import processes
+from blurjax.engine.types import Array, Scalar
 
 STREAM_BYTES = 64 * 2**20
 """Decoded images in one streamed chunk."""
@@ -87,7 +86,7 @@ def members_by_fold(
 
 def epoch_order(
     seed: Scalar,
-    fold: Scalar,
+    members: Scalar,
     epoch: Scalar,
     table: Array,
     lengths: Array,
@@ -100,7 +99,7 @@ def epoch_order(
 
     Args:
       seed: u32 scalar.
-      fold: i32 scalar, the fold left out, or -1.
+      members: i32 scalar, row of the table.
       epoch: i32 scalar, from 0.
       table: i32[F+1, N] from `members_by_fold`.
       lengths: i32[F+1].
@@ -108,7 +107,7 @@ def epoch_order(
       batch_size: images a step.
       stream: name of the random stream.
     """
-    members, length = table[fold - ALL_DATA], lengths[fold - ALL_DATA]
+    own, length = table[members], lengths[members]
     first = epoch * (steps * batch_size)
     first_pass = first // length
     shortest = table.shape[1] // 2 if len(table) > 1 else table.shape[1]  # of two folds or more
@@ -121,7 +120,7 @@ def epoch_order(
 
     permutations = jax.lax.map(permutation, first_pass + jnp.arange(passes))
     ahead = first - first_pass * length + jnp.arange(steps * batch_size)
-    return members[permutations[ahead // length, ahead % length]].reshape(steps, batch_size)
+    return own[permutations[ahead // length, ahead % length]].reshape(steps, batch_size)
 
 
 def batches_in_order(positions: np.ndarray, batch_size: int) -> np.ndarray:
@@ -141,7 +140,7 @@ class ResidentFeed:
         self._sharding = sharding
         index = np.arange(len(dataset.labels), dtype=np.int32)
         arrays = {"image": dataset.images, "label": dataset.labels, "index": index}
-        self._data = processes.put(arrays, sharding)
+        self._data = place(arrays, sharding)
 
     def chunks(self, order: Array | np.ndarray, first: int = 0) -> Iterator[Chunk]:
         """Chunks of an order, from step `first` on.
@@ -157,7 +156,7 @@ class ResidentFeed:
             if isinstance(order, np.ndarray):
                 rows = np.full((self.capacity, order.shape[1]), -1, np.int32)
                 rows[:length] = order[start : start + length]
-                yield Chunk(self._data, processes.put(rows, self._sharding), 0, length)
+                yield Chunk(self._data, place(rows, self._sharding), 0, length)
             else:
                 yield Chunk(self._data, order, start, length)
 
@@ -201,8 +200,8 @@ class StreamedFeed:
             rows = np.concatenate([rows, np.full((more, batch_size), -1, rows.dtype)])
         index = np.maximum(rows, 0)
         data = {"label": self._labels[index], "index": index}
-        placed = processes.put((data, rows), self._sharding)
-        placed[0]["image"] = processes.put_columns(images, own, batch_size, self._sharding)
+        placed = place((data, rows), self._sharding)
+        placed[0]["image"] = place_columns(images, own, batch_size, self._sharding)
         return Chunk(*placed, start=0, length=length)
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from blurjax.engine.mesh import fetch, place
 from blurjax.engine.types import Trial
 from blurjax.runtime import processes
 from blurjax.runtime.run_directory import RunDirectory, read_json
@@ -183,12 +184,12 @@ class _Loop:
     def _place(self, rows: np.ndarray) -> jax.Array:
         """Rows of the job's trials, padded and on the devices as its trials are."""
         padding = [(0, len(self.trials.seed) - len(rows))] + [(0, 0)] * (rows.ndim - 1)
-        return processes.put(np.pad(rows, padding, mode="edge"), self.trials.seed.sharding)
+        return place(np.pad(rows, padding, mode="edge"), self.trials.seed.sharding)
 
     def host_states(self) -> TrainState:
         """The states without padding, as NumPy arrays."""
         count = len(self.job.trials)
-        return jax.tree.map(lambda x: x[:count], processes.fetch(self.states))
+        return jax.tree.map(lambda x: x[:count], fetch(self.states))
 
     def run(self) -> None:
         """Steps until the end. What an epoch measured is fetched and written while the next one's first chunk runs."""
@@ -242,7 +243,7 @@ class _Loop:
     def _add_losses(self, losses: list[tuple[jax.Array, int]]) -> None:
         """Adds chunks' losses to the epoch's, and empties the list."""
         for values, length in losses:
-            of_steps = processes.fetch(values)[: len(self.loss_sum), :length]
+            of_steps = fetch(values)[: len(self.loss_sum), :length]
             self.loss_sum = self.loss_sum + of_steps.sum(axis=1)
         losses.clear()
 
@@ -277,7 +278,7 @@ class _Loop:
                 epochs=self.training.epochs,
                 images_per_second=done * self.training.batch_size * len(self.job.trials) / seconds,
                 seconds_left=(self.total_steps - line["step"]) * seconds / done,
-                failed=int((processes.fetch(failed_step)[: len(self.job.trials)] >= 0).sum()),
+                failed=int((fetch(failed_step)[: len(self.job.trials)] >= 0).sum()),
                 line=line,
             )
         )

@@ -31,9 +31,16 @@ LossFunction = Callable[[Params, dict[str, Any], Any, Key], tuple[Array, dict[st
 
 
 def autoencoder_train_step(
-    state: TrainState, batch: Batch, *, model: nn.Module, update: Update, microbatches: int
+    state: TrainState,
+    parameters: None,
+    batch: Batch,
+    *,
+    model: nn.Module,
+    update: Update,
+    microbatches: int,
 ) -> tuple[TrainState, Metrics]:
     """Takes one step on the mean squared error of the (unclipped) reconstruction."""
+    del parameters  # autoencoders are trained on images as they are
 
     def loss_fn(
         params: Params, model_state: dict[str, Any], images: Array, key: Key
@@ -47,7 +54,8 @@ def autoencoder_train_step(
 
 def classifier_train_step(
     state: TrainState,
-    batch: tuple[ViewParameters, Batch],
+    parameters: ViewParameters,
+    batch: Batch,
     *,
     model: nn.Module,
     view: ApplyView,
@@ -57,9 +65,8 @@ def classifier_train_step(
     microbatches: int,
 ) -> tuple[TrainState, Metrics]:
     """Takes one step on the cross-entropy of the augmented view."""
-    parameters, examples = batch
     seed, labels = state.hyperparameters.seed, parameters.labels
-    drawn = draw(seed, state.step, len(examples["label"]), flip=flip, shift=shift)
+    drawn = draw(seed, state.step, len(batch["label"]), flip=flip, shift=shift)
 
     def loss_fn(
         params: Params,
@@ -74,7 +81,7 @@ def classifier_train_step(
         targets = own["label"] if labels is None else labels[own["index"]]
         return losses.cross_entropy(logits, targets), model_state
 
-    return _step(state, (examples, drawn), examples["mask"], loss_fn, update, microbatches)
+    return _step(state, (batch, drawn), batch["mask"], loss_fn, update, microbatches)
 
 
 def _step(

@@ -21,7 +21,7 @@ from blurjax.data.decoding import EncodedImages, decode
 from blurjax.data.folder_source import encoded_images, scan
 from blurjax.data.prefetch import read_batches
 from blurjax.data.tfds_source import import_tensorflow, open_prepared
-from blurjax.engine.mapping import make_mesh, shared
+from blurjax.engine import make_mesh, shared
 from blurjax.train.evaluation import dispatch
 from blurjax.train.feed import StreamedFeed
 

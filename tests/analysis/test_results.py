@@ -1,4 +1,4 @@
-"""results.json is what scikit-learn and a pocket calculator make of the predictions."""
+"""The numbers of results.json, against scikit-learn and by hand."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ from synthetic_run import (
     write_run,
 )
 
-from blurjax.analysis import measures, results, statistics
+from blurjax.analysis import collect_results, scores, statistics
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.run_directory import read_json, read_npz, write_json, write_npz
 
@@ -41,7 +41,7 @@ def everything(tmp_path_factory):
 
 
 def correct(run, train, test):
-    arrays = read_npz(run / "predictions" / f"{train}-on-{test}.npz")
+    arrays = read_npz(run.predictions(train, test))
     return arrays["prediction"] == arrays["label"]
 
 
@@ -49,7 +49,7 @@ def correct(run, train, test):
 def test_scores_are_those_of_scikit_learn(small, cell):
     run, collected = small
     (point,) = collected["points"]
-    arrays = read_npz(run / "predictions" / f"{cell[0]}-on-{cell[1]}.npz")
+    arrays = read_npz(run.predictions(*cell))
     label, predictions = arrays["label"], arrays["prediction"]
     at = {
         name: point[name][cell[0]][cell[1]]
@@ -66,13 +66,13 @@ def test_scores_are_those_of_scikit_learn(small, cell):
     )
     expected = statistics.accuracy(predictions == label, 0.95)
     assert at["accuracy"]["interval"] == list(expected.interval)
-    ece = measures.expected_calibration_error(arrays["confidence"][1], predictions[1] == label)
+    ece = scores.expected_calibration_error(arrays["confidence"][1], predictions[1] == label)
     assert at["ece"]["per_trial"][1] == ece
 
 
 def test_psnr_is_of_the_pooled_error_and_ssim_a_mean(small):
     run, collected = small
-    arrays = read_npz(run / "predictions" / "quality-reconstruction-test.npz")
+    arrays = read_npz(run.quality("reconstruction", "test"))
     reconstruction = collected["points"][0]["reconstruction"]
     pooled = [10 * math.log10(1 / float(np.mean(row, dtype=np.float64))) for row in arrays["mse"]]
     assert reconstruction["psnr"]["test"]["per_trial"] == pytest.approx(pooled)
@@ -115,8 +115,10 @@ def test_the_causes_are_corrected_as_a_family_and_the_totals_not(everything):
     causes["information"] = statistics.two_sided_p(statistics.estimate(loss))
     for name, p in statistics.holm(causes).items():
         assert terms[name]["p"] == pytest.approx(p)
-    matched = [f"reconstruction_against_{v}" for v in ("blur", "pca", "downsample", "spectrum")]
-    for name, p in statistics.holm({name: own_p(others, name) for name in matched}).items():
+    against_views = [
+        f"reconstruction_against_{v}" for v in ("blur", "pca", "downsample", "spectrum")
+    ]
+    for name, p in statistics.holm({name: own_p(others, name) for name in against_views}).items():
         assert others[name]["p"] == pytest.approx(p)
     assert all("p" not in others[name] for name in ("crossfit_instead", "without_retraining"))
 
@@ -140,7 +142,7 @@ def test_checks_find_nothing_where_there_is_nothing(everything):
     run, collected = everything
     others = collected["points"][0]["comparisons"]
     assert others["identity"]["per_trial"] == [0, 0, 0, 0]
-    arrays = read_npz(run / "predictions" / "shuffled-on-original.npz")
+    arrays = read_npz(run.predictions("shuffled", "original"))
     labels = np.bincount(arrays["label"], minlength=3) / 60
     chance = [labels @ np.bincount(row, minlength=3) / 60 for row in arrays["prediction"]]
     accuracy = (arrays["prediction"] == arrays["label"]).mean(axis=1)
@@ -151,25 +153,25 @@ def test_checks_find_nothing_where_there_is_nothing(everything):
 def test_how_blurry_each_view_is(everything):
     run, collected = everything
     (point,) = collected["points"]
-    arrays = read_npz(run / "predictions" / "quality-blur-validation.npz")
+    arrays = read_npz(run.quality("blur", "validation"))
     blur = point["quality"]["blur"]
     assert blur["laplacian_variance"]["validation"]["per_trial"] == pytest.approx(
         arrays["laplacian_variance"].mean(axis=1), rel=1e-5
     )
     assert point["quality"]["original"]["psnr"]["test"]["mean"] is None  # infinite
     assert point["quality"]["original"]["ssim"]["test"]["per_trial"] == [1]
-    spectrum = read_npz(run / "predictions" / "quality-pca-test.npz")["spectrum"]
+    spectrum = read_npz(run.quality("pca", "test"))["spectrum"]
     assert point["spectra"]["pca"] == pytest.approx(spectrum.mean(axis=0), rel=1e-5)
     assert set(point["spectra"]) == set(point["quality"])
     assert set(point["quality"]) == {*ALL_VIEWS, "spectrum"} - {"mixed"}
-    fitted = read_npz(run / "views" / "fitted.npz")
+    fitted = read_npz(run.fitted_views)
     assert point["blur"]["sigma"]["per_trial"] == pytest.approx(fitted["sigma"])
     assert point["blur"]["reachable"] == [True] * 4
 
 
 def test_probes_read_the_code(everything):
     run, collected = everything
-    arrays = read_npz(run / "predictions" / "code-mlp.npz")
+    arrays = read_npz(run.probe("mlp"))
     expected = statistics.accuracy(arrays["prediction"] == arrays["label"])
     assert collected["points"][0]["probe"]["mlp"]["interval"] == list(expected.interval)
 
@@ -179,7 +181,7 @@ def test_change_of_each_class_is_that_of_its_recall(everything):
     change = collected["points"][0]["per_class_change"]
     recall = []
     for view in ("reconstruction", "original"):
-        arrays = read_npz(run / "predictions" / f"{view}-on-{view}.npz")
+        arrays = read_npz(run.predictions(view, view))
         recall.append(
             [
                 metrics.recall_score(arrays["label"], row, average=None)
@@ -197,12 +199,12 @@ def test_flips_are_those_of_the_point(tmp_path):
     run, collected = collect(tmp_path, dataclasses.replace(SMALL, bottlenecks=(4, 8)))
     for row, point in enumerate(collected["points"]):
         flips = point["flips"]
-        arrays = read_npz(run / "predictions" / "flips.npz")
+        arrays = read_npz(run.flips)
         assert flips["index"] == arrays["index"][row].tolist()
-        bottleneck = read_npz(run / "predictions" / "reconstruction-on-reconstruction.npz")
-        rows = bottleneck["bottleneck"] == (4, 8)[row]
-        painted = correct(run, "reconstruction", "reconstruction")[rows]
-        changed = (painted != correct(run, "original", "original")).sum(axis=0)
+        arrays = read_npz(run.predictions("reconstruction", "reconstruction"))
+        rows = [f"bottleneck={point['values']['bottleneck']} " in key for key in arrays["trial"]]
+        rebuilt = correct(run, "reconstruction", "reconstruction")[rows]
+        changed = (rebuilt != correct(run, "original", "original")).sum(axis=0)
         assert flips["count"] == sorted(changed, reverse=True)[: len(flips["count"])]
 
 
@@ -217,7 +219,7 @@ def test_flips_are_counted_over_the_trials_that_are_left(tmp_path):
 def test_flips_of_views_that_are_no_longer_in_the_run_are_not_shown(tmp_path):
     run, _ = write_run(tmp_path / "run", SMALL)
     fewer = dataclasses.replace(SMALL, test_views=("original",)).config
-    assert results.collect(run, fewer)["points"][0]["flips"] == {}
+    assert collect_results(run, fewer)["points"][0]["flips"] == {}
 
 
 def test_gap_is_train_minus_validation_after_the_last_epoch(small):
@@ -282,11 +284,12 @@ def test_the_smallest_equivalent_is_not_sought_beyond_a_point_that_all_trials_le
     made_up = Synthetic(seeds=8, images=4000, epochs=1, bottlenecks=(2048, 4096, 8192))
     run, _ = collect(tmp_path, made_up)
     for name in ("original", "reconstruction"):
-        path = run / "predictions" / f"reconstruction-on-{name}.npz"
+        path = run.predictions("reconstruction", name)
         arrays = read_npz(path)
-        frozen = np.where(arrays["bottleneck"] == 4096, 17, -1).astype(np.int32)
+        frozen = ["bottleneck=4096 " in key for key in arrays["trial"]]
+        frozen = np.where(frozen, 17, -1).astype(np.int32)
         write_npz(path, **arrays | {"failed_step": frozen})
-    (curve,) = results.collect(run, made_up.config)["curves"]
+    (curve,) = collect_results(run, made_up.config)["curves"]
     assert curve["bottleneck"] == [2048, 8192]
     assert curve["verdict"] == ["equivalent", "equivalent"]
     assert curve["smallest_equivalent"] == 8192
@@ -303,7 +306,7 @@ def test_tuned_takes_the_best_rate_of_each_view_by_validation(tmp_path):
     run, _ = collect(tmp_path, made_up)
     for job, view in (("original", "original"), ("reconstruction", "reconstruction")):
         _favour(run, f"classifier/{job}/job-0", rate=1e-2 if view == "original" else 1e-3)
-    collected = results.collect(run, made_up.config)
+    collected = collect_results(run, made_up.config)
     (tuned,) = collected["tuned"]
     assert (tuned["bottleneck"], tuned["weight_decay"]) == (8, 0)
     chosen = tuned["learning_rate"]
@@ -321,7 +324,7 @@ def test_tuned_takes_the_best_rate_of_each_view_by_validation(tmp_path):
 
 def _favour(run, job, rate):
     """Makes validation accuracy at this learning rate the better one."""
-    trials = read_json(run / "checkpoints" / job / "job.json")["trials"]
+    trials = read_json(run.job_file(job))["trials"]
     lines = run.metrics()
     for line in lines:
         if line["job"] == job:
@@ -329,47 +332,47 @@ def _favour(run, job, rate):
                 0.9 if trial["learning_rate"] == rate else 0.8 for trial in trials
             ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    (run / "metrics.jsonl").write_text(text, encoding="utf-8")
+    run.metrics_file.write_text(text, encoding="utf-8")
 
 
 def test_without_swept_rates_nothing_is_tuned(small):
     assert small[1]["tuned"] is None
 
 
-def test_every_look_is_recorded_once(tmp_path):
+def test_every_analysis_is_recorded_once(tmp_path):
     run, config = write_run(tmp_path / "run", dataclasses.replace(SMALL, seeds=5))
     few, many = (dataclasses.replace(SMALL, seeds=seeds).config for seeds in (3, 5))
     for settings in (few, few, many, config):
-        write_json(run / "results.json", results.collect(run, settings))
-    looks = read_json(run / "results.json")["looks"]
-    assert [look["points"][0]["trials"] for look in looks] == [3, 5]
-    total = read_json(run / "results.json")["points"][0]["decomposition"]["on_reconstructions"]
-    assert looks[1]["points"][0] == {
+        write_json(run.results, collect_results(run, settings))
+    analyses = read_json(run.results)["analyses"]
+    assert [analysis["points"][0]["trials"] for analysis in analyses] == [3, 5]
+    total = read_json(run.results)["points"][0]["decomposition"]["on_reconstructions"]
+    assert analyses[1]["points"][0] == {
         "values": {"bottleneck": 8, "learning_rate": 1e-3, "weight_decay": 0},
         "trials": 5,
         **{name: total[name] for name in ("mean", "interval", "p")},
     }
 
 
-def test_a_damaged_record_of_looks_is_not_forgotten_silently(tmp_path):
+def test_a_damaged_record_of_analyses_is_not_forgotten_silently(tmp_path):
     run, config = write_run(tmp_path / "run", SMALL)
-    (run / "results.json").write_text("{", encoding="utf-8")
+    run.results.write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match=r"results.json is damaged: .* Remove it"):
-        results.collect(run, config)
+        collect_results(run, config)
 
 
 def test_the_audit_is_taken_over_as_it_is(small):
     run, collected = small
-    assert collected["audit"] == read_json(run / "audit.json")
-    (run / "audit.json").unlink()
-    assert results.collect(run, SMALL.config)["audit"] is None
+    assert collected["audit"] == read_json(run.audit)
+    run.audit.unlink()
+    assert collect_results(run, SMALL.config)["audit"] is None
 
 
 def test_equal_runs_give_equal_files_that_read_back(small, tmp_path):
     run, collected = small
     again, same = collect(tmp_path, SMALL)
     for directory, content in ((run, collected), (again, same)):
-        write_json(directory / "results.json", content)
-    assert (run / "results.json").read_bytes() == (again / "results.json").read_bytes()
-    assert read_json(run / "results.json") == json.loads(json.dumps(collected)) == collected
+        write_json(directory.results, content)
+    assert run.results.read_bytes() == again.results.read_bytes()
+    assert read_json(run.results) == json.loads(json.dumps(collected)) == collected
     assert collected["seconds"] == {"autoencoders": 20.5, "classifiers": 31.25}

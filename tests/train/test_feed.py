@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from loading import dataset_of
 
-from blurjax.engine.mapping import gather_batch, make_mesh, shared
+from blurjax.engine import make_mesh, shared
+from blurjax.train.batches import gather_batch
 from blurjax.train.feed import (
     ResidentFeed,
     StreamedFeed,

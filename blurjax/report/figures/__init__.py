@@ -1,66 +1,86 @@
-"""Which figures a run gets, with the words under them."""
+"""Draws the figures of a run from its results: a registered function each. Only here is matplotlib imported.
+
+Figures are made without pyplot, so nothing is global and nothing needs a screen.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-from blurjax.report.figures import images, numbers
-from blurjax.report.figures.drawn import Drawn, Material, Point, Results
+from blurjax.report.figures import accuracy, epochs, images, matrices, style
+from blurjax.report.figures.registry import FIGURES, Drawing, FigureData, figure
 from blurjax.runtime.run_directory import RunDirectory, read_npz
 
-__all__ = ["NAMES", "Drawn", "Figures", "draw", "prefix"]
-
-Figures = dict[str, Drawn]
-"""By name."""
-OF_BOTTLENECK = {
-    "views": images.views,
-    "spectra": numbers.spectra,
-    "autoencoder": numbers.autoencoder,
-}
-"""Those that do not depend on the classifier's recipe, and are drawn once per bottleneck."""
-OF_POINT: Mapping[str, Callable[[Material, Point], Drawn | None]] = {
-    "causes": numbers.causes,
-    "transfer_matrix": numbers.transfer_matrix,
-    "curves": numbers.curves,
-    "other_curves": numbers.other_curves,
-    "generalisation_gap": numbers.generalisation_gap,
-    "first_experiment": numbers.first_experiment,
-    "per_class": numbers.per_class,
-    "flips": images.flips,
-    "confusion": numbers.confusion,
-    **OF_BOTTLENECK,
-}
-OF_RUN = {"sweep": numbers.sweep, "reconstructions": images.reconstructions}
-"""Those of a run of several points."""
-NAMES = (*OF_POINT, *OF_RUN)
+__all__ = [
+    "FIGURES",
+    "Drawing",
+    "FigureData",
+    "PageFigure",
+    "accuracy",
+    "draw_figures",
+    "epochs",
+    "figure",
+    "images",
+    "matrices",
+    "point_prefix",
+]
 
 
-def draw(run: RunDirectory, results: Results, confidence: float) -> dict[str, Figures]:
-    """All figures of a run, by what their file names begin with: the `prefix` of a point, or nothing."""
-    gallery, flips = (
-        read_npz(path) if path.exists() else None
-        for path in (run.gallery, run.flips)
-    )
-    material = Material(results, gallery, flips, confidence)
+class PageFigure(NamedTuple):
+    """A figure as the page shows it."""
+
+    title: str
+    caption: str
+    alternative: str
+    png: bytes
+    width: int
+    """In CSS pixels, at which its text is as large as the page's."""
+    anchor: str
+
+
+def draw_figures(
+    run: RunDirectory, results: dict[str, Any], confidence: float
+) -> dict[str, dict[str, PageFigure]]:
+    """Draws all figures of a run.
+
+    Args:
+      run: holds the images that were kept.
+      results: content of results.json.
+      confidence: level of the intervals.
+
+    Returns:
+      What the file's name begins with (a point's `point_prefix`; nothing for those of the whole
+      run) -> name -> figure.
+    """
+    gallery, flips = (read_npz(p) if p.exists() else None for p in (run.gallery, run.flips))
+
+    def draw(point: dict[str, Any], *kinds: str) -> dict[str, PageFigure]:
+        found, data = {}, FigureData(results, point, confidence, gallery, flips)
+        for name, spec in FIGURES.items():
+            drawing = spec.draw(data) if spec.per in kinds else None
+            if drawing is not None:
+                found[name] = PageFigure(
+                    spec.title,
+                    drawing.caption,
+                    spec.alternative,
+                    style.png(drawing.figure),
+                    round(96 * drawing.figure.get_size_inches()[0]),
+                    spec.anchor,
+                )
+        return found
+
     points = results["points"]
-    of_run = OF_RUN if len(points) > 1 else {}
-    found = {"": _there({name: draw_one(material) for name, draw_one in of_run.items()})}
+    figures = {"": draw({}, "run") if len(points) > 1 else {}}
     drawn_bottlenecks: set[int] = set()
     for number, point in enumerate(points):
-        names = list(OF_POINT) if point["trials"] else []
-        if point["values"]["bottleneck"] in drawn_bottlenecks:
-            names = [name for name in names if name not in OF_BOTTLENECK]
-        of_point = {name: OF_POINT[name](material, point) for name in names}
-        found[prefix(number, len(points))] = _there(of_point)
-        if names:
-            drawn_bottlenecks.add(point["values"]["bottleneck"])
-    return found
+        bottleneck = point["values"]["bottleneck"]
+        kinds = ("point",) if bottleneck in drawn_bottlenecks else ("point", "bottleneck")
+        figures[point_prefix(number, len(points))] = draw(point, *kinds) if point["trials"] else {}
+        if point["trials"]:
+            drawn_bottlenecks.add(bottleneck)
+    return figures
 
 
-def prefix(number: int, num_points: int) -> str:
-    """Of the figures of a point: point-1- and so on, nothing where there is but one."""
+def point_prefix(number: int, num_points: int) -> str:
+    """Returns what the file names of a point's figures begin with: nothing where there is only one point."""
     return f"point-{number + 1}-" if num_points > 1 else ""
-
-
-def _there(figures: Mapping[str, Drawn | None]) -> Figures:
-    return {name: figure for name, figure in figures.items() if figure is not None}

@@ -1,80 +1,198 @@
-"""Figures of images: views, reconstructions by bottleneck, answers that change."""
+"""Figures of images: the same images in several views, and how much of each frequency a view keeps."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
-from blurjax.report import plots
-from blurjax.report.figures.drawn import Arrays, Drawn, Material, Point, drawn
+from blurjax.analysis.formatting import count
+from blurjax.config.view_table import VIEWS
+from blurjax.report.figures.registry import Drawing, FigureData, figure
+from blurjax.report.figures.style import WIDTH, class_labels, new_figure, plain_numbers
+from blurjax.report.view_display import in_order, line_style
+
+PER_ROW = 10
+"""Images side by side; more of them go into further blocks of rows."""
+FLIPS_PER_ROW = 6
+LABELS = 1.0
+"""Inches at the left for the names of the rows."""
+GAP = 0.06
+"""Room between two images, in widths of an image."""
+
+Row = tuple[str, np.ndarray]
+"""Its name and its images, u8[M,H,W,C] with C 1 or 3."""
 
 
-def reconstructions(material: Material) -> Drawn | None:
-    """Of a whole run: images by bottleneck."""
-    gallery = material.gallery
-    if gallery is None or len(gallery["bottleneck"]) < 2:
+@figure(
+    "Images and their reconstructions",
+    alternative="Rows of small images: originals above their reconstructions.",
+    anchor="views",
+    per="run",
+)
+def reconstructions(data: FigureData) -> Drawing | None:
+    """Draws originals over their reconstructions from codes of several sizes."""
+    gallery, rebuilt = data.gallery, data.gallery_of("reconstruction")
+    if gallery is None or rebuilt is None or len(gallery["bottleneck"]) < 2:
         return None
-    return drawn(
-        "Images and their reconstructions",
-        "Test images over what the first trial's autoencoders make of them.",
-        "Rows of small images: originals above their reconstructions.",
-        plots.reconstructions(
-            gallery["original"],
-            gallery["views"][:, _names(gallery).index("reconstruction")],
-            gallery["bottleneck"].tolist(),
-            gallery["label"],
-            material.class_names,
-        ),
-        "views",
+    rows = [("original", gallery["original"])]
+    for floats, images in zip(gallery["bottleneck"].tolist(), rebuilt, strict=True):
+        rows.append((count(floats, "float"), images))
+    drawn = _grid(rows, _class_of_each(gallery["label"], data.class_names), PER_ROW)
+    caption = (
+        "Test images, and below them their reconstructions by the first trial's autoencoders, whose codes "
+        "have as many floats as stand at the left."
     )
+    return Drawing(drawn, caption)
 
 
-def views(material: Material, point: Point) -> Drawn | None:
-    """The same images in every view."""
-    gallery = material.gallery
+@figure(
+    "The same images in every view",
+    alternative="Rows of small images: originals, and the same images in every view.",
+    anchor="views",
+    per="bottleneck",
+)
+def views(data: FigureData) -> Drawing | None:
+    """Draws the same few images in every view, and what the reconstruction leaves out."""
+    gallery = data.gallery
     if gallery is None:
         return None
-    rows = np.flatnonzero(gallery["bottleneck"] == point["values"]["bottleneck"])
-    if not rows.size:
+    of_bottleneck = np.flatnonzero(gallery["bottleneck"] == data.point["values"]["bottleneck"])
+    if not of_bottleneck.size:
         return None
-    seen = dict(zip(_names(gallery), gallery["views"][rows[0]], strict=True))
-    return drawn(
-        "What each view shows",
-        "Test images as the first trial's views show them, with the PSNR of the view on the whole test "
-        "set. The difference is the absolute one to the reconstruction, times the factor beside it.",
-        "Rows of small images: originals, and the same images in every view.",
-        plots.views(
-            gallery["original"],
-            seen,
-            {view: entry["psnr"]["test"]["mean"] for view, entry in point["quality"].items()},
-            gallery["label"],
-            material.class_names,
-        ),
-        "views",
+    in_view = dict(
+        zip(gallery["view_names"].tolist(), gallery["views"][of_bottleneck[0]], strict=True)
     )
+    original = gallery["original"]
+    chosen = np.unique(np.linspace(0, len(original) - 1, PER_ROW).round().astype(int))
+    rows = [("original", original[chosen])]
+    quality = data.point["quality"]
+    for view in in_order(in_view):
+        decibels = quality[view]["psnr"]["test"]["mean"] if view in quality else None
+        name = view if decibels is None else f"{view}\n{decibels:.1f} dB"
+        rows.append((name, in_view[view][chosen]))
+        if view == "reconstruction":
+            rows.append(_difference(original[chosen], in_view[view][chosen]))
+    drawn = _grid(rows, _class_of_each(gallery["label"][chosen], data.class_names), PER_ROW)
+    caption = (
+        "Test images in the views of the first trial. The dB are the PSNR of each view over the whole test "
+        "set: the higher, the closer to the original. The difference is that between original and "
+        "reconstruction without its sign, times the factor beside it."
+    )
+    return Drawing(drawn, caption)
 
 
-def flips(material: Material, point: Point) -> Drawn | None:
-    """Images whose answers change."""
-    flips = material.flips
-    if flips is None or not point["flips"]:
+@figure(
+    "Images whose answers change most often",
+    alternative="Pairs of small images, original above reconstruction.",
+    anchor="evaluation",
+)
+def flips(data: FigureData) -> Drawing | None:
+    """Draws the images whose answers change most often, as original and as reconstruction."""
+    flips = data.flips
+    if flips is None or not data.point["flips"]:
         return None
-    row = np.flatnonzero(flips["bottleneck"] == point["values"]["bottleneck"])[0]
-    return drawn(
-        "Images whose answers change most often",
-        "Right in one view and wrong in the other, in the number of trials written above: trained and "
-        "tested on originals against trained and tested on reconstructions (as the first trial sees "
-        "them). Picked for changing, so they say nothing about how often images do.",
-        "Pairs of small images, original above reconstruction.",
-        plots.flips(
-            flips["original"][row],
-            flips["reconstruction"][row],
-            point["flips"]["count"],
-            flips["label"][row],
-            material.class_names,
-        ),
-        "evaluation",
+    row = np.flatnonzero(flips["bottleneck"] == data.point["values"]["bottleneck"])[0]
+    classes = _class_of_each(flips["label"][row], data.class_names)
+    titles = [
+        f"{name}\n{count(trials, 'trial')}"
+        for name, trials in zip(classes, data.point["flips"]["count"], strict=True)
+    ]
+    rows = [("original", flips["original"][row]), ("reconstruction", flips["reconstruction"][row])]
+    caption = (
+        "In the number of trials written above, one of two classifiers was right about the image and the "
+        "other wrong: that trained and tested on originals, and that trained and tested on "
+        "reconstructions (shown as the first trial reconstructs them). The images were picked for "
+        "changing, so they do not show how often images change."
     )
+    return Drawing(_grid(rows, titles, FLIPS_PER_ROW), caption)
 
 
-def _names(gallery: Arrays) -> list[str]:
-    return [str(name) for name in gallery["view_names"]]
+@figure(
+    "Which frequencies are left",
+    alternative="Power against spatial frequency, one line per view.",
+    anchor="quality",
+    per="bottleneck",
+)
+def spectra(data: FigureData) -> Drawing | None:
+    """Draws radial power spectra of the test images in each view, on logarithmic axes."""
+    power = data.point["spectra"]
+    if len(power) < 2:
+        return None
+    drawn = new_figure(7.5, 4.2)
+    ax = drawn.subplots()
+    for view in in_order(power):
+        values = np.array(power[view], float)[1:]  # radius 0 is the mean, which is taken out
+        radii, shown = np.arange(1, len(values) + 1), np.where(values > 0, values, np.nan)
+        width = 2.4 if VIEWS[view].main else 1.4
+        ax.plot(radii, shown, label=view, linewidth=width, **line_style(view))
+    ax.set(xscale="log", yscale="log")
+    ax.set(xlabel="spatial frequency (cycles per shorter side)", ylabel="mean power")
+    ax.xaxis.set_major_locator(LogLocator(base=2))
+    for axis in (ax.xaxis, ax.yaxis):
+        plain_numbers(axis)
+    ax.grid(visible=True)
+    drawn.legend(loc="outside right center")
+    caption = (
+        "Radial power spectrum of the test images in each view, mean over images and trials: coarse "
+        "structure at the left, fine detail at the right. Where a line lies below the original's, the view "
+        "has lost detail of that size."
+    )
+    return Drawing(drawn, caption)
+
+
+def _class_of_each(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    names = class_labels(class_names, longest=11)
+    return [names[label] for label in labels]
+
+
+def _difference(original: np.ndarray, rebuilt: np.ndarray) -> Row:
+    """The absolute difference, u8, brightened by a whole number, which its name states."""
+    difference = np.abs(original.astype(np.int32) - rebuilt)
+    factor = max(1, 255 // max(1, int(difference.max())))
+    name = "difference" if factor == 1 else f"difference\n× {factor}"
+    return name, (difference * factor).astype(np.uint8)
+
+
+def _grid(rows: Sequence[Row], titles: Sequence[str], per_row: int) -> Figure:
+    """Rows of images under titles; images that do not fit side by side form further blocks of rows."""
+    first = rows[0][1]
+    blocks = [slice(start, start + per_row) for start in range(0, len(first), per_row)]
+    columns = min(per_row, len(first))
+    cell = min((WIDTH - LABELS) / columns, 1.6)
+    aspect = first.shape[1] / first.shape[2]
+    title_height = 0.2 * (1 + max(title.count("\n") for title in titles))
+    height = (len(rows) * (cell * aspect + 0.08) + title_height + 0.15) * len(blocks)
+    drawn = new_figure(LABELS + 0.3 + cell * columns, height)
+    axes = drawn.subplots(len(rows) * len(blocks), 1, squeeze=False)[:, 0]
+    lines = [(block, *row) for block in blocks for row in rows]
+    for number, (ax, (block, name, images)) in enumerate(zip(axes, lines, strict=True)):
+        _strip(ax, images[block], columns, titles[block] if number % len(rows) == 0 else [])
+        ax.set_ylabel(name, rotation=0, ha="right", va="center")
+    return drawn
+
+
+def _strip(ax: Axes, images: np.ndarray, columns: int, titles: Sequence[str]) -> None:
+    """Draws images side by side with a little room between them, and titles above where given."""
+    _, height, width, channels = images.shape
+    aspect = height / width
+    for i, image in enumerate(images):
+        extent = (i * (1 + GAP), i * (1 + GAP) + 1, 0, aspect)
+        shown = image[..., 0] if channels == 1 else image
+        ax.imshow(shown, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="nearest")
+    ax.set(xlim=(0, columns * (1 + GAP) - GAP), ylim=(0, aspect), xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    for i, title in enumerate(titles):
+        ax.annotate(
+            title,
+            (i * (1 + GAP) + 0.5, aspect),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=9,
+            annotation_clip=False,
+        )

@@ -1,4 +1,4 @@
-"""What a run is said to show: no more than its intervals do."""
+"""Sentences claim no more than the intervals show."""
 
 import copy
 import re
@@ -6,7 +6,7 @@ import re
 import pytest
 from synthetic_run import Synthetic, collect
 
-from blurjax.report import answer, first_experiment
+from blurjax.report import sentences
 
 
 @pytest.fixture(scope="module")
@@ -19,56 +19,62 @@ def test_no_direction_is_claimed_where_the_interval_contains_zero(results):
     point = copy.deepcopy(results["points"][0])
     cost = point["decomposition"]["on_reconstructions"]
     cost |= {"mean": 0.012, "interval": [-0.004, 0.028], "verdict": "undecided", "sentence": "So."}
-    sentence = " ".join(answer.of_point(point, 0.95))
+    sentence = " ".join(sentences.point_summary(point, 0.95))
     assert "+1.2 points and its 95% interval, −0.4 to +2.8, contains 0" in sentence
     assert not re.search(r"\b(costs|gains|worse|better|more|less)\b", sentence)
     cost |= {"mean": -0.012, "interval": [-0.02, -0.004], "verdict": "better", "p": 0.01}
-    sentence = answer.of_point(point, 0.95)[0]
+    sentence = sentences.point_summary(point, 0.95)[0]
     assert sentence.startswith("Better: ")
     assert (
         "gains 1.2 points of accuracy (95% interval of the cost: −2.0 to −0.4, p = 0." in sentence
     )
 
 
-def test_causes_are_said_only_as_surely_as_they_are_known(results):
+def test_causes_are_claimed_only_as_surely_as_they_are_known(results):
     point = copy.deepcopy(results["points"][0])
     point["decomposition"] |= {
         "information": {"mean": 0.04, "interval": [0.03, 0.05], "p": 0.0001},
         "leakage": {"mean": 0.01, "interval": [-0.01, 0.03], "p": 0.3},
     }
-    why = answer.of_point(point, 0.95)[1]
-    assert "no longer use, costs 4.0 points (+3.0 to +5.0, p < 0.001)" in why
-    assert "a difference of +1.0 points (−1.0 to +3.0, p = 0.300), which cannot be told" in why
+    why = sentences.point_summary(point, 0.95)[1]
+    assert (
+        "information that the reconstructions lack costs 4.0 points (+3.0 to +5.0, p < 0.001)"
+        in why
+    )
+    assert (
+        "a difference of +1.0 points (−1.0 to +3.0, p = 0.300), which cannot be distinguished from 0"
+        in why
+    )
     # Corrected for its family, a p can be larger than its interval suggests.
     point["decomposition"]["information"]["p"] = 0.06
-    assert "costs" not in answer.of_point(point, 0.95)[1]
+    assert "costs" not in sentences.point_summary(point, 0.95)[1]
     point["decomposition"]["leakage"] = {"mean": -0.02, "interval": [-0.03, -0.01], "p": 0.01}
-    assert "gains 2.0 points" in answer.of_point(point, 0.95)[1]
+    assert "gains 2.0 points" in sentences.point_summary(point, 0.95)[1]
 
 
-def test_first_experiment_is_judged_by_its_gaps(results):
+def test_the_gap_between_training_and_validation_is_judged_by_its_interval(results):
     point = copy.deepcopy(results["points"][0])
     history = point["history"]["classifier"]["reconstruction"]
     history["train"]["accuracy"] = [[0.5, 0.5, 0.5], [0.99, 0.99, 0.99]]
     history["validation"]["accuracy"] = [[0.48, 0.48, 0.48], [0.92, 0.91, 0.93]]
     history["validation_original"]["accuracy"] = [[0.47, 0.47, 0.47], [0.85, 0.86, 0.86]]
-    sentence = first_experiment.retold(point, 0.95)
+    sentence = sentences.gap_sentence(point, 0.95)
     assert "from +2.0 points after the first epoch to +7.0 after the last" in sentence
     assert "from +3.0 to +13.3 when validated on originals" in sentence
-    assert "more of a gap if it validated on originals" in sentence
+    assert "the gap is wider when validated on originals" in sentence
     history["validation_original"]["accuracy"][-1] = [0.93, 0.91, 0.92]
-    assert "is not what this run can tell apart" in first_experiment.retold(point, 0.95)
+    assert "this run cannot tell whether it matters" in sentences.gap_sentence(point, 0.95)
     for side in ("train", "validation", "validation_original"):
         history[side]["accuracy"] = [row[:1] for row in history[side]["accuracy"]]
-    assert "too few trials" in first_experiment.retold(point, 0.95)
+    assert "too few trials" in sentences.gap_sentence(point, 0.95)
 
 
 def test_fewer_than_three_trials_are_a_caution(results):
     results = copy.deepcopy(results)
     results["points"][0]["trials"] = [0]
-    assert answer.answer(results, 0.95)[-1].startswith("Caution: with 1 trial nothing is known")
+    assert sentences.answer(results, 0.95)[-1].startswith("Caution: with 1 trial nothing is known")
     results["points"][0]["trials"] = []
-    assert answer.answer(results, 0.95)[0].startswith("Every trial was frozen")
+    assert sentences.answer(results, 0.95)[0].startswith("Every trial was frozen")
 
 
 def test_smallest_equivalent_bottleneck_is_named(results):
@@ -81,12 +87,14 @@ def test_smallest_equivalent_bottleneck_is_named(results):
         points.append(point)
     curve = {"bottleneck": list(verdicts), "verdict": list(verdicts.values())}
     curves = [curve | {"learning_rate": 1e-3, "weight_decay": 0, "smallest_equivalent": 16}]
-    opening = answer.answer(results | {"points": points, "curves": curves}, 0.95)
+    opening = sentences.answer(results | {"points": points, "curves": curves}, 0.95)
     assert re.search(r"equivalent at 4 floats \(\S+\), 16 floats", opening[0])
     assert "shown to be equivalent to the original is 16 floats" in opening[1]
     curves[0]["smallest_equivalent"] = None
-    opening = answer.answer(results | {"points": points, "curves": curves * 2}, 0.95)
-    assert opening[1].startswith("Learning rate 0.001, weight decay 0: Not even the widest")
+    opening = sentences.answer(results | {"points": points, "curves": curves * 2}, 0.95)
+    assert opening[1].startswith(
+        "Learning rate 0.001, weight decay 0: the widest bottleneck was not"
+    )
 
 
 def test_many_points_are_counted_not_listed(results):
@@ -95,7 +103,7 @@ def test_many_points_are_counted_not_listed(results):
         point["values"]["bottleneck"] = number + 1
         total = point["decomposition"]["on_reconstructions"]
         total |= {"mean": number / 100, "verdict": "worse" if number > 2 else "undecided"}
-    opening = answer.answer(results | {"points": points, "curves": []}, 0.95)[0]
+    opening = sentences.answer(results | {"points": points, "curves": []}, 0.95)[0]
     assert "undecided at 3; worse at 3; the cost goes from +0.0 to +5.0 points" in opening
 
 
@@ -107,26 +115,28 @@ def test_an_autoencoder_that_still_improves_is_named(results, changes, expected)
     for change in changes:
         converged = {"last_fifth_change": change, "converged": change < 0.02}
         points.append(results["points"][0] | {"autoencoder_converged": converged})
-    facts = {fact.label: fact.text for fact in answer.facts(results | {"points": points})}
+    facts = {fact.label: fact.text for fact in sentences.facts(results | {"points": points})}
     assert (
-        facts["autoencoder"] == f"{expected} (loss −{100 * max(changes):.1f}% over its last fifth)"
+        facts["autoencoder"] == f"{expected} (loss −{100 * max(changes):.1f}% over the last fifth)"
     )
 
 
 def test_an_autoencoder_behind_principal_components_is_cautioned_against(results):
     def opening(*of_points):
         points = []
-        for bottleneck, painted, linear in of_points:
+        for bottleneck, rebuilt, linear in of_points:
             point = copy.deepcopy(results["points"][0])
             point["values"]["bottleneck"] = bottleneck
-            for view, psnr in (("reconstruction", painted), ("pca", linear)):
+            for view, psnr in (("reconstruction", rebuilt), ("pca", linear)):
                 quality = point["quality"].setdefault(view, {"psnr": {"validation": {}}})
                 quality["psnr"]["validation"]["mean"] = psnr
             points.append(point)
-        return " ".join(answer.answer(results | {"points": points, "curves": []}, 0.95))
+        return " ".join(sentences.answer(results | {"points": points, "curves": []}, 0.95))
 
-    assert "principal components do" not in opening((8, 16.5, 16.3))
-    assert "principal components do" not in opening((64, 30.0, None))  # which restore every pixel
+    assert "principal components" not in opening((8, 16.5, 16.3))
+    assert "principal components" not in opening(
+        (64, 30.0, None)
+    )  # infinite: every pixel is restored
     said = opening((8, 16.5, 16.3), (16, 19.0, 20.0), (32, 22.0, 26.5))
-    assert "with 32 floats the autoencoder paints worse" in said
-    assert "(22.0 against 26.5 dB on validation)" in said
+    assert "with 32 floats the autoencoder's reconstructions are less faithful than" in said
+    assert "(PSNR 22.0 against 26.5 dB on validation)" in said

@@ -1,4 +1,4 @@
-"""Figures show the numbers that they are given, whatever the classes are called."""
+"""Figures show the numbers of the results, whatever the classes are called."""
 
 import matplotlib as mpl
 import numpy as np
@@ -6,12 +6,13 @@ import pytest
 import synthetic_run
 from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, Synthetic
 
-from blurjax.report import plots
-from blurjax.report.plots.style import class_labels
+from blurjax.report.figures import FIGURES, FigureData, style
+from blurjax.report.figures.accuracy import waterfall
+from blurjax.report.figures.matrices import MOST_CLASSES_WRITTEN
+from blurjax.report.figures.style import class_labels
 from blurjax.runtime.run_directory import read_npz
 
 MOST_TRAIN, MOST_TEST = (*ALL_VIEWS, *CHECK_VIEWS), ALL_TESTS
-VIEWS = {"train": ["original", "reconstruction", "mixed"], "test": ["original", "reconstruction"]}
 HOSTILE = ("森林", "a $b_1$ c", "<b>\u200f", "ünï", "a name that is much too long")
 
 
@@ -19,9 +20,22 @@ def collect(path, **made_up):
     return synthetic_run.collect(path, Synthetic(**{"images": 60, "epochs": 3, **made_up}))
 
 
+def draw(name, results, run=None):
+    """Returns the matplotlib figure of the first point (or of the run); None where there is none."""
+    gallery, flips = (read_npz(path) for path in (run.gallery, run.flips)) if run else (None, None)
+    data = FigureData(results, results["points"][0], 0.95, gallery, flips)
+    drawing = FIGURES[name].draw(data)
+    return drawing and drawing.figure
+
+
 @pytest.fixture(scope="module")
-def point(tmp_path_factory):
-    return collect(tmp_path_factory.mktemp("plots"), seeds=3, class_names=HOSTILE)[1]["points"][0]
+def results(tmp_path_factory):
+    return collect(tmp_path_factory.mktemp("figures"), seeds=3, class_names=HOSTILE)[1]
+
+
+@pytest.fixture(scope="module")
+def point(results):
+    return results["points"][0]
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +59,18 @@ def test_class_names_become_labels_that_the_font_can_draw():
     assert labels == ["class 0", "a $b_1$ c", "<b>", "ünï", "a name that is …", "class 5"]
 
 
-def test_transfer_matrix_prints_means_and_intervals(point):
-    figure = plots.transfer_matrix(point, VIEWS)
+def test_transfer_matrix_prints_means_and_intervals(results, point):
+    figure = draw("transfer_matrix", results)
     cell = point["accuracy"]["reconstruction"]["original"]
     low, high = (100 * bound for bound in cell["interval"])
     assert texts(figure.axes[0])[2] == f"{100 * cell['mean']:.1f}\n{low:.1f} – {high:.1f}"
     assert len(texts(figure.axes[0])) == 6
 
 
-def test_transfer_matrix_lists_the_question_first_and_keeps_its_colours(full_point):
-    # As results.json may list them.
-    figure = plots.transfer_matrix(full_point, {"train": MOST_TRAIN[::-1], "test": MOST_TEST[::-1]})
+def test_transfer_matrix_lists_the_main_views_first_and_keeps_its_colours(full, full_point):
+    # In another order, which results.json may have.
+    views = {"train": MOST_TRAIN[::-1], "test": MOST_TEST[::-1]}
+    figure = draw("transfer_matrix", full[1] | {"views": views})
     axes = figure.axes[0]
     rows = [label.get_text() for label in axes.get_yticklabels()]
     columns = [label.get_text() for label in axes.get_xticklabels()]
@@ -70,8 +85,8 @@ def test_transfer_matrix_lists_the_question_first_and_keeps_its_colours(full_poi
     assert lowest > 100 * shuffled + 10
 
 
-def test_confusion_prints_counts_and_shares_of_the_row(point):
-    figure = plots.confusion(point, HOSTILE)
+def test_confusion_prints_counts_and_shares_of_the_row(results, point):
+    figure = draw("confusion", results)
     panels = [axes for axes in figure.axes if axes.get_title()]
     assert [axes.get_title().replace("\n", " ") for axes in panels] == [
         "trained on original, tested on original",
@@ -86,14 +101,14 @@ def test_confusion_prints_counts_and_shares_of_the_row(point):
 
 
 def test_many_classes_are_shown_by_colour_alone(tmp_path):
-    names = tuple(f"class {k}" for k in range(plots.MOST_CLASSES_WRITTEN + 1))
+    names = tuple(f"class {k}" for k in range(MOST_CLASSES_WRITTEN + 1))
     _, collected = collect(tmp_path, seeds=1, class_names=names)
-    figure = plots.confusion(collected["points"][0], names)
+    figure = draw("confusion", collected)
     assert not any(texts(axes) for axes in figure.axes)
 
 
-def test_curves_are_means_and_bands_ranges_over_trials(point):
-    axes = plots.curves(point, VIEWS["train"]).axes[1]
+def test_curves_are_means_and_bands_ranges_over_trials(results, point):
+    axes = draw("curves", results).axes[1]
     assert axes.get_title() == "accuracy on validation"
     values = 100 * np.array(point["history"]["classifier"]["mixed"]["validation"]["accuracy"])
     line = next(line for line in axes.lines if line.get_label() == "mixed")
@@ -104,13 +119,11 @@ def test_curves_are_means_and_bands_ranges_over_trials(point):
 
 def test_one_trial_has_no_band(tmp_path):
     _, collected = collect(tmp_path, seeds=1, epochs=1)
-    assert not any(
-        axes.collections for axes in plots.curves(collected["points"][0], VIEWS["train"]).axes
-    )
+    assert not any(axes.collections for axes in draw("curves", collected).axes)
 
 
-def test_first_experiment_compares_the_two_validations(point):
-    left, middle, right = plots.first_experiment(point).axes
+def test_training_is_compared_with_validation_on_reconstructions_and_on_originals(results, point):
+    left, middle, right = draw("train_and_validation", results).axes
     history = point["history"]["classifier"]
 
     def last(view, side):
@@ -121,19 +134,26 @@ def test_first_experiment_compares_the_two_validations(point):
     assert last("original", "validation") in texts(right)
 
 
-def test_generalisation_gap_is_drawn_with_its_intervals(full_point):
-    left, right = plots.generalisation_gap(full_point, [["original", "crossfit"], ["pca"]]).axes
+def test_generalisation_gap_is_drawn_with_its_intervals(full, full_point):
+    left, right = draw("generalisation_gap", full[1]).axes
     gap = full_point["generalisation_gap"]["crossfit"]
     line = next(line for line in left.lines if line.get_label() == "crossfit")
     np.testing.assert_allclose(line.get_ydata(), 100 * np.array(gap["by_epoch"]["mean"]))
-    heights = left.collections[1].get_paths()[0].vertices[:, 1]
+    heights = left.collections[2].get_paths()[0].vertices[:, 1]
     interval = 100 * np.array(gap["by_epoch"]["interval_trials"])
     assert (heights.min(), heights.max()) == pytest.approx((interval.min(), interval.max()))
-    assert right.lines[0].get_label() == "pca"
+    assert [line.get_label() for line in left.lines[:-1]] == [
+        "original",
+        "reconstruction",
+        "crossfit",
+        "mixed",
+    ]
+    others = [line.get_label() for line in right.lines[:-1]]
+    assert others == ["infold", "blur", "pca", "downsample"]  # no checks
 
 
-def test_causes_lead_from_accuracy_to_accuracy(full_point):
-    (axes,) = plots.causes(full_point).axes
+def test_causes_lead_from_accuracy_to_accuracy(full, full_point):
+    (axes,) = draw("causes", full[1]).axes
     names = [label.get_text().replace("\n", " ") for label in axes.get_xticklabels()]
     assert names == [
         "original → original",
@@ -150,8 +170,9 @@ def test_causes_lead_from_accuracy_to_accuracy(full_point):
     for bar, name in zip(bars, ("information", "leakage", "test_view"), strict=True):
         end = start - 100 * terms[name]["mean"]
         assert sorted([bar.y0, bar.y1]) == pytest.approx(sorted([start, end]))
+        # With the signs of the table: positive = cost.
         low, high = (100 * bound for bound in terms[name]["interval"])
-        text = f"{-100 * terms[name]['mean']:+.1f}\n{-high:+.1f} to {-low:+.1f}".replace("-", "−")
+        text = f"{100 * terms[name]['mean']:+.1f}\n{low:+.1f} to {high:+.1f}".replace("-", "−")
         assert text in texts(axes)
         start = end
     assert start == pytest.approx(100 * accuracy["reconstruction"]["original"]["mean"])
@@ -169,22 +190,21 @@ def test_causes_lead_from_accuracy_to_accuracy(full_point):
 )
 def test_causes_are_drawn_as_far_as_they_are_known(tmp_path, train, test, names):
     _, collected = collect(tmp_path, seeds=1, train_views=train, test_views=test)
-    point = collected["points"][0]
-    assert len(plots.waterfall(point)) == names
-    if names:
-        assert len(plots.causes(point).axes[0].get_xticks()) == names
+    assert len(waterfall(collected["points"][0]["decomposition"])) == names
+    figure = draw("causes", collected)
+    assert len(figure.axes[0].get_xticks()) == names if names else figure is None
 
 
-def test_spectra_leave_out_the_mean_and_are_logarithmic(full_point):
-    (axes,) = plots.spectra(full_point["spectra"]).axes
+def test_spectra_leave_out_the_mean_and_are_logarithmic(full, full_point):
+    (axes,) = draw("spectra", full[1]).axes
     line = next(line for line in axes.lines if line.get_label() == "blur")
     np.testing.assert_allclose(line.get_ydata(), full_point["spectra"]["blur"][1:])
     np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 4])
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
 
 
-def test_classes_are_sorted_by_how_they_change(full_point):
-    (axes,) = plots.per_class(full_point, HOSTILE).axes
+def test_classes_are_sorted_by_how_they_change(full, full_point):
+    (axes,) = draw("per_class", full[1]).axes
     change = 100 * np.array(full_point["per_class_change"]["mean"])
     widths = [patch.get_width() for patch in axes.patches]
     np.testing.assert_allclose(widths, np.sort(change)[::-1])
@@ -196,7 +216,7 @@ def test_of_many_classes_those_that_change_most_are_shown(tmp_path):
     names = tuple(f"class {k}" for k in range(40))
     _, collected = collect(tmp_path, seeds=3, images=400, class_names=names)
     point = collected["points"][0]
-    (axes,) = plots.per_class(point, names).axes
+    (axes,) = draw("per_class", collected).axes
     widths = np.sort(np.abs([patch.get_width() for patch in axes.patches]))
     expected = np.sort(np.abs(point["per_class_change"]["mean"]))[-len(widths) :]
     assert len(widths) < len(names)
@@ -205,9 +225,8 @@ def test_of_many_classes_those_that_change_most_are_shown(tmp_path):
 
 def test_sweep_draws_a_row_per_recipe_and_the_smallest_equivalent(tmp_path):
     _, collected = collect(tmp_path, seeds=3, bottlenecks=(8, 2), learning_rates=(1e-3, 1e-2))
-    curves = collected["curves"]
-    curves[0]["smallest_equivalent"] = 8
-    top, psnr, bottom, _ = plots.sweep(curves).axes
+    collected["curves"][0]["smallest_equivalent"] = 8
+    top, psnr, bottom, _ = draw("sweep", collected).axes
     assert "smallest equivalent\nto original: 8 floats" in texts(top)
     assert not texts(bottom)
     line = next(line for line in bottom.lines if line.get_label() == "mixed")
@@ -231,7 +250,7 @@ def test_sweep_names_every_view_and_keeps_its_words_inside(tmp_path):
     (curve,) = collected["curves"]
     for smallest in curve["bottleneck"]:
         curve["smallest_equivalent"] = smallest
-        figure = plots.sweep([curve])
+        figure = draw("sweep", collected)
         figure.draw_without_rendering()
         left = figure.axes[0]
         box, around = left.texts[0].get_window_extent(), left.get_window_extent()
@@ -254,52 +273,50 @@ def test_views_show_every_pixel(tmp_path, channels):
     run, collected = collect(
         tmp_path, seeds=1, shape=(8, 8, channels), test_views=("original", "blur", "reconstruction")
     )
-    gallery = read_npz(run / "predictions" / "gallery.npz")
+    gallery = read_npz(run.gallery)
     original = gallery["original"]
     assert gallery["view_names"].tolist() == ["reconstruction", "blur"]
-    seen = dict(zip(["blur", "reconstruction"], gallery["views"][0][::-1], strict=True))
-    names = collected["dataset"]["class_names"]
-    psnr = {"blur": 21.04, "reconstruction": None}
-    figure = plots.views(original, seen, psnr, gallery["label"], names)
-    top, middle, difference, bottom = figure.axes
+    in_view = dict(zip(["reconstruction", "blur"], gallery["views"][0], strict=True))
+    for view, psnr in {"blur": 21.04, "reconstruction": None}.items():
+        collected["points"][0]["quality"][view]["psnr"]["test"]["mean"] = psnr
+    top, middle, difference, bottom = draw("views", collected, run).axes
     assert bottom.get_ylabel() == "blur\n21.0 dB"
     assert middle.get_ylabel() == "reconstruction"
-    for axes, images in ((top, original), (middle, seen["reconstruction"]), (bottom, seen["blur"])):
+    for axes, images in (
+        (top, original),
+        (middle, in_view["reconstruction"]),
+        (bottom, in_view["blur"]),
+    ):
         np.testing.assert_array_equal(shown(axes, original[0].shape), images)
-    lost = np.abs(original[0].astype(int) - seen["reconstruction"][0])
+    lost = np.abs(original[0].astype(int) - in_view["reconstruction"][0])
     factor = int(difference.get_ylabel().split("× ")[1])
     np.testing.assert_array_equal(shown(difference, lost.shape)[0], factor * lost)
 
 
 def test_reconstructions_stand_under_the_originals_by_bottleneck(tmp_path):
     run, collected = collect(tmp_path, seeds=1, bottlenecks=(2, 8))
-    gallery = read_npz(run / "predictions" / "gallery.npz")
-    painted, names = gallery["views"][:, 0], collected["dataset"]["class_names"]
-    figure = plots.reconstructions(gallery["original"], painted, [2, 8], gallery["label"], names)
+    rebuilt = read_npz(run.gallery)["views"][:, 0]
+    figure = draw("reconstructions", collected, run)
     assert [axes.get_ylabel() for axes in figure.axes] == ["original", "2 floats", "8 floats"]
-    np.testing.assert_array_equal(shown(figure.axes[2], painted[1, 0].shape), painted[1])
+    np.testing.assert_array_equal(shown(figure.axes[2], rebuilt[1, 0].shape), rebuilt[1])
 
 
 def test_flips_show_both_versions_and_the_count(full):
     run, collected = full
-    flips = {
-        name: array[0]
-        for name, array in read_npz(run / "predictions/flips.npz").items()
-        if name != "bottleneck"
-    }
-    images = flips["original"], flips["reconstruction"]
-    figure = plots.flips(*images, flips["count"].tolist(), flips["label"], HOSTILE)
+    flips = read_npz(run.flips)
+    images = flips["original"][0], flips["reconstruction"][0]
+    figure = draw("flips", collected, run)
     shape, first = images[0][0].shape, figure.axes[:2]
     for axes, expected in zip(first, images, strict=True):
         np.testing.assert_array_equal(shown(axes, shape), expected[: len(axes.images)])
-    label = class_labels(HOSTILE, longest=11)[flips["label"][0]]
+    label = class_labels(HOSTILE, longest=11)[flips["label"][0, 0]]
     count = collected["points"][0]["flips"]["count"][0]
     assert texts(first[0])[0] == f"{label}\n{count} trial{'' if count == 1 else 's'}"
 
 
-def test_equal_figures_give_equal_bytes_whatever_the_users_style(point):
-    first = plots.png(plots.transfer_matrix(point, VIEWS))
+def test_equal_figures_give_equal_bytes_whatever_the_users_style(results):
+    first = style.png(draw("transfer_matrix", results))
     with mpl.rc_context({"font.size": 30, "figure.dpi": 20}):
-        assert plots.png(plots.transfer_matrix(point, VIEWS)) == first
+        assert style.png(draw("transfer_matrix", results)) == first
     assert first.startswith(b"\x89PNG")
     assert b"Software" not in first

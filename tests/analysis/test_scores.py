@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blurjax.analysis import measures
+from blurjax.analysis import scores
 
 
 def assert_close(actual, expected):
@@ -13,7 +13,7 @@ def assert_close(actual, expected):
 def test_calibration_error_by_hand():
     # Bins (4/15, 5/15] and (12/15, 13/15]: |0.5 - 0.31| * 2/5 + |2/3 - 0.82| * 3/5.
     confidence, correct = [0.3, 0.32, 0.81, 0.82, 0.83], [True, False, True, True, False]
-    error = measures.expected_calibration_error(confidence, correct)
+    error = scores.expected_calibration_error(confidence, correct)
     assert error == pytest.approx(0.19 * 2 / 5 + (0.82 - 2 / 3) * 3 / 5)
 
 
@@ -25,25 +25,25 @@ def test_calibration_error_by_its_definition(rng):
         inside = (confidence > i / 15) & (confidence <= (i + 1) / 15)
         gap = abs(correct[inside].mean() - confidence[inside].mean())
         expected += gap * inside.sum() / 500
-    error = measures.expected_calibration_error(confidence, correct)
+    error = scores.expected_calibration_error(confidence, correct)
     assert error == pytest.approx(expected)
     order = rng.permutation(500)
-    again = measures.expected_calibration_error(confidence[order], correct[order])
+    again = scores.expected_calibration_error(confidence[order], correct[order])
     assert again == pytest.approx(error)
 
 
 def test_calibration_error_at_its_ends():
-    assert measures.expected_calibration_error([1.0, 1.0], [True, True]) == 0
-    assert measures.expected_calibration_error([1.0, 1.0], [False, False]) == 1
-    assert measures.expected_calibration_error([0.0], [False]) == 0
+    assert scores.expected_calibration_error([1.0, 1.0], [True, True]) == 0
+    assert scores.expected_calibration_error([1.0, 1.0], [False, False]) == 1
+    assert scores.expected_calibration_error([0.0], [False]) == 0
     # float32 softmax may exceed 1 by a rounding.
     just_over = np.float32(1) + np.finfo(np.float32).eps
-    assert measures.expected_calibration_error([just_over], [True]) < 1e-6
+    assert scores.expected_calibration_error([just_over], [True]) < 1e-6
 
 
 def test_precision_recall_and_f1_by_hand():
     # Class 0: 2 of 3 predicted right, 2 of 2 found; class 1: 1 of 1, 1 of 2; 2 and 3 never occur.
-    found = measures.per_class(np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1]), num_classes=4)
+    found = scores.per_class(np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1]), num_classes=4)
     assert_close(found["precision"], [2 / 3, 1, 0, 0])
     assert_close(found["recall"], [1, 1 / 2, 0, 0])
     assert_close(found["f1"], [4 / 5, 2 / 3, 0, 0])
@@ -54,7 +54,7 @@ def test_precision_recall_and_f1_by_hand():
     [
         ([1.0, 0.5], {"last_fifth_change": 0.5, "converged": False}),
         ([4, 3, 2, 1.0, 0.99], {"last_fifth_change": 0.01, "converged": True}),
-        # Ten epochs: what happened over the last two.
+        # Ten epochs: the fall over the last two.
         ([9, 8, 7, 6, 5, 4, 3, 2.0, 1.97, 1.9], {"last_fifth_change": 0.05, "converged": False}),
         ([1.0, 1.5], {"last_fifth_change": -0.5, "converged": True}),
         ([1.0], {}),
@@ -62,7 +62,6 @@ def test_precision_recall_and_f1_by_hand():
 )
 def test_an_autoencoder_has_converged_if_its_loss_levels_off(losses, expected):
     # Two trials whose mean is the loss.
-    validation = {"loss": [[0.5 * loss, 1.5 * loss] for loss in losses]}
-    curve = {"epoch": list(range(len(losses))), "validation": validation}
-    found = measures.autoencoder_converged(curve)
+    curves = {"validation.loss": np.outer([0.5, 1.5], losses)}
+    found = scores.autoencoder_converged(curves)
     assert found == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""Which rows and curves of a run directory count as a point's."""
+"""The rows and curves of a run directory that count as a point's."""
 
 import json
 
@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from synthetic_run import Synthetic, collect, write_run
 
-from blurjax.analysis import recorded, results
+from blurjax.analysis import collect_results
+from blurjax.config.trials import points
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.run_directory import read_npz, write_npz
 
 
 def test_points_are_the_product_of_what_is_swept():
     made_up = Synthetic(bottlenecks=(4, 8), learning_rates=(1e-3, 1e-2))
-    points = recorded.points_of(made_up.config)
-    assert [point[:2] for point in points] == [(4, 1e-3), (4, 1e-2), (8, 1e-3), (8, 1e-2)]
+    found = points(made_up.config)
+    assert [point[:2] for point in found] == [(4, 1e-3), (4, 1e-2), (8, 1e-3), (8, 1e-2)]
 
 
 def test_history_follows_the_seeds_through_jobs(tmp_path):
@@ -36,13 +37,13 @@ def test_history_follows_the_seeds_through_jobs(tmp_path):
 def test_rows_are_found_by_what_they_are_not_where(tmp_path):
     made_up = Synthetic(seeds=4, images=60, epochs=3)
     run, before = collect(tmp_path, made_up)
-    path = run / "predictions" / "mixed-on-original.npz"
+    path = run.predictions("mixed", "original")
     arrays = read_npz(path)
     for name, array in arrays.items():
         if name not in ("label", "index", "name"):
             arrays[name] = array[::-1]
     write_npz(path, **arrays)
-    assert results.collect(run, made_up.config) == before
+    assert collect_results(run, made_up.config) == before
 
 
 def test_a_frozen_trial_leaves_all_views_of_its_point(tmp_path):
@@ -71,29 +72,29 @@ def test_a_point_that_all_trials_left_says_so(tmp_path):
 def test_only_trials_asked_for_count(tmp_path):
     run, _ = write_run(tmp_path / "run", Synthetic(seeds=4, images=40))
     fewer = Synthetic(seeds=3, images=40).config
-    assert results.collect(run, fewer)["points"][0]["trials"] == [0, 1, 2]
+    assert collect_results(run, fewer)["points"][0]["trials"] == [0, 1, 2]
 
 
 def test_a_missing_cell_or_seed_is_said_to_be_unfinished(tmp_path):
     run, config = write_run(tmp_path / "run", Synthetic(seeds=2, images=40))
-    with pytest.raises(UserError, match=r"not finished.*seed 2.*run the same command again"):
-        results.collect(run, Synthetic(seeds=3, images=40).config)
-    (run / "predictions" / "mixed-on-original.npz").unlink()
+    with pytest.raises(UserError, match=r"not finished.*seed=2.*run the same command again"):
+        collect_results(run, Synthetic(seeds=3, images=40).config)
+    run.predictions("mixed", "original").unlink()
     with pytest.raises(UserError, match=r"not finished .*mixed-on-original"):
-        results.collect(run, config)
+        collect_results(run, config)
 
 
 def test_curves_that_are_not_there_are_said_to_be_unfinished(tmp_path):
     run, config = write_run(tmp_path / "run", Synthetic(seeds=2, images=40, jobs=2))
     lines = [json.dumps(line) + "\n" for line in run.metrics()]
     part = [line for line in lines if '"classifier/mixed/job-1"' not in line]
-    (run / "metrics.jsonl").write_text("".join(part), encoding="utf-8")
-    with pytest.raises(UserError, match=r"not finished.*seed 1.*run the same command again"):
-        results.collect(run, config)
+    run.metrics_file.write_text("".join(part), encoding="utf-8")
+    with pytest.raises(UserError, match=r"not finished.*seed=1.*run the same command again"):
+        collect_results(run, config)
     none = [line for line in lines if '"mixed"' not in line]
-    (run / "metrics.jsonl").write_text("".join(none), encoding="utf-8")
+    run.metrics_file.write_text("".join(none), encoding="utf-8")
     with pytest.raises(UserError, match=r"not finished.*metrics\.jsonl lacks .* mixed"):
-        results.collect(run, config)
+        collect_results(run, config)
 
 
 def test_the_curves_of_a_reseeded_pair_are_found_by_the_pairs_seed(tmp_path):

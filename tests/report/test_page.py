@@ -1,4 +1,4 @@
-"""The page: the answer in words, everything inside one file, nothing from data taken for HTML."""
+"""The page: the answer in sentences, everything inside one file, nothing from data taken for HTML."""
 
 import copy
 import csv
@@ -10,9 +10,9 @@ import pytest
 from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, OWN, Synthetic, write_run
 
 from blurjax.analysis.formatting import count, signed, signed_span, span
-from blurjax.report import figures, plots, tables
-from blurjax.report import page as report
-from blurjax.report.plots import style
+from blurjax.report import make_report
+from blurjax.report.figures import FIGURES, style
+from blurjax.report.tables import escape, tables
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.run_directory import RunDirectory, read_json, read_npz, write_npz
 
@@ -24,8 +24,8 @@ SMALL = Synthetic(
 
 def made(path, made_up):
     run, _ = write_run(path, made_up)
-    report.make_report(run.path)
-    return run, read_json(run / "results.json"), (run / "report.html").read_text(encoding="utf-8")
+    make_report(run.path)
+    return run, read_json(run.results), run.report.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,7 +44,7 @@ def small(tmp_path_factory):
 @pytest.fixture
 def no_figures(monkeypatch):
     """Draws without making files of it, which takes the most time."""
-    monkeypatch.setattr(plots, "png", lambda figure: b"a figure")
+    monkeypatch.setattr(style, "png", lambda figure: b"a figure")
 
 
 def text_of(html):
@@ -60,7 +60,7 @@ def test_page_opens_with_the_computed_answer(small):
         f"{100 * accuracy['original']['original']['mean']:.1f}%",
         f"{100 * accuracy['reconstruction']['reconstruction']['mean']:.1f}%",
         f"{100 * cost['interval'][0]:+.1f} to {100 * cost['interval'][1]:+.1f}".replace("-", "−"),
-        "judged against ±1 point",
+        "judged against a margin of ±1 point",
         f"{point['reconstruction']['psnr']['test']['mean']:.1f} dB",
         "120 images; 1 point = 1.2 images",
         "33.3% (the most frequent class)",
@@ -117,22 +117,22 @@ def test_equal_runs_give_equal_bytes(small, tmp_path):
     run, _, html = small
     again, _, same = made(tmp_path / "elsewhere", SMALL)
     assert same == html
-    written = sorted(path.name for path in (run / "figures").iterdir())
+    written = sorted(path.name for path in run.figures.iterdir())
     assert written == [
         "autoencoder.png",
         "causes.png",
         "confusion.png",
         "curves.png",
-        "first_experiment.png",
         "flips.png",
         "generalisation_gap.png",
         "per_class.png",
         "spectra.png",
+        "train_and_validation.png",
         "transfer_matrix.png",
         "views.png",
     ]
     for name in [f"figures/{name}" for name in written] + ["tables/causes.tex", "results.json"]:
-        assert (run / name).read_bytes() == (again / name).read_bytes()
+        assert (run.path / name).read_bytes() == (again.path / name).read_bytes()
 
 
 def test_a_run_with_everything_shows_all_of_it(tmp_path, no_figures):
@@ -159,8 +159,8 @@ def test_a_run_with_everything_shows_all_of_it(tmp_path, no_figures):
     assert "&lt;b&gt;&#34;bold&#34;&lt;/b&gt;/3.jpg</bdi> (train, <bdi>" in html
     assert f"{100 * point['probe']['mlp']['mean']:.1f}%" in page
     assert "standard deviation of" in page
-    names = {path.name for path in (run / "figures").iterdir()}
-    assert names == {f"{name}.png" for name in figures.NAMES} - {"sweep.png", "reconstructions.png"}
+    names = {path.name for path in run.figures.iterdir()}
+    assert names == {f"{name}.png" for name in FIGURES} - {"sweep.png", "reconstructions.png"}
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_page_of_some_views_and_few_trials(tmp_path, no_figures, train, test, 
     assert f"{100 * mean:.1f}%" in page
     assert "Caution: with" in page
     assert f", {count(seeds, 'trial')}; accuracy in percent" in (
-        run / "tables" / "accuracy.tex"
+        run.tables / "accuracy.tex"
     ).read_text(encoding="utf-8")
     assert not re.search(r"\b(worse|better) (acc|–)", page)  # no verdict from few trials
 
@@ -194,10 +194,10 @@ def test_a_distortion_that_no_blur_reaches_is_said(tmp_path, no_figures):
         seeds=3, class_names=("a", "b"), images=40, epochs=1, test_views=("original", "blur")
     )
     run, _ = write_run(tmp_path / "run", made_up)
-    fitted = dict(read_npz(run / "views" / "fitted.npz"))
-    write_npz(run / "views" / "fitted.npz", **fitted | {"reachable": np.array([True, False, True])})
-    report.make_report(run.path)
-    page = text_of((run / "report.html").read_text(encoding="utf-8"))
+    fitted = dict(read_npz(run.fitted_views))
+    write_npz(run.fitted_views, **fitted | {"reachable": np.array([True, False, True])})
+    make_report(run.path)
+    page = text_of(run.report.read_text(encoding="utf-8"))
     assert f"standard deviation of {fitted['sigma'].mean():.2f} pixels; in 1 of 3 trials no" in page
 
 
@@ -209,7 +209,7 @@ def test_a_run_that_all_trials_left_has_a_page(tmp_path, no_figures):
     assert "Every trial was frozen" in html
 
 
-def test_tuned_rates_and_looks_are_shown(tmp_path, no_figures):
+def test_tuned_rates_and_analyses_are_shown(tmp_path, no_figures):
     made_up = Synthetic(
         seeds=3, class_names=("a", "b"), images=40, epochs=1, learning_rates=(1e-3, 1e-2)
     )
@@ -218,17 +218,17 @@ def test_tuned_rates_and_looks_are_shown(tmp_path, no_figures):
     page = text_of(html)
     assert f"3 trials: original {tuned['learning_rate']['original']:g}, reconstruction " in page
     assert signed_span(tuned["decomposition"]["test_view"]["interval"]) in page
-    look = results["looks"][0]["points"][1]
-    shown = f"1, point 2 3 {signed(look['mean'])} "
-    assert shown + signed_span(look["interval"]) in page
-    report.make_report(run.path)  # again, with the same trials
-    assert read_json(run / "results.json") == results
+    analysis = results["analyses"][0]["points"][1]
+    shown = f"1, point 2 3 {signed(analysis['mean'])} "
+    assert shown + signed_span(analysis["interval"]) in page
+    make_report(run.path)  # again, with the same trials
+    assert read_json(run.results) == results
 
 
 def test_tables_are_read_back(small):
     run, results, _ = small
     (point,) = results["points"]
-    with (run / "tables" / "accuracy.csv").open(encoding="utf-8", newline="") as file:
+    with (run.tables / "accuracy.csv").open(encoding="utf-8", newline="") as file:
         rows = {(row["train_view"], row["test_view"]): row for row in csv.DictReader(file)}
     assert len(rows) == 3 * 2
     cell = point["accuracy"]["mixed"]["original"]
@@ -236,23 +236,23 @@ def test_tables_are_read_back(small):
     assert float(row["mean"]) == cell["mean"]
     assert [float(row["low"]), float(row["high"])] == cell["interval"]
     assert (row["bottleneck"], row["trials"]) == ("8", "3")
-    with (run / "tables" / "causes.csv").open(encoding="utf-8", newline="") as file:
+    with (run.tables / "causes.csv").open(encoding="utf-8", newline="") as file:
         causes = {row["name"]: row for row in csv.DictReader(file)}
     assert set(causes) == {"on_reconstructions", "on_originals", "test_view"}
     total = point["decomposition"]["on_originals"]
     assert float(causes["on_originals"]["p"]) == total["p"]
     assert causes["on_originals"]["verdict"] == total["verdict"]
-    matrix = (run / "tables" / "accuracy.tex").read_text(encoding="utf-8")
+    matrix = (run.tables / "accuracy.tex").read_text(encoding="utf-8")
     low, high = (100 * bound for bound in cell["interval"])
     assert f"{100 * cell['mean']:.1f} ({low:.1f} to {high:.1f})" in matrix
     assert matrix.count(r"\begin{tabular}{lll}") == matrix.count(r"\end{tabular}") == 1
-    terms = (run / "tables" / "causes.tex").read_text(encoding="utf-8")
+    terms = (run.tables / "causes.tex").read_text(encoding="utf-8")
     assert r"95\% interval" in terms
     assert r"acc(original$\rightarrow$original)" in terms
 
 
 def test_what_means_something_in_tex_is_escaped():
-    assert tables.escape("a_b & 5% of #1 \\$~^\n{x}") == (
+    assert escape("a_b & 5% of #1 \\$~^\n{x}") == (
         r"a\_b \& 5\% of \#1 \textbackslash{}\$\textasciitilde{}\textasciicircum{} \{x\}"
     )
 
@@ -269,7 +269,7 @@ def test_csv_leaves_empty_what_is_not_there(small):
     _, results, _ = small
     results = copy.deepcopy(results)
     results["points"][0]["decomposition"]["test_view"] |= {"p": None, "interval_trials": None}
-    rows = csv.DictReader(io.StringIO(tables.tables(results, "95%")["causes.csv"].decode()))
+    rows = csv.DictReader(io.StringIO(tables(results, "95%")["causes.csv"].decode()))
     (row,) = [row for row in rows if row["name"] == "test_view"]
     assert (row["p"], row["low_trials"], row["high_trials"]) == ("", "", "")
 
@@ -287,16 +287,16 @@ def test_several_points_get_an_overview_and_a_section_each(tmp_path, no_figures)
             train_views=("reconstruction",),
         ),
     )
-    (run / "figures").mkdir()
-    (run / "figures" / "curves.png").touch()
-    (run / "figures" / "mine.png").touch()
-    report.make_report(run.path)
-    html = (run / "report.html").read_text(encoding="utf-8")
+    run.figures.mkdir()
+    (run.figures / "curves.png").touch()
+    (run.figures / "mine.png").touch()
+    make_report(run.path)
+    html = run.report.read_text(encoding="utf-8")
     assert re.findall(r"<summary>(Point .*?)</summary>", html) == [
         "Point 1: 2 floats",
         "Point 2: 8 floats",
     ]
-    names = {path.name for path in (run / "figures").iterdir()}
+    names = {path.name for path in run.figures.iterdir()}
     assert {"sweep.png", "reconstructions.png", "point-2-curves.png", "mine.png"} <= names
     assert "point-2-causes.png" in names
     assert "curves.png" not in names  # of a report with one point
@@ -318,8 +318,8 @@ def test_a_run_on_originals_alone_reports_its_accuracy(tmp_path, no_figures):
 
 def test_what_is_no_finished_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="is not a run of blurjax"):
-        report.make_report(tmp_path)
+        make_report(tmp_path)
     run = RunDirectory(tmp_path / "new")
     run.create()
     with pytest.raises(UserError):
-        report.make_report(run.path)
+        make_report(run.path)

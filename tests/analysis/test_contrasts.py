@@ -5,8 +5,8 @@ import pytest
 from synthetic_run import Synthetic, collect
 
 from blurjax.analysis import statistics
-from blurjax.analysis.comparisons import above_chance, decomposition
-from blurjax.config.settings import ReportConfig
+from blurjax.analysis.contrasts import above_chance, decompose
+from blurjax.config.sections import ReportConfig
 
 ANSWERS = {
     ("original", "original"): [1, 1, 1, 1],
@@ -19,7 +19,7 @@ CORRECT = {cell: np.array([row, row], bool) for cell, row in ANSWERS.items()}
 
 
 def means(correct):
-    return {name: term["mean"] for name, term in decomposition(correct, ReportConfig()).items()}
+    return {name: term["mean"] for name, term in decompose(correct, ReportConfig()).items()}
 
 
 def test_the_causes_by_hand():
@@ -46,7 +46,7 @@ def test_only_terms_whose_cells_are_there():
     [
         # Memorised: in-fold images are better than any that the classifier meets later.
         ({("infold", "crossfit"): 0.8}, "leakage", "worse"),
-        # Denoised: what the autoencoder leaves out only misled the classifier.
+        # Denoised: the details that the autoencoder leaves out only misled the classifier.
         ({("original", "original"): 0.8}, "on_reconstructions", "better"),
         ({}, "on_reconstructions", "worse"),
         ({("reconstruction", "reconstruction"): 0.965}, "on_reconstructions", "equivalent"),
@@ -71,7 +71,7 @@ def test_every_verdict_can_be_reached(tmp_path, cells, name, expected):
         assert term["interval"][1] < 0
 
 
-def test_above_chance_is_accuracy_minus_what_blind_answers_reach(rng):
+def test_above_chance_is_accuracy_minus_that_of_blind_answers(rng):
     labels, predictions = rng.integers(0, 3, 50), rng.integers(0, 3, (2, 50))
     above = above_chance(labels, predictions, 4)
     for row, values in zip(predictions, above, strict=True):

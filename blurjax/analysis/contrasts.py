@@ -1,0 +1,174 @@
+"""Paired differences between cells of the transfer matrix: totals, causes, controls and checks.
+
+Positive = cost, except in the check of shuffled labels. docs/statistics.md says what each contrast
+means. Axes: T trials, N test images, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from blurjax.analysis import statistics
+from blurjax.analysis.recorded_run import Cell
+from blurjax.analysis.statistics import Estimate
+from blurjax.analysis.verdicts import verdict
+from blurjax.config.sections import ReportConfig
+from blurjax.config.view_table import VIEWS, named
+
+Contrasts = dict[str, tuple[Cell, Cell]]
+"""Name -> the two cells whose accuracies are compared: the first minus the second."""
+
+ORIGINAL, RECONSTRUCTION = ("original", "original"), ("reconstruction", "reconstruction")
+TRANSFERRED = ("reconstruction", "original")
+CROSSFIT = ("crossfit", "crossfit")
+TOTALS: Contrasts = {
+    "on_reconstructions": (ORIGINAL, RECONSTRUCTION),
+    "on_originals": (ORIGINAL, TRANSFERRED),
+}
+CAUSES: Contrasts = {
+    "leakage": (CROSSFIT, ("infold", "crossfit")),
+    "test_view": (RECONSTRUCTION, TRANSFERRED),
+}
+"""The third cause is `information`: what leakage leaves of `on_reconstructions`."""
+UNADJUSTED: Contrasts = {
+    "crossfit_instead": (ORIGINAL, CROSSFIT),
+    "without_retraining": (ORIGINAL, ("original", "reconstruction")),
+}
+"""Shown beside the causes, with intervals and without p."""
+SHUFFLED = "shuffled"
+"""The check whose classifiers learn permuted labels: it is compared with chance, not with another cell."""
+
+
+def controls() -> Contrasts:
+    """Returns what reconstruction costs beyond each simpler way to lose detail in the table of views."""
+    return {
+        f"reconstruction_against_{view}": ((view, VIEWS[view].own_test_view), RECONSTRUCTION)
+        for view in named(compared=True)
+    }
+
+
+def checks() -> Contrasts:
+    """Returns the differences that should be nothing; `SHUFFLED`, which is none of two cells, is not among them."""
+    views = [view for view in named(check=True) if view != SHUFFLED]
+    return {view: (ORIGINAL, (view, VIEWS[view].own_test_view)) for view in views}
+
+
+def decompose(correct: Mapping[Cell, np.ndarray], settings: ReportConfig) -> dict[str, Any]:
+    """Splits the loss of accuracy into its causes, as far as the cells are there.
+
+        on_reconstructions = information + leakage
+        on_originals       = information + leakage + test_view
+
+    hold exactly for every trial and image. The totals keep their own p, the causes are corrected
+    as a family.
+
+    Args:
+      correct: bool[T,N] for each cell.
+      settings: confidence and margin.
+
+    Returns:
+      Term -> JUDGED of docs/run_directory.md.
+    """
+    totals, causes = _differences(correct, TOTALS), _differences(correct, CAUSES)
+    if "on_reconstructions" in totals and "leakage" in causes:
+        information = totals["on_reconstructions"] - causes["leakage"]
+        causes = {"information": information, **causes}
+    estimates = _estimates(totals | causes, settings)
+    p = _p_values(estimates)
+    p |= statistics.holm({name: p[name] for name in causes})
+    return {name: _judged(name, e, p[name], settings) for name, e in estimates.items()}
+
+
+def compare(
+    correct: Mapping[Cell, np.ndarray], above_chance: np.ndarray | None, settings: ReportConfig
+) -> dict[str, Any]:
+    """Computes the other contrasts whose cells are there; controls and checks are corrected as a family each.
+
+    Args:
+      correct: bool[T,N] for each cell.
+      above_chance: that of the classifiers trained on shuffled labels, f64[T,N], where there are any.
+      settings: confidence and margin.
+
+    Returns:
+      Name -> JUDGED, or ESTIMATE with `definition`, of docs/run_directory.md.
+    """
+    against_views, of_checks, unadjusted = (
+        _estimates(_differences(correct, contrasts), settings)
+        for contrasts in (controls(), checks(), UNADJUSTED)
+    )
+    shuffled = {} if above_chance is None else _estimates({SHUFFLED: above_chance}, settings)
+    p = statistics.holm(_p_values(against_views)) | statistics.holm(_p_values(of_checks | shuffled))
+    return (
+        {n: _judged(n, e, p[n], settings) for n, e in (against_views | of_checks).items()}
+        # Positive is no cost here, so a verdict would mislead.
+        | {name: _described(name, e) | {"p": p[name]} for name, e in shuffled.items()}
+        | {name: _described(name, e) for name, e in unadjusted.items()}
+    )
+
+
+def above_chance(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> np.ndarray:
+    """Computes how much better than chance each answer is; the mean over images is accuracy minus chance.
+
+    Chance is the accuracy of answers that are given as often, but blindly: the sum over classes of
+    the share of labels times the share of predictions, in each trial. Accuracy minus chance is thus
+    a sum of covariances, and an image's part in it sum_k (p_k - mean p_k)(l_k - mean l_k) with p and
+    l the prediction and the label as indicators.
+
+    Args:
+      labels: i32[N].
+      predictions: i32[T,N].
+      num_classes: K.
+
+    Returns:
+      f64[T,N].
+    """
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    label_shares = np.bincount(labels, minlength=num_classes) / labels.size
+    above = []
+    for row in predictions:
+        shares = np.bincount(row, minlength=num_classes) / row.size
+        # The sum over classes, multiplied out; in pairs that cancel exactly where all answers are one.
+        known = (row == labels) - shares[labels]
+        above.append(known + (label_shares @ shares - label_shares[row]))
+    return np.stack(above)
+
+
+def definition(name: str) -> str:
+    """Returns the formula of a contrast, such as acc(crossfit→crossfit) - acc(infold→crossfit)."""
+    if name == "information":
+        return f"{definition('on_reconstructions')} - leakage"
+    if name == SHUFFLED:
+        return f"acc({SHUFFLED}→original) - chance"
+    pair = (TOTALS | CAUSES | UNADJUSTED | controls() | checks())[name]
+    return " - ".join(f"acc({train}→{test})" for train, test in pair)
+
+
+def _differences(correct: Mapping[Cell, np.ndarray], contrasts: Contrasts) -> dict[str, np.ndarray]:
+    return {
+        name: statistics.paired(correct[first], correct[second])
+        for name, (first, second) in contrasts.items()
+        if first in correct and second in correct
+    }
+
+
+def _estimates(terms: Mapping[str, np.ndarray], settings: ReportConfig) -> dict[str, Estimate]:
+    return {name: statistics.estimate(term, settings.confidence) for name, term in terms.items()}
+
+
+def _p_values(estimates: Mapping[str, Estimate]) -> dict[str, float | None]:
+    return {name: statistics.two_sided_p(estimate) for name, estimate in estimates.items()}
+
+
+def _described(name: str, estimate: Estimate) -> dict[str, Any]:
+    return estimate.as_json() | {"definition": definition(name)}
+
+
+def _judged(
+    name: str, estimate: Estimate, p: float | None, settings: ReportConfig
+) -> dict[str, Any]:
+    judged = verdict(estimate, settings.margin / 100, 1 - settings.confidence, p=p)
+    return _described(name, estimate) | judged._asdict()

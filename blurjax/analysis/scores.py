@@ -1,0 +1,183 @@
+"""The numbers of one point that are no differences between views: accuracy, calibration, image quality, learning.
+
+Every function returns a block of results.json (docs/run_directory.md).
+Axes: T trials, N images, K classes, E epochs, R radii of a spectrum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn import metrics
+
+from blurjax.analysis import statistics
+from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION
+from blurjax.analysis.recorded_run import Arrays, Cell
+
+CONFIDENCE_BINS = 15
+MOST_CLASSES_CONFUSED = 100
+"""With more, their confusion matrices would make results.json too large; the predictions hold them."""
+CONVERGED = 0.02
+"""A validation loss that falls by less than this share of itself counts as levelled off."""
+
+Block = dict[str, Any]
+
+
+def transfer_scores(cells: Mapping[Cell, Arrays], num_classes: int, confidence: float) -> Block:
+    """Computes the blocks that hold one entry per cell of the transfer matrix.
+
+    Returns:
+      `accuracy`, `loss`, `ece`, `per_class` and `confusion` -> train view -> test view -> entry.
+    """
+    blocks: Block = {name: {} for name in ("accuracy", "loss", "ece", "per_class", "confusion")}
+    for (train_view, test_view), arrays in cells.items():
+        label, predictions = arrays["label"], arrays["prediction"]
+        correct = predictions == label
+        errors = map(expected_calibration_error, arrays["confidence"], correct)
+        by_class = [per_class(label, row, num_classes) for row in predictions]
+        scores = {
+            "accuracy": statistics.accuracy(correct, confidence).as_json(),
+            "loss": statistics.estimate(arrays["loss"], confidence).as_json(),
+            "ece": _per_trial(list(errors)),
+            "per_class": {
+                name: np.mean([score[name] for score in by_class], axis=0) for name in by_class[0]
+            },
+        }
+        if num_classes <= MOST_CLASSES_CONFUSED:
+            answers = np.tile(label, len(predictions)), predictions.ravel()
+            scores["confusion"] = metrics.confusion_matrix(*answers, labels=range(num_classes))
+        for name, entry in scores.items():
+            blocks[name].setdefault(train_view, {})[test_view] = entry
+    return blocks
+
+
+def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike) -> float:
+    """Computes how far confidence is from accuracy: |accuracy - confidence| of each bin, weighted by size.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2: bins of equal width,
+    each open below and closed above.
+
+    Args:
+      confidence: f32[N] in [0, 1], the probability of the predicted class.
+      correct: bool[N].
+    """
+    confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    inner_edges = np.arange(1, CONFIDENCE_BINS) / CONFIDENCE_BINS
+    bins = np.digitize(confidence, inner_edges, right=True)
+    gaps = np.bincount(bins, weights=correct - confidence, minlength=CONFIDENCE_BINS)
+    return float(np.abs(gaps).sum() / confidence.size)
+
+
+def per_class(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> dict[str, Any]:
+    """Computes precision, recall and F1 of every class, each f64[K], of one trial; 0 where undefined."""
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        labels,
+        predictions,
+        labels=range(num_classes),
+        zero_division=0,  # pyright: ignore[reportArgumentType]
+    )
+    return {"precision": precision, "recall": recall, "f1": f1}
+
+
+def per_class_change(cells: Mapping[Cell, Arrays], num_classes: int, confidence: float) -> Block:
+    """Computes the recall of each class, reconstruction on reconstruction minus original on original.
+
+    Positive is a gain here. Empty where one of the two cells is not there.
+    """
+    if not {ORIGINAL, RECONSTRUCTION} <= cells.keys():
+        return {}
+    rebuilt, original = (
+        np.array([per_class(a["label"], row, num_classes)["recall"] for row in a["prediction"]])
+        for a in (cells[RECONSTRUCTION], cells[ORIGINAL])
+    )
+    mean, interval = statistics.over_trials(rebuilt - original, confidence)
+    return {"mean": mean, "interval_trials": interval, "per_trial": rebuilt - original}
+
+
+def image_quality(recorded: Mapping[tuple[str, str], Arrays]) -> Block:
+    """Computes view -> measure -> split -> the mean over images, by trial.
+
+    PSNR is that of the mean squared error pooled over images; infinite for the original.
+
+    Args:
+      recorded: (view, split) -> `mse`, `ssim` and `laplacian_variance`, each f32[T,N].
+    """
+    blocks: Block = {}
+    for (view, split), arrays in recorded.items():
+        names = ("mse", "ssim", "laplacian_variance")
+        mse, ssim, laplacian = (arrays[name].astype(np.float64).mean(axis=1) for name in names)
+        with np.errstate(divide="ignore"):
+            psnr = -10 * np.log10(mse)
+        means = {"psnr": psnr, "ssim": ssim, "laplacian_variance": laplacian}
+        for name, values in means.items():
+            blocks.setdefault(view, {}).setdefault(name, {})[split] = _per_trial(values)
+    return blocks
+
+
+def spectra(recorded: Mapping[tuple[str, str], Arrays]) -> dict[str, np.ndarray]:
+    """Computes view -> radial power spectrum of its test images, f64[R], mean over trials."""
+    return {
+        view: arrays["spectrum"].astype(np.float64).mean(axis=0)
+        for (view, split), arrays in recorded.items()
+        if split == "test"
+    }
+
+
+def matched_blur(fitted_views: Arrays) -> Block:
+    """Returns sigma in pixels of the blur that distorts as the autoencoder does, and whether one reaches it."""
+    if not fitted_views:
+        return {}
+    sigma, reachable = fitted_views["sigma"], fitted_views["reachable"]
+    return {"sigma": _per_trial(sigma), "reachable": reachable}
+
+
+def probes(recorded: Mapping[str, Arrays], confidence: float) -> Block:
+    """Computes kind of probe -> accuracy of a classifier that reads the code itself."""
+    return {
+        kind: statistics.accuracy(a["prediction"] == a["label"], confidence).as_json()
+        for kind, a in recorded.items()
+    }
+
+
+def history(curves: Arrays) -> Block:
+    """Returns curves, f64[T,E] by side and measure, as the HISTORY of docs/run_directory.md, [E][T]."""
+    num_epochs = max((values.shape[1] for values in curves.values()), default=0)
+    block: Block = {"epoch": list(range(1, num_epochs + 1))}
+    for name, values in curves.items():
+        side, measure = name.split(".")
+        block.setdefault(side, {})[measure] = values.T
+    return block
+
+
+def generalisation_gap(curves: Arrays, confidence: float) -> Block:
+    """Computes accuracy on train minus on validation, in the classifier's own view, by epoch and at the end."""
+    gap = curves["train.accuracy"] - curves["validation.accuracy"]
+    mean, interval = statistics.over_trials(gap, confidence)
+    return {
+        "mean": mean[-1],
+        "interval_trials": None if interval is None else interval[-1],
+        "per_trial": gap[:, -1],
+        "by_epoch": {"mean": mean, "interval_trials": interval},
+    }
+
+
+def autoencoder_converged(curves: Arrays) -> Block:
+    """Computes whether the mean validation loss still fell over the last fifth of the epochs.
+
+    `last_fifth_change` is the fall as a share of the loss before. Empty with fewer than two epochs.
+    """
+    if not curves or curves["validation.loss"].shape[1] < 2:
+        return {}
+    loss = curves["validation.loss"].mean(axis=0)
+    before = loss[-1 - math.ceil((len(loss) - 1) / 5)]
+    change = (before - loss[-1]) / before
+    return {"last_fifth_change": change, "converged": change < CONVERGED}
+
+
+def _per_trial(numbers: ArrayLike) -> Block:
+    values = np.asarray(numbers, np.float64)
+    return {"mean": values.mean(), "per_trial": values}

@@ -1,0 +1,103 @@
+"""The style of all figures: colours, fonts, class names as labels, and the bytes of the file."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib import font_manager, ft2font
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+WIDTH = 10.0
+"""Inches of a figure as wide as the page, which shows an inch as 96 pixels (10 pt as 13)."""
+DPI = 160
+
+# Okabe and Ito's palette, told apart by all common forms of colour vision.
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#7F7F7F",
+)
+SEQUENTIAL = "Blues"
+LONGEST_NAME = 16
+"""Characters of a class name; longer names are cut off."""
+
+STYLE: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are alike on all machines
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "axes.grid": False,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 3.5,
+    "text.parse_math": False,  # a class may be called $5
+    "savefig.facecolor": "white",
+}
+
+
+@contextlib.contextmanager
+def figure_style() -> Iterator[None]:
+    """Sets the style of all figures, whatever the user's own settings of matplotlib are."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Returns an empty figure of this size in inches; its layout makes room for all labels."""
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def png(figure: Figure) -> bytes:
+    """Returns the figure as a PNG file; equal figures give equal bytes."""
+    file = io.BytesIO()
+    with figure_style():
+        figure.savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Labels the major ticks of a logarithmic axis with numbers such as 0.01 or 8, and no others."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def class_labels(names: Sequence[str], longest: int = LONGEST_NAME) -> list[str]:
+    """Returns class names as figures can show them; one that the font cannot draw becomes its number."""
+    labels = []
+    for number, name in enumerate(names):
+        text = "".join(c for c in " ".join(name.split()) if unicodedata.category(c)[0] != "C")
+        if not text or not _drawable_characters().issuperset(map(ord, text)):
+            labels.append(f"class {number}")
+        else:
+            labels.append(text if len(text) <= longest else text[: longest - 1] + "…")
+    return labels
+
+
+@functools.cache
+def _drawable_characters() -> frozenset[int]:
+    font = font_manager.findfont(STYLE["font.family"])
+    return frozenset(ft2font.FT2Font(font).get_charmap())

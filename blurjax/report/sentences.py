@@ -1,0 +1,320 @@
+"""Sentences computed from results.json: the answer, its reasons and limits, and what each term means.
+
+No sentence claims a direction that its interval does not show. `point` is an entry of `points`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from blurjax.analysis import statistics
+from blurjax.analysis.contrasts import controls
+from blurjax.analysis.formatting import count, level, p_in_words, percent, signed, signed_span
+from blurjax.config.view_table import VIEWS
+
+Results = Mapping[str, Any]
+Point = Mapping[str, Any]
+
+CAUSES = {
+    "information": "information that the reconstructions lack",
+    "leakage": (
+        "leakage (the autoencoder was trained on the images that the classifier learns from, and may "
+        "reconstruct them otherwise than new ones)"
+    ),
+}
+"""Cause -> what it is called in a sentence."""
+MEANINGS = {
+    "on_reconstructions": (
+        "The primary comparison: accuracy lost where classifiers are trained and tested on reconstructions "
+        "instead of originals."
+    ),
+    "on_originals": "Accuracy lost where classifiers are trained on reconstructions and tested on originals.",
+    "information": (
+        "The part of the loss on reconstructions that is not leakage: details that the classifiers would need "
+        "and the reconstructions lack."
+    ),
+    "leakage": (
+        "The part that is due to the autoencoder having been trained on the classifiers' training images: it "
+        "may reconstruct these otherwise than the images that they are tested on."
+    ),
+    "test_view": (
+        "What classifiers of reconstructions lose when they are tested on originals: the images have more "
+        "detail, and look unlike those that were learned from."
+    ),
+    "crossfit_instead": "The loss where no autoencoder was trained on the images that it reconstructs.",
+    "without_retraining": "The loss where classifiers of originals are tested on reconstructions.",
+}
+"""Term of the decomposition, or unadjusted comparison -> one sentence for the tables."""
+MOST_POINTS_NAMED = 4
+"""With more points, verdicts are counted instead."""
+
+
+class Fact(NamedTuple):
+    """A number that stands beside the answer."""
+
+    label: str
+    text: str
+    anchor: str
+    """The part of "How it was computed" that explains it."""
+
+
+def meaning(name: str) -> str:
+    """Returns a sentence that explains a term, a comparison with a control, or a check."""
+    if name in MEANINGS:
+        return MEANINGS[name]
+    control = controls().get(name)
+    return VIEWS[control[0][0] if control else name].explanation
+
+
+def answer(results: Results, confidence: float) -> list[str]:
+    """Returns the answer to the run's question, as paragraphs."""
+    points = [point for point in results["points"] if point["trials"]]
+    if not points:
+        return [
+            "Every trial was frozen because a number was not finite: there is nothing to report."
+        ]
+    if len(points) > 1:
+        paragraphs = [*_several_points(points), *_smallest_equivalent(results["curves"])]
+    else:
+        paragraphs = point_summary(points[0], confidence)
+    return [*paragraphs, *_cautions(points)]
+
+
+def point_summary(point: Point, confidence: float) -> list[str]:
+    """Returns what reconstruction costs at one point, why, and what limits the answer; else the accuracies."""
+    total = point["decomposition"].get("on_reconstructions")
+    if total is None:
+        cells = [
+            f"{percent(cell['mean'])} trained on {train}, tested on {test}"
+            for train, row in point["accuracy"].items()
+            for test, cell in row.items()
+        ]
+        return [f"Mean accuracy: {'; '.join(cells)}."]
+    original = point["accuracy"]["original"]["original"]["mean"]
+    rebuilt = point["accuracy"]["reconstruction"]["reconstruction"]["mean"]
+    headline = (
+        f"{_verdict(total).capitalize()}: classifiers trained and tested on reconstructions (images that an "
+        f"autoencoder rebuilt from {count(point['values']['bottleneck'], 'float')}) are right for "
+        f"{percent(rebuilt)} of the test images, classifiers of originals for {percent(original)}; "
+        f"{_cost(total, confidence)}."
+    )
+    # "Worse" and "better" need no more; the others name the margin or what limits the run.
+    limits = [total["sentence"]] if total["verdict"] in ("equivalent", "undecided") else []
+    return [headline, *_reasons(point["decomposition"], 1 - confidence), *limits]
+
+
+def _verdict(total: Mapping[str, Any]) -> str:
+    return total["verdict"] or "no verdict"
+
+
+def _contains_zero(interval: Sequence[float]) -> bool:
+    return interval[0] <= 0 <= interval[1]
+
+
+def _cost(total: Mapping[str, Any], confidence: float) -> str:
+    name, interval = f"{level(confidence)} interval", signed_span(total["interval"])
+    if _contains_zero(total["interval"]):
+        return (
+            f"the difference is {signed(total['mean'])} points and its {name}, {interval}, "
+            "contains 0: this run shows no direction"
+        )
+    change = "costs" if total["mean"] > 0 else "gains"
+    margin = f"±{count(100 * total['margin'], 'point')}"
+    judged = f"; judged against a margin of {margin}" if total["verdict"] is not None else ""
+    return (
+        f"reconstruction {change} {_size(total)} of accuracy ({name} of the cost: {interval}"
+        f"{_p(total)}{judged})"
+    )
+
+
+def _p(term: Mapping[str, Any]) -> str:
+    return "" if term["p"] is None else f", {p_in_words(term['p'])}"
+
+
+def _size(term: Mapping[str, Any]) -> str:
+    return f"{100 * abs(term['mean']):.1f} points"
+
+
+def _reasons(terms: Mapping[str, Any], alpha: float) -> list[str]:
+    """Returns the causes of the total in one sentence; none where the run cannot split it."""
+    if not terms.keys() >= CAUSES.keys():
+        return []
+    parts = []
+    for name, noun in CAUSES.items():
+        term = terms[name]
+        certainty = f"({signed_span(term['interval'])}{_p(term)})"
+        if _contains_zero(term["interval"]) or (term["p"] is not None and term["p"] >= alpha):
+            difference = f"a difference of {signed(term['mean'])} points {certainty}"
+            parts.append(f"{noun} makes {difference}, which cannot be distinguished from 0")
+        else:
+            parts.append(
+                f"{noun} {'costs' if term['mean'] > 0 else 'gains'} {_size(term)} {certainty}"
+            )
+    return [f"Why: {'; '.join(parts)}."]
+
+
+def _several_points(points: Sequence[Point]) -> list[str]:
+    opening = f"{len(points)} points (combinations of swept values) were compared."
+    if "on_reconstructions" not in points[0]["decomposition"]:  # nor in the others: same views
+        return [opening]
+    totals = [point["decomposition"]["on_reconstructions"] for point in points]
+    verdicts: dict[str, list[str]] = {}
+    for point, total in zip(points, totals, strict=True):
+        name = f"{point_name(point, points)} ({signed(total['mean'])})"
+        verdicts.setdefault(_verdict(total), []).append(name)
+    named = len(points) <= MOST_POINTS_NAMED
+    judged = "; ".join(
+        f"{verdict} at {', '.join(names) if named else len(names)}"
+        for verdict, names in verdicts.items()
+    )
+    costs = [total["mean"] for total in totals]
+    return [
+        f"{opening} Training and testing on reconstructions instead of originals: {judged}; the cost "
+        f"goes from {signed(min(costs))} to {signed(max(costs))} points of accuracy."
+    ]
+
+
+def _smallest_equivalent(curves: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names the smallest equivalent bottleneck of each curve of several points that all have verdicts."""
+    sentences = []
+    for curve in curves:
+        if len(curve["bottleneck"]) < 2 or None in curve["verdict"]:
+            continue
+        rate, decay = curve["learning_rate"], curve["weight_decay"]
+        start = f"Learning rate {rate:g}, weight decay {decay:g}: t" if len(curves) > 1 else "T"
+        smallest = curve["smallest_equivalent"]
+        sentences.append(
+            f"{start}he widest bottleneck was not shown to be equivalent to the original, so none was."
+            if smallest is None
+            else f"{start}he smallest bottleneck shown to be equivalent to the original is "
+            f"{count(smallest, 'float')} (tested from the widest down, stopping at the first failure)."
+        )
+    return sentences
+
+
+def point_name(point: Point, points: Sequence[Point]) -> str:
+    """Returns the values in which a point differs from the others."""
+    values = point["values"]
+    varying = [name for name in values if len({other["values"][name] for other in points}) > 1]
+    return " and ".join(
+        count(values[name], "float")
+        if name == "bottleneck"
+        else f"{name.replace('_', ' ')} {values[name]:g}"
+        for name in varying or ["bottleneck"]
+    )
+
+
+def _cautions(points: Sequence[Point]) -> list[str]:
+    """Returns a sentence for each reason to doubt the answer: few trials, a poorly trained autoencoder."""
+    cautions = []
+    fewest = min(len(point["trials"]) for point in points)
+    if fewest < statistics.FEWEST_TRIALS:
+        cautions.append(
+            f"Caution: with {count(fewest, 'trial')} nothing is known about how much trials differ. "
+            "Intervals cover the choice of test images only; run at least "
+            f"{statistics.FEWEST_TRIALS} trials for a verdict."
+        )
+    # Principal components are the best linear code: a trained network should not keep less.
+    gaps = []
+    for point in points:
+        rebuilt, linear = (
+            point["quality"].get(view, {}).get("psnr", {}).get("validation", {}).get("mean")
+            for view in ("reconstruction", "pca")
+        )
+        if rebuilt is not None and linear is not None and rebuilt < linear:
+            gaps.append((linear - rebuilt, point["values"]["bottleneck"], rebuilt, linear))
+    if gaps:
+        _, bottleneck, rebuilt, linear = max(gaps)
+        cautions.append(
+            f"Caution: with {count(bottleneck, 'float')} the autoencoder's reconstructions are less faithful "
+            f"than those from as many principal components (PSNR {rebuilt:.1f} against {linear:.1f} dB on "
+            "validation). It was not trained well enough to show what a code of this size can keep: more "
+            "epochs, smaller batches, another learning rate or more width may help."
+        )
+    return cautions
+
+
+def facts(results: Results) -> list[Fact]:
+    """Returns the numbers that a reader needs beside the answer to judge it."""
+    points = [point for point in results["points"] if point["trials"]]
+    counts = results["dataset"]["class_counts"]["test"]
+    size = results["dataset"]["examples"]["test"]
+    trials = sorted(len(point["trials"]) for point in points) or [0]
+    return [
+        *_psnr(points),
+        *_convergence(points),
+        Fact(
+            "chance",
+            f"{percent(max(counts) / sum(counts))} (the most frequent class)",
+            "evaluation",
+        ),
+        Fact(
+            "test set",
+            f"{count(size, 'image')}; 1 point = {count(size / 100, 'image')}",
+            "intervals",
+        ),
+        Fact("trials", " to ".join(map(str, dict.fromkeys((trials[0], trials[-1])))), "intervals"),
+    ]
+
+
+def _psnr(points: Sequence[Point]) -> list[Fact]:
+    means = [point["reconstruction"]["psnr"].get("test", {}).get("mean") for point in points]
+    finite = [mean for mean in means if mean is not None]
+    if not finite:
+        return []
+    ends = dict.fromkeys((f"{min(finite):.1f}", f"{max(finite):.1f}"))
+    return [Fact("PSNR", f"{' to '.join(ends)} dB (reconstructions, test)", "quality")]
+
+
+def _convergence(points: Sequence[Point]) -> list[Fact]:
+    found = [point["autoencoder_converged"] for point in points if point["autoencoder_converged"]]
+    if not found:
+        return []
+    falls = [block["last_fifth_change"] for block in found]
+    steepest = max((fall for fall in falls if fall is not None), default=None)
+    state = "levelled off" if all(block["converged"] for block in found) else "still improving"
+    size = "" if steepest is None else f" (loss {signed(-steepest)}% over the last fifth)"
+    return [Fact("autoencoder", state + size, "convergence")]
+
+
+def gap_sentence(point: Point, confidence: float) -> str:
+    """Says how far training accuracy is ahead of validation accuracy, on reconstructions and on originals.
+
+    Args:
+      point: one with classifiers trained on reconstructions.
+      confidence: level of the interval over trials.
+    """
+    history = point["history"]["classifier"]["reconstruction"]
+    train, *sides = (
+        np.array(history[side]["accuracy"], float)  # [E,T]
+        for side in ("train", "validation", "validation_original")
+        if side in history
+    )
+    gaps = [train - side for side in sides]
+    first, last = gaps[0][0].mean(), gaps[0][-1].mean()
+    sentence = (
+        "A classifier that does better on its training images than on new ones is overfitting. Trained on "
+        "reconstructions, accuracy on train minus accuracy on validation went from "
+        f"{signed(first)} points after the first epoch to {signed(last)} after the last when validated on "
+        "reconstructions"
+    )
+    if len(gaps) == 1:
+        return f"{sentence}."
+    first, last = gaps[1][0].mean(), gaps[1][-1].mean()
+    excess = gaps[1][-1] - gaps[0][-1]
+    _, interval = statistics.over_trials(excess, confidence)
+    sentence += (
+        f", and from {signed(first)} to {signed(last)} when validated on originals. At the end the two gaps "
+        f"differ by {signed(excess.mean())} points"
+    )
+    if interval is None:
+        return f"{sentence}, in too few trials to tell from chance."
+    low, high = interval.tolist()
+    sentence += f" ({level(confidence)} interval over trials: {signed_span((low, high))})"
+    if _contains_zero((low, high)):
+        return f"{sentence}: this run cannot tell whether it matters which images validate."
+    wider = "originals" if excess.mean() > 0 else "reconstructions"
+    return f"{sentence}: the gap is wider when validated on {wider}."

@@ -1,0 +1,44 @@
+"""How figures and tables show views, by the table of views: in which order, in which colour and line."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+from blurjax.analysis.contrasts import RECONSTRUCTION, TRANSFERRED
+from blurjax.analysis.recorded_run import Cell
+from blurjax.config.view_table import VIEWS, named
+
+PALETTE = ("#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#0072B2", "#7F7F7F", "#000000")
+"""Okabe and Ito's colours, for views whose row in the table names none."""
+
+
+def in_order(views: Iterable[str]) -> list[str]:
+    """Sorts views as figures and tables list them: the main ones first, then as the table of views does."""
+    names = list(VIEWS)
+    return sorted(views, key=lambda view: (not VIEWS[view].main, names.index(view)))
+
+
+def first_views() -> tuple[str, ...]:
+    """Returns the main views that classifiers are tested on, which tables show unfolded."""
+    return named(main=True, testable=True)
+
+
+def main_cells() -> list[Cell]:
+    """Returns the cells of the transfer matrix that are shown class by class."""
+    own = [(view, view) for view in first_views()]
+    after = own.index(RECONSTRUCTION) + 1
+    return [*own[:after], TRANSFERRED, *own[after:]]
+
+
+def line_style(view: str) -> dict[str, Any]:
+    """Returns colour and line style of a view, as matplotlib takes them: the same in all figures of all runs."""
+    spec = VIEWS[view]
+    if spec.colour is not None:
+        return {"color": spec.colour, "linestyle": spec.line}
+    taken = {(other.colour, other.line) for other in VIEWS.values()}
+    free = [pair for pair in itertools.product(PALETTE, ("-.", ":", "--")) if pair not in taken]
+    number = [name for name, other in VIEWS.items() if other.colour is None].index(view)
+    colour, line = free[number % len(free)]
+    return {"color": colour, "linestyle": line}
