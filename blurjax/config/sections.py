@@ -92,9 +92,9 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """Settings of a model of its own kind: subclass it with a `name` and what the model needs, and register it.
 
-        class ResNet(ModelConfig):
-            name: Literal["resnet"] = "resnet"
-            width: PositiveInt = 16
+    class ResNet(ModelConfig):
+        name: Literal["resnet"] = "resnet"
+        width: PositiveInt = 16
     """
 
     name: str

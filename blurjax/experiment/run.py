@@ -48,10 +48,15 @@ def load(config: Config) -> tuple[Dataset, Config]:
       UserError: the data cannot be read, or do not make an experiment.
     """
     dataset = sources.load(config.data)
+    return dataset, fit(config, dataset)
+
+
+def fit(config: Config, dataset: Dataset) -> Config:
+    """Fits to a data set what the settings leave open; raises UserError where a view cannot be made of it."""
     train_examples = len(dataset.splits["train"])
     config = fit_to_data(config, shape=dataset.image_shape, train_examples=train_examples)
     check_views(config, dataset)
-    return dataset, config
+    return config
 
 
 def run_experiment(
@@ -69,7 +74,7 @@ def run_experiment(
     Args:
       config: settings; those left unset are fitted to the data.
       out: the run directory; made where it does not exist, continued where it does.
-      dataset: from `load`, where the caller has it already.
+      dataset: to use instead of data.source, such as from `load` or `Dataset.from_arrays`.
       progress: called after every epoch.
       interrupted: asked after every chunk of steps; True saves and raises Interrupted.
       take_over: continue a directory even if another machine wrote to it a moment ago.
@@ -83,7 +88,8 @@ def run_experiment(
       AllTrialsFailed: every trial of a job has become non-finite.
     """
     if dataset is None:
-        dataset, config = load(config)
+        dataset = sources.load(config.data)
+    config = fit(config, dataset)
     run = RunDirectory(out, writes=processes.is_first())
     with readable_os_errors(run.path), readable_memory_errors(), processes.end_with_the_others():
         processes.wait("loaded")

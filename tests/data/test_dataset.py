@@ -2,16 +2,21 @@
 
 import numpy as np
 import pytest
+import tiny
 from images import noise
 from loading import by_name, images_of, names_of, refused, settings, sizes
 
+from blurjax import run_experiment
 from blurjax.config.sections import SPLITS, DataConfig
 from blurjax.data import sources
 from blurjax.data.array_source import Arrays, examples_of_arrays
 from blurjax.data.dataset import Dataset
 from blurjax.data.sources import load, register_source
 from blurjax.data.tfds_source import import_tensorflow
+from blurjax.experiment import run as experiment
 from blurjax.runtime.errors import UserError
+from blurjax.runtime.run_directory import read_json
+from blurjax.train.loop import Interrupted
 
 IMAGES = np.stack([noise(seed) for seed in range(24)])
 LABELS = np.array(["dog", "cat"] * 12)
@@ -122,6 +127,20 @@ def test_tf_data_images_of_different_sizes_are_resized():
 def test_unfit_tf_data_is_refused(change, message):
     with pytest.raises(UserError, match=message):
         Dataset.from_tf_data(change(slices(slice(None), image=IMAGES, label=LABELS)))
+
+
+def test_an_experiment_takes_a_data_set_made_in_python(tmp_path, monkeypatch):
+    def stop(_):
+        raise Interrupted
+
+    monkeypatch.setattr(experiment, "train_autoencoders", stop)
+    source = tiny.write_stripes(tmp_path / "stripes.npz")
+    dataset = load(tiny.config(source).data)
+    with pytest.raises(Interrupted):
+        run_experiment(tiny.config("digits"), tmp_path / "run", dataset=dataset)
+    written = read_json(tmp_path / "run" / "dataset.json")
+    assert (written["name"], written["fingerprint"]) == ("stripes", dataset.fingerprint)
+    assert tuple(written["image_shape"]) == dataset.image_shape
 
 
 # Sources of one's own
