@@ -9,7 +9,7 @@ from loading import by_name, images_of, names_of, refused, settings, sizes
 from blurjax import run_experiment
 from blurjax.config.sections import SPLITS, DataConfig
 from blurjax.data import sources
-from blurjax.data.array_source import Arrays, examples_of_arrays
+from blurjax.data.array_source import examples_of_arrays
 from blurjax.data.dataset import Dataset
 from blurjax.data.sources import load, register_source
 from blurjax.data.tfds_source import import_tensorflow
@@ -152,7 +152,7 @@ def test_a_source_of_ones_own_is_loaded_listed_and_suggested(tmp_path, monkeypat
     def load_noise(rest, config):
         images = np.stack([noise(seed) for seed in range(int(rest))])
         labels = np.arange(len(images)) % 2
-        return examples_of_arrays(Arrays(images, labels), f"noise {rest}", "noise", config)
+        return examples_of_arrays(images, labels, name=f"noise {rest}", config=config)
 
     register_source("noise", load_noise, "noise:COUNT", "images of noise.")
     dataset = load(settings(tmp_path, "noise:20"))
