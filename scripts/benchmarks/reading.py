@@ -115,7 +115,7 @@ def reading(options: Namespace) -> Rows:
             read_config=tfds.ReadConfig(interleave_cycle_length=1),
         )
         names = [os.fsencode(path) for path in paths]
-        cached = np.concatenate([part.images for part in decoded(encoded_images(listing))])
+        cached = np.stack([pixels for _, pixels in decoded(encoded_images(listing))])
         np.save(directory / "cache.npy", cached)
         cached, order = np.load(directory / "cache.npy", mmap_mode="r"), _order(len(paths), options)
         read_file, batch_size = tf.io.read_file, options.batch_size
