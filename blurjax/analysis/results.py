@@ -18,7 +18,7 @@ from blurjax.analysis.contrasts import (
     compare,
     decompose,
 )
-from blurjax.analysis.recorded_run import RecordedPoint, RecordedRun, read_run
+from blurjax.analysis.recorded_run import RecordedPoint, RecordedRun
 from blurjax.analysis.verdicts import smallest_equivalent
 from blurjax.config.settings import Config
 from blurjax.config.trials import points
@@ -45,7 +45,7 @@ def collect_results(run: RunDirectory, config: Config) -> Block:
     Raises:
       UserError: something is not there yet, or damaged.
     """
-    recorded = read_run(run, config)
+    recorded = RecordedRun(run, config)
     recorded_points = [recorded.at(point) for point in points(config)]
     failures = dict.fromkeys(f for point in recorded_points for f in point.failures)
     blocks = [_point(recorded, point) for point in recorded_points]
@@ -180,29 +180,25 @@ def _tuned(points: Sequence[RecordedPoint], config: Config) -> list[Block] | Non
         return None
     blocks = []
     for bottleneck, decay in itertools.product(config.bottlenecks, config.weight_decays):
-        candidates = [
-            point
-            for point in points
-            if point.seeds
-            and (point.point.bottleneck, point.point.weight_decay) == (bottleneck, decay)
+        at_values = [
+            p
+            for p in points
+            if p.seeds and (p.point.bottleneck, p.point.weight_decay) == (bottleneck, decay)
         ]
-        if candidates:
-            block = {"bottleneck": bottleneck, "weight_decay": decay}
-            blocks.append(block | _best_rates(candidates, config))
+        if not at_values:
+            continue
+        best = {}
+        for view in config.train_views:
+            curves = [p.classifier_curves[view]["validation.accuracy"] for p in at_values]
+            best[view] = at_values[np.argmax([curve[:, -1].mean() for curve in curves])]
+        values = {"bottleneck": bottleneck, "weight_decay": decay}
+        blocks.append(values | _with_rates(best, config))
     return blocks
 
 
-def _best_rates(candidates: Sequence[RecordedPoint], config: Config) -> Block:
-    def last_validation(point: RecordedPoint, view: str) -> float:
-        return float(np.mean(point.classifier_curves[view]["validation.accuracy"][:, -1]))
-
-    best = {
-        view: max(candidates, key=lambda point, view=view: last_validation(point, view))
-        for view in config.train_views
-    }
-    # Trials that failed with any chosen rate leave all views.
-    common = set.intersection(*(set(point.seeds) for point in best.values()))
-    trials = [seed for seed in config.seeds if seed in common]
+def _with_rates(best: Mapping[str, RecordedPoint], config: Config) -> Block:
+    """Computes accuracies and causes with each train view's own point; trials that failed in any leave all."""
+    trials = [seed for seed in config.seeds if all(seed in point.seeds for point in best.values())]
     correct = {
         (train, test): answers[[point.seeds.index(seed) for seed in trials]]
         for train, point in best.items()
