@@ -12,17 +12,9 @@ from matplotlib.ticker import FixedLocator
 from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION, TRANSFERRED
 from blurjax.analysis.formatting import count, signed, signed_span
 from blurjax.analysis.recorded_run import Cell
-from blurjax.config.view_table import VIEWS
+from blurjax.config.view_table import BLACK, BLUE, VERMILLION, VIEWS
 from blurjax.report.figures.registry import Drawing, FigureData, figure
-from blurjax.report.figures.style import (
-    BLACK,
-    BLUE,
-    VERMILLION,
-    WIDTH,
-    class_labels,
-    new_figure,
-    plain_numbers,
-)
+from blurjax.report.figures.style import WIDTH, class_labels, new_figure, plain_numbers
 from blurjax.report.view_display import in_order, line_style
 
 MOST_CLASSES = 30
@@ -40,16 +32,9 @@ CAUSE_LABELS = {
 Entry = Mapping[str, Any]
 
 
-@figure(
-    "Where the accuracy goes",
-    alternative=(
-        "Waterfall from the accuracy on originals over the causes of its loss to the accuracy on "
-        "reconstructions; the same numbers are in the tables."
-    ),
-    anchor="causes",
-)
+@figure("Where the accuracy goes", anchor="causes")
 def causes(data: FigureData) -> Drawing | None:
-    """Draws acc(original→original) step by step to acc(reconstruction→original), with intervals."""
+    """Waterfall from accuracy on originals to accuracy on reconstructions; the same numbers are in the tables."""
     parts = waterfall(data.point["decomposition"])
     if not parts:
         return None
@@ -118,13 +103,9 @@ def _write_above(ax: Axes, x: float, y: float, text: str) -> None:
     ax.annotate(text, (x, y), fontsize=9, **place)
 
 
-@figure(
-    "Which classes change",
-    alternative="Bars of the change in recall, one per class; the recalls are in the tables below.",
-    anchor="evaluation",
-)
+@figure("Which classes change", anchor="evaluation")
 def per_class(data: FigureData) -> Drawing | None:
-    """Draws how the recall of each class changes, sorted, with intervals over trials where there are any."""
+    """Bars of the change in recall, one per class, sorted; the recalls are in the tables below."""
     change = data.point["per_class_change"]
     if not change:
         return None
@@ -155,14 +136,9 @@ def per_class(data: FigureData) -> Drawing | None:
     return Drawing(drawn, caption)
 
 
-@figure(
-    "Accuracy against floats kept",
-    alternative="Accuracy and PSNR against the bottleneck.",
-    anchor="curves",
-    per="run",
-)
+@figure("Accuracy against floats kept", anchor="curves", per="run")
 def sweep(data: FigureData) -> Drawing | None:
-    """Draws the accuracy of each view's classifiers and the PSNR of each view against the floats kept."""
+    """Accuracy of the classifiers and PSNR of the images against the bottleneck, one line per view."""
     curves = [curve for curve in data.results["curves"] if len(curve["bottleneck"]) > 1]
     if not curves:
         return None

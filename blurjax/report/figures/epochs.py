@@ -9,16 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from blurjax.config.view_table import VIEWS
+from blurjax.config.view_table import BLACK, BLUE, VERMILLION, VIEWS
 from blurjax.report.figures.registry import Drawing, FigureData, figure
-from blurjax.report.figures.style import (
-    BLACK,
-    BLUE,
-    VERMILLION,
-    WIDTH,
-    new_figure,
-    plain_numbers,
-)
+from blurjax.report.figures.style import WIDTH, new_figure, plain_numbers
 from blurjax.report.sentences import gap_sentence
 from blurjax.report.view_display import in_order, line_style
 
@@ -30,23 +23,15 @@ WIDE_RANGE = 20
 History = Mapping[str, Any]
 
 
-@figure(
-    "Learning curves",
-    alternative="Accuracy and loss on train and validation by epoch, one colour per train view.",
-    anchor="evaluation",
-)
+@figure("Learning curves", anchor="evaluation")
 def curves(data: FigureData) -> Drawing | None:
-    """Draws the learning curves of the first group of views."""
+    """Accuracy and loss on train and validation by epoch, one line per main train view."""
     return _learning_curves(data, group=0)
 
 
-@figure(
-    "Learning curves of the other views",
-    alternative="Accuracy and loss on train and validation by epoch, one colour per train view.",
-    anchor="evaluation",
-)
+@figure("Learning curves of the other views", anchor="evaluation")
 def other_curves(data: FigureData) -> Drawing | None:
-    """Draws the learning curves of the second group."""
+    """Accuracy and loss on train and validation by epoch, one line per train view of the others."""
     return _learning_curves(data, group=1)
 
 
@@ -80,13 +65,9 @@ def _learning_curves(data: FigureData, group: int) -> Drawing | None:
     return Drawing(drawn, caption)
 
 
-@figure(
-    "The generalisation gap",
-    alternative="The gap between accuracy on train and on validation by epoch.",
-    anchor="evaluation",
-)
+@figure("The generalisation gap", anchor="evaluation")
 def generalisation_gap(data: FigureData) -> Drawing | None:
-    """Draws by how much accuracy on validation is below that on train, with intervals over trials."""
+    """Accuracy on train minus on validation by epoch, one line per train view, with intervals over trials."""
     groups = _groups(data)
     drawn = new_figure(WIDTH if len(groups) > 1 else 6.5, 4.2)
     axes = np.atleast_1d(drawn.subplots(1, len(groups), sharey=True))
@@ -112,12 +93,10 @@ def generalisation_gap(data: FigureData) -> Drawing | None:
 
 
 @figure(
-    "Training and validation accuracy, on reconstructions and on originals",
-    alternative="Train and validation accuracy by epoch, validated on reconstructions and on originals.",
-    anchor="evaluation",
+    "Training and validation accuracy, on reconstructions and on originals", anchor="evaluation"
 )
 def train_and_validation(data: FigureData) -> Drawing | None:
-    """Draws train and validation accuracy by epoch, and whether it matters which images validate."""
+    """Train and validation accuracy by epoch, validated on reconstructions and on originals."""
     history = data.point["history"]["classifier"]
     if "reconstruction" not in history:
         return None
@@ -143,14 +122,9 @@ def train_and_validation(data: FigureData) -> Drawing | None:
     return Drawing(drawn, gap_sentence(data.point, data.confidence))
 
 
-@figure(
-    "The autoencoder's learning curve",
-    alternative="The autoencoder's loss on train and validation by epoch.",
-    anchor="quality",
-    per="bottleneck",
-)
+@figure("The autoencoder's learning curve", anchor="quality", per="bottleneck")
 def autoencoder(data: FigureData) -> Drawing | None:
-    """Draws the autoencoder's loss on train and validation."""
+    """The autoencoder's loss on train and validation by epoch."""
     history = data.point["history"]["autoencoder"]
     if not history["epoch"]:
         return None

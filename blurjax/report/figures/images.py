@@ -27,17 +27,13 @@ Row = tuple[str, np.ndarray]
 """Its name and its images, u8[M,H,W,C] with C 1 or 3."""
 
 
-@figure(
-    "Images and their reconstructions",
-    alternative="Rows of small images: originals above their reconstructions.",
-    anchor="views",
-    per="run",
-)
+@figure("Images and their reconstructions", anchor="views", per="run")
 def reconstructions(data: FigureData) -> Drawing | None:
-    """Draws originals over their reconstructions from codes of several sizes."""
-    gallery, rebuilt = data.gallery, data.gallery_of("reconstruction")
-    if gallery is None or rebuilt is None or len(gallery["bottleneck"]) < 2:
+    """Test images in a row, and below each its reconstructions, one row per size of the code."""
+    gallery = data.gallery
+    if gallery is None or len(gallery["bottleneck"]) < 2:
         return None
+    rebuilt = gallery["views"][:, gallery["view_names"].tolist().index("reconstruction")]
     rows = [("original", gallery["original"])]
     for floats, images in zip(gallery["bottleneck"].tolist(), rebuilt, strict=True):
         rows.append((count(floats, "float"), images))
@@ -49,14 +45,9 @@ def reconstructions(data: FigureData) -> Drawing | None:
     return Drawing(drawn, caption)
 
 
-@figure(
-    "The same images in every view",
-    alternative="Rows of small images: originals, and the same images in every view.",
-    anchor="views",
-    per="bottleneck",
-)
+@figure("The same images in every view", anchor="views", per="bottleneck")
 def views(data: FigureData) -> Drawing | None:
-    """Draws the same few images in every view, and what the reconstruction leaves out."""
+    """The same test images in every view, one row per view, and the difference of original and reconstruction."""
     gallery = data.gallery
     if gallery is None:
         return None
@@ -85,13 +76,9 @@ def views(data: FigureData) -> Drawing | None:
     return Drawing(drawn, caption)
 
 
-@figure(
-    "Images whose answers change most often",
-    alternative="Pairs of small images, original above reconstruction.",
-    anchor="evaluation",
-)
+@figure("Images whose answers change most often", anchor="evaluation")
 def flips(data: FigureData) -> Drawing | None:
-    """Draws the images whose answers change most often, as original and as reconstruction."""
+    """Pairs of test images, the original above the reconstruction, under class and number of trials."""
     flips = data.flips
     if flips is None or not data.point["flips"]:
         return None
@@ -111,14 +98,9 @@ def flips(data: FigureData) -> Drawing | None:
     return Drawing(_grid(rows, titles, FLIPS_PER_ROW), caption)
 
 
-@figure(
-    "Which frequencies are left",
-    alternative="Power against spatial frequency, one line per view.",
-    anchor="quality",
-    per="bottleneck",
-)
+@figure("Which frequencies are left", anchor="quality", per="bottleneck")
 def spectra(data: FigureData) -> Drawing | None:
-    """Draws radial power spectra of the test images in each view, on logarithmic axes."""
+    """Power against spatial frequency on logarithmic axes, one line per view."""
     power = data.point["spectra"]
     if len(power) < 2:
         return None

@@ -23,13 +23,9 @@ NARROWEST = 2.6
 """Inches that the title above a matrix needs."""
 
 
-@figure(
-    "Accuracy by train view and test view",
-    alternative="Matrix of accuracies; the same numbers are in the table above.",
-    anchor="intervals",
-)
+@figure("Accuracy by train view and test view", anchor="intervals")
 def transfer_matrix(data: FigureData) -> Drawing | None:
-    """Draws accuracy by train view and test view, with intervals, where there is more than one cell."""
+    """Matrix of accuracies with intervals, train views by test views; the same numbers are in the table above."""
     train, test = (in_order(data.results["views"][side]) for side in ("train", "test"))
     if len(train) * len(test) < 2:
         return None
@@ -61,16 +57,12 @@ def transfer_matrix(data: FigureData) -> Drawing | None:
     return Drawing(drawn, caption)
 
 
-@figure(
-    "Confusion",
-    alternative="Confusion matrices: rows are true classes, columns predicted ones.",
-    anchor="evaluation",
-)
+@figure("Confusion", anchor="evaluation")
 def confusion(data: FigureData) -> Drawing | None:
-    """Draws confusion matrices of the cells that the question is about, or of all where none is there.
+    """Confusion matrices: rows are true classes, columns predicted ones.
 
-    Counts (summed over trials) and shares of the true class; with many classes the shares alone,
-    as colour. None with too many classes for either.
+    They are those of the main views, or of all where none of these was asked for: counts (summed
+    over trials) and shares of the true class; with many classes the shares alone, as colour.
     """
     by_view = data.point["confusion"]
     if not by_view:
