@@ -63,7 +63,7 @@ def collect_results(run: RunDirectory, config: Config) -> Block:
             "seconds": _read_or(run.seconds, {}),
         }
     )
-    # In the form in which they are read back, so that they can be compared with those of before.
+    # Compared with those of before, in the form in which they are read back.
     return results | {"analyses": _analyses(run, results["points"])}
 
 
@@ -125,9 +125,6 @@ def _flips(recorded: RecordedRun, point: RecordedPoint) -> Block:
     # Kept while trials could still turn out to be frozen: counted again over those that are left.
     count = statistics.flips(correct[ORIGINAL], correct[RECONSTRUCTION])[kept["index"][row]]
     return {name: kept[name][row] for name in ("index", "name", "label")} | {"count": count}
-
-
-# Several points.
 
 
 def _curves(points: Sequence[Block]) -> list[Block]:
@@ -215,9 +212,6 @@ def _with_rates(best: Mapping[str, RecordedPoint], config: Config) -> Block:
         "accuracy": accuracy,
         "decomposition": decompose(correct, config.report),
     }
-
-
-# The record of analyses.
 
 
 def _analyses(run: RunDirectory, points: Sequence[Block]) -> list[Block]:

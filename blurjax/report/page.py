@@ -73,35 +73,13 @@ def write_report(run: RunDirectory, settings: Config) -> Path:
     Returns:
       The page.
     """
-    results = read_json(run.results)
-    confidence, points = settings.report.confidence, results["points"]
-    gallery, flips = (read_npz(p) if p.exists() else None for p in (run.gallery, run.flips))
-    overview = FigureData(results, {}, confidence, gallery)
-    of_run = dict(draw_figures(overview, "run")) if len(points) > 1 else {}
-    sections, drawn_bottlenecks = [], set()
-    for number, point in enumerate(points):
-        kinds, bottleneck = ["point"] if point["trials"] else [], point["values"]["bottleneck"]
-        if kinds and bottleneck not in drawn_bottlenecks:
-            kinds.append("bottleneck")
-            drawn_bottlenecks.add(bottleneck)
-        section = Section(
-            prefix=f"point-{number + 1}-" if len(points) > 1 else "",
-            name=sentences.point_name(point, points),
-            point=point,
-            summary=sentences.point_summary(point, confidence) if point["trials"] else [],
-            figures=dict(
-                draw_figures(FigureData(results, point, confidence, gallery, flips), *kinds)
-            ),
-        )
-        sections.append(section)
-    groups = [("", of_run), *((section.prefix, section.figures) for section in sections)]
-    files = {
-        f"{prefix}{n}.png": figure.png
-        for prefix, figures in groups
-        for n, figure in figures.items()
-    }
-    for name, png in files.items():
-        write_bytes(run.figures / name, png)
+    results, confidence = read_json(run.results), settings.report.confidence
+    of_run, sections = _draw(run, results, confidence)
+    files = {f"{name}.png": figure for name, figure in of_run.items()}
+    for section in sections:
+        files |= {f"{section.prefix}{n}.png": figure for n, figure in section.figures.items()}
+    for name, figure in files.items():
+        write_bytes(run.figures / name, figure.png)
     for path in sorted(run.figures.glob("*.png")):
         # From an earlier report, with other points or views.
         is_ours = re.fullmatch(rf"(point-\d+-)?({'|'.join(FIGURES)})\.png", path.name)
@@ -113,6 +91,31 @@ def write_report(run: RunDirectory, settings: Config) -> Path:
     page = _render(results, settings, environment, of_run, sections)
     write_bytes(run.report, page.encode())
     return run.report
+
+
+def _draw(
+    run: RunDirectory, results: Mapping[str, Any], confidence: float
+) -> tuple[dict[str, PageFigure], list[Section]]:
+    """Returns the figures of the whole run by name, and a section for every point."""
+    points = results["points"]
+    gallery, flips = (read_npz(p) if p.exists() else None for p in (run.gallery, run.flips))
+    sections, drawn_bottlenecks = [], set()
+    for number, point in enumerate(points):
+        kinds, bottleneck = ["point"] if point["trials"] else [], point["values"]["bottleneck"]
+        if kinds and bottleneck not in drawn_bottlenecks:
+            kinds.append("bottleneck")
+            drawn_bottlenecks.add(bottleneck)
+        data = FigureData(results, point, confidence, gallery, flips)
+        section = Section(
+            prefix=f"point-{number + 1}-" if len(points) > 1 else "",
+            name=sentences.point_name(point, points),
+            point=point,
+            summary=sentences.point_summary(point, confidence) if point["trials"] else [],
+            figures=dict(draw_figures(data, *kinds)),
+        )
+        sections.append(section)
+    kinds = ["run"] if len(points) > 1 else []
+    return dict(draw_figures(FigureData(results, {}, confidence, gallery), *kinds)), sections
 
 
 def _render(

@@ -18,18 +18,11 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class FigureData:
-    """The data that a figure is drawn from.
-
-    Attributes:
-      results: content of results.json.
-      point: an entry of its `points`; empty for a figure of the whole run.
-      confidence: level of the intervals.
-      gallery: content of predictions/gallery.npz.
-      flips: content of predictions/flips.npz.
-    """
+    """The data that a figure is drawn from: results.json and the images kept in predictions/."""
 
     results: Mapping[str, Any]
     point: Mapping[str, Any]
+    """An entry of `points`; empty for a figure of the whole run."""
     confidence: float
     gallery: Arrays | None = None
     flips: Arrays | None = None
