@@ -15,7 +15,14 @@ import numpy as np
 
 from blurjax.config.sections import PROBES, SPLITS
 from blurjax.config.settings import Config
-from blurjax.config.trials import Point, Trial, classifier_trial, measured_views, views_in_use
+from blurjax.config.trials import (
+    Point,
+    Trial,
+    classifier_trial,
+    measured_views,
+    quality_trials,
+    views_in_use,
+)
 from blurjax.config.view_table import VIEWS
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.run_directory import RunDirectory, read_json, read_npz
@@ -106,7 +113,6 @@ class RecordedRun:
     ) -> RecordedPoint:
         run, config, rows = self._run, self.config, self._rows
         autoencoders = [Trial(seed, point.bottleneck) for seed in seeds]
-        one_for_all = [Trial(config.sweep.first_seed)]
 
         def classifiers(*views: str) -> list[Trial]:
             return [classifier_trial(point, seed, *views) for seed in seeds]
@@ -123,7 +129,7 @@ class RecordedRun:
             quality={
                 (view, split): rows(
                     run.quality(view, split),
-                    autoencoders if VIEWS[view].needs_code else one_for_all,
+                    autoencoders if VIEWS[view].needs_code else quality_trials(config, view),
                 )
                 for view, split in itertools.product(measured_views(config), SPLITS)
             },
@@ -177,23 +183,15 @@ def _read_curves(run: RunDirectory) -> dict[tuple[str, str | None], Arrays]:
                     "holds; name another directory with --out and run again."
                 )
             keys = [Trial(**trial).key for trial in read_json(path)["trials"]]
-            parts.append({"trial": np.array(keys)} | _curves(lines, len(keys), num_epochs))
+            epochs = [line["epoch"] - 1 for line in lines]
+            part = {"trial": np.array(keys)}
+            for side, measure in ((s, m) for s in CURVE_SIDES for m in lines[0].get(s, ())):
+                curves = np.full((len(keys), num_epochs), np.nan)
+                curves[:, epochs] = np.array([line[side][measure] for line in lines], float).T
+                part[f"{side}.{measure}"] = curves
+            parts.append(part)
         tables[view] = {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
     return tables
-
-
-def _curves(
-    lines: Sequence[Mapping[str, Any]], num_trials: int, num_epochs: int
-) -> dict[str, np.ndarray]:
-    """Returns a job's curves, f64[T,E] by side and measure."""
-    curves = {}
-    epochs = [line["epoch"] - 1 for line in lines]
-    for side in CURVE_SIDES:
-        for measure in lines[0].get(side, ()):
-            values = np.full((num_trials, num_epochs), np.nan)
-            values[:, epochs] = np.array([line[side][measure] for line in lines], float).T
-            curves[f"{side}.{measure}"] = values
-    return curves
 
 
 def _failures(recorded: RecordedPoint) -> list[Failure]:

@@ -21,13 +21,7 @@ MOST_CLASSES = 30
 """Of more classes those that change most are shown."""
 APART = 1.03
 """The factor by which the lines of different views stand beside each other, so that bars do not overlap."""
-CAUSE_LABELS = {
-    "information": "information",
-    "leakage": "leakage",
-    "on_reconstructions": "information\nand leakage",
-    "on_originals": "all causes",
-    "test_view": "test view",
-}
+TOTAL_LABELS = {"on_reconstructions": "information\nand leakage", "on_originals": "all causes"}
 
 Entry = Mapping[str, Any]
 
@@ -46,7 +40,7 @@ def causes(data: FigureData) -> Drawing | None:
             names.append(f"{train}\n→ {test}")
             height = _draw_accuracy(ax, x, data.point["accuracy"][train][test])
         else:
-            names.append(CAUSE_LABELS[part])
+            names.append(TOTAL_LABELS.get(part, part.replace("_", " ")))
             height = _draw_cost(ax, x, data.point["decomposition"][part], height)
         if x + 1 < len(parts):  # to the next part, at the height where that begins
             ax.plot([x + 0.3, x + 0.7], [height, height], color=BLACK, linewidth=0.8)
@@ -59,7 +53,7 @@ def causes(data: FigureData) -> Drawing | None:
     caption = (
         "Thick lines are accuracies (trained on → tested on). Bars are the points of accuracy that each cause "
         "costs: + is a loss (orange), − a gain (blue), as in the table below. Thin lines are "
-        f"{data.level} intervals; that of a bar is drawn around its lower end."
+        f"{data.level} intervals; that of a bar is drawn around the accuracy that it leads to."
     )
     return Drawing(drawn, caption)
 
@@ -148,8 +142,9 @@ def sweep(data: FigureData) -> Drawing | None:
         _accuracies(left, curve)
         for view in in_order(curve["psnr"]):
             values = np.array(curve["psnr"][view], float)
-            style = line_style(view) | {"linewidth": _line_width(view)}
-            right.plot(curve["bottleneck"], values, marker="o", label=view, **style)
+            width = 2.2 if VIEWS[view].main else 1.1
+            style = line_style(view) | {"linewidth": width, "marker": "o", "label": view}
+            right.plot(curve["bottleneck"], values, **style)
         right.set_ylabel("PSNR on test (dB)")
         for ax in (left, right):
             ax.set_xscale("log", base=2)
@@ -185,7 +180,7 @@ def sweep(data: FigureData) -> Drawing | None:
 def _accuracies(ax: Axes, curve: Entry) -> None:
     views = in_order(view for view in curve["accuracy"] if not VIEWS[view].check)
     for number, view in enumerate(views):
-        entry, width = curve["accuracy"][view], _line_width(view)
+        entry, width = curve["accuracy"][view], 2.2 if VIEWS[view].main else 1.1
         floats = np.array(curve["bottleneck"]) * APART ** (number - len(views) / 2)
         low, high = 100 * np.array(entry["interval"]).T
         mean, style = 100 * np.array(entry["mean"]), line_style(view)
@@ -206,7 +201,3 @@ def _accuracies(ax: Axes, curve: Entry) -> None:
             ha="left" if side > 0 else "right",
             fontsize=9,
         )
-
-
-def _line_width(view: str) -> float:
-    return 2.2 if VIEWS[view].main else 1.1
