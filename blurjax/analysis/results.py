@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ def collect_results(run: RunDirectory, config: Config) -> Block:
       config: its settings, fitted to the data.
 
     Returns:
-      Plain lists, numbers and strings: equal to what is read back from results.json.
+      Plain lists, numbers and strings, as they are read back from results.json.
 
     Raises:
       UserError: something is not there yet, or damaged.
@@ -57,18 +56,14 @@ def collect_results(run: RunDirectory, config: Config) -> Block:
             "points": blocks,
             "curves": _curves(blocks),
             "tuned": _tuned(recorded_points, config),
-            "audit": _read_or(run.audit, None),
+            "audit": read_json(run.audit) if run.audit.exists() else None,
             "analyses": [],
             "failures": [failure._asdict() for failure in failures],
-            "seconds": _read_or(run.seconds, {}),
+            "seconds": read_json(run.seconds) if run.seconds.exists() else {},
         }
     )
     # Compared with those of before, in the form in which they are read back.
     return results | {"analyses": _analyses(run, results["points"])}
-
-
-def _read_or(path: Path, missing: Any) -> Any:
-    return read_json(path) if path.exists() else missing
 
 
 def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
@@ -76,6 +71,7 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
     settings, num_classes = recorded.config.report, len(recorded.dataset["class_names"])
     confidence, correct = settings.confidence, point.correct()
     quality = scores.image_quality(point.quality)
+    rebuilt = quality.get("reconstruction", {})
     shuffled = point.cells.get((SHUFFLED, VIEWS[SHUFFLED].own_test_view))
     above = None
     if shuffled is not None:
@@ -85,10 +81,7 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
         "trials": point.seeds,
         "failures": [failure._asdict() for failure in point.failures],
         **scores.transfer_scores(point.cells, num_classes, confidence),
-        "reconstruction": {
-            name: quality["reconstruction"][name] if "reconstruction" in quality else {}
-            for name in ("psnr", "ssim")
-        },
+        "reconstruction": {n: rebuilt.get(n, {}) for n in ("psnr", "ssim")},
         "quality": quality,
         "spectra": scores.spectra(point.quality),
         "blur": scores.matched_blur(point.fitted_views),
@@ -220,7 +213,7 @@ def _analyses(run: RunDirectory, points: Sequence[Block]) -> list[Block]:
     Adding trials until a p is small enough raises false alarms; this puts it on record.
     """
     try:
-        before = _read_or(run.results, {})
+        before = read_json(run.results) if run.results.exists() else {}
     except UserError as error:
         advice = "Remove it: everything but its record of analyses is computed again."
         raise UserError(f"{error} {advice}") from None

@@ -162,18 +162,13 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": percent,
-        "signed": signed,
+        **{f.__name__: f for f in (count, p_value, percent, signed, signed_span, span)},
         # A reader should see that what must be exactly 0 is.
         "exact_or_signed": lambda share: "0 exactly" if share == 0 else signed(share),
-        "span": span,
-        "signed_span": signed_span,
         "average": lambda values: sum(values) / len(values),
         "decimals": lambda value, digits: "–" if value is None else f"{value:.{digits}f}",
-        "count": count,
         "data_uri": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}",
         "words": lambda name: name.replace("_", " "),
         "explanation": lambda view: VIEWS[view].explanation,
-        "p_value": p_value,
     }
     return environment.get_template("report.html.jinja")

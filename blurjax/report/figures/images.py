@@ -37,7 +37,7 @@ def reconstructions(data: FigureData) -> Drawing | None:
     rows = [("original", gallery["original"])]
     for floats, images in zip(gallery["bottleneck"].tolist(), rebuilt, strict=True):
         rows.append((count(floats, "float"), images))
-    drawn = _grid(rows, _class_of_each(gallery["label"], data.class_names), PER_ROW)
+    drawn = _grid(rows, _titles(data, gallery["label"]), PER_ROW)
     caption = (
         "Test images, and below them their reconstructions by the first trial's autoencoders, whose codes "
         "have as many floats as stand at the left."
@@ -67,7 +67,7 @@ def views(data: FigureData) -> Drawing | None:
         rows.append((name, in_view[view][chosen]))
         if view == "reconstruction":
             rows.append(_difference(original[chosen], in_view[view][chosen]))
-    drawn = _grid(rows, _class_of_each(gallery["label"][chosen], data.class_names), PER_ROW)
+    drawn = _grid(rows, _titles(data, gallery["label"][chosen]), PER_ROW)
     caption = (
         "Test images in the views of the first trial. The dB are the PSNR of each view over the whole test "
         "set: the higher, the closer to the original. The difference is that between original and "
@@ -83,11 +83,9 @@ def flips(data: FigureData) -> Drawing | None:
     if flips is None or not data.point["flips"]:
         return None
     row = np.flatnonzero(flips["bottleneck"] == data.point["values"]["bottleneck"])[0]
-    classes = _class_of_each(flips["label"][row], data.class_names)
-    titles = [
-        f"{name}\n{count(trials, 'trial')}"
-        for name, trials in zip(classes, data.point["flips"]["count"], strict=True)
-    ]
+    counts = [count(trials, "trial") for trials in data.point["flips"]["count"]]
+    classes = _titles(data, flips["label"][row])
+    titles = [f"{name}\n{trials}" for name, trials in zip(classes, counts, strict=True)]
     rows = [("original", flips["original"][row]), ("reconstruction", flips["reconstruction"][row])]
     caption = (
         "In the number of trials written above, one of two classifiers was right about the image and the "
@@ -126,9 +124,8 @@ def spectra(data: FigureData) -> Drawing | None:
     return Drawing(drawn, caption)
 
 
-def _class_of_each(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    names = class_labels(class_names, longest=11)
-    return [names[label] for label in labels]
+def _titles(data: FigureData, labels: np.ndarray) -> list[str]:
+    return np.array(class_labels(data.class_names, longest=11))[labels].tolist()
 
 
 def _difference(original: np.ndarray, rebuilt: np.ndarray) -> Row:

@@ -19,6 +19,8 @@ FEW_CLASSES = 6
 """Up to here the numbers are as large as other text."""
 MOST_CLASSES_WRITTEN = 15
 """With more classes the numbers would be too small to read: colour alone shows them."""
+SHORT_NAME = 2
+"""Characters of class names that fit below a column without being turned."""
 NARROWEST = 2.6
 """Inches that the title above a matrix needs."""
 
@@ -102,12 +104,8 @@ def _size(names: Sequence[str]) -> tuple[float, float]:
     """(width, height) in inches of a matrix whose numbers and names can be read."""
     cells = len(names) * (0.44 if len(names) <= FEW_CLASSES else 0.4)
     room = 0.08 * max(map(len, names))
-    below = 0.2 if _are_short(names) else room
+    below = 0.2 if max(map(len, names)) <= SHORT_NAME else room
     return max(0.7 + 1.25 * room + cells, NARROWEST), 1.05 + below + cells
-
-
-def _are_short(names: Sequence[str]) -> bool:
-    return max(map(len, names)) <= 2
 
 
 def _confusion_matrix(ax: Axes, counts: np.ndarray, names: Sequence[str]) -> AxesImage:
@@ -121,7 +119,7 @@ def _confusion_matrix(ax: Axes, counts: np.ndarray, names: Sequence[str]) -> Axe
         ax.set(xticks=[], yticks=[])
         return image
     _name_axes(ax, names, names)
-    ax.tick_params(axis="x", rotation=0 if _are_short(names) else 90)
+    ax.tick_params(axis="x", rotation=0 if max(map(len, names)) <= SHORT_NAME else 90)
     size = 9 if len(names) <= FEW_CLASSES else 7.5
     for (row, column), number in np.ndenumerate(counts):
         if number:  # an empty cell is easier to read than a 0
