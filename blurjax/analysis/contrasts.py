@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from blurjax.analysis import statistics
-from blurjax.analysis.recorded_run import Cell
+from blurjax.analysis.recorded_run import Arrays, Cell
 from blurjax.analysis.verdicts import verdict
 from blurjax.config.sections import ReportConfig
 from blurjax.config.view_table import VIEWS, named
@@ -80,27 +80,32 @@ def decompose(correct: Mapping[Cell, np.ndarray], settings: ReportConfig) -> dic
 
 
 def compare(
-    correct: Mapping[Cell, np.ndarray], above_chance: np.ndarray | None, settings: ReportConfig
+    correct: Mapping[Cell, np.ndarray],
+    shuffled: Arrays | None,
+    num_classes: int,
+    settings: ReportConfig,
 ) -> dict[str, Any]:
     """Computes the other contrasts whose cells are there; controls and checks are corrected as a family each.
 
     Args:
       correct: bool[T,N] for each cell.
-      above_chance: that of the classifiers trained on shuffled labels, f64[T,N], where there are any.
+      shuffled: `label` and `prediction` of classifiers trained on shuffled labels, where there are any.
+      num_classes: K.
       settings: confidence and margin.
 
     Returns:
       Name -> JUDGED, or ESTIMATE with `definition`, of docs/run_directory.md.
     """
     checked = _differences(correct, checks())
-    if above_chance is not None:
-        checked[SHUFFLED] = above_chance
+    if shuffled is not None:
+        labels, predictions = shuffled["label"], shuffled["prediction"]
+        checked[SHUFFLED] = above_chance(labels, predictions, num_classes)
     compared = _judged(_differences(correct, controls()), settings) | _judged(checked, settings)
     unadjusted = _judged(_differences(correct, UNADJUSTED), settings)
     estimate = ("mean", "interval", "interval_trials", "per_trial", "definition")
     for name, entry in unadjusted.items():
         compared[name] = {key: entry[key] for key in estimate}
-    if above_chance is not None:  # positive is no cost here, so a verdict would mislead
+    if shuffled is not None:  # positive is no cost here, so a verdict would mislead
         compared[SHUFFLED] = {key: compared[SHUFFLED][key] for key in (*estimate, "p")}
     return compared
 

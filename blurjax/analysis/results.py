@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from blurjax.analysis import scores, statistics
-from blurjax.analysis.contrasts import (
-    ORIGINAL,
-    RECONSTRUCTION,
-    SHUFFLED,
-    above_chance,
-    compare,
-    decompose,
-)
+from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION, SHUFFLED, compare, decompose
 from blurjax.analysis.recorded_run import RecordedPoint, RecordedRun
 from blurjax.analysis.verdicts import smallest_equivalent
 from blurjax.config.settings import Config
@@ -73,9 +66,6 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
     quality = scores.image_quality(point.quality)
     rebuilt = quality.get("reconstruction", {})
     shuffled = point.cells.get((SHUFFLED, VIEWS[SHUFFLED].own_test_view))
-    above = None
-    if shuffled is not None:
-        above = above_chance(shuffled["label"], shuffled["prediction"], num_classes)
     return {
         "values": point.point._asdict(),
         "trials": point.seeds,
@@ -98,7 +88,7 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
             "classifier": {v: scores.history(c) for v, c in point.classifier_curves.items()},
         },
         "decomposition": decompose(correct, settings),
-        "comparisons": compare(correct, above, settings),
+        "comparisons": compare(correct, shuffled, num_classes, settings),
     }
 
 
@@ -217,12 +207,12 @@ def _analyses(run: RunDirectory, points: Sequence[Block]) -> list[Block]:
     except UserError as error:
         advice = "Remove it: everything but its record of analyses is computed again."
         raise UserError(f"{error} {advice}") from None
-
-    def trials(points: Iterable[Mapping[str, Any]]) -> list[tuple[Any, Any]]:
-        return [(point["values"], point["trials"]) for point in points]
-
     analyses = before.get("analyses", [])
-    if analyses and trials(before["points"]) == trials(points):
+    old, new = (
+        [(point["values"], point["trials"]) for point in block]
+        for block in (before.get("points", []), points)
+    )
+    if analyses and old == new:
         return analyses
     latest = [
         {"values": point["values"], "trials": len(point["trials"])}

@@ -19,16 +19,9 @@ from blurjax.config.settings import Config
 from blurjax.config.view_table import VIEWS
 from blurjax.report import sentences
 from blurjax.report.figures import FIGURES, FigureData, PageFigure, draw_figures
-from blurjax.report.tables import tables
+from blurjax.report.tables import result_tables
 from blurjax.report.view_display import first_views, in_order, main_cells
-from blurjax.runtime.run_directory import (
-    RunDirectory,
-    read_json,
-    read_npz,
-    readable_os_errors,
-    write_bytes,
-    write_json,
-)
+from blurjax.runtime.run_directory import RunDirectory, read_json, read_npz, readable_os_errors
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -57,7 +50,7 @@ def make_report(directory: Path) -> Path:
     run.check_format()
     with readable_os_errors(run.path), run.lock():
         settings = config.load(run.config)
-        write_json(run.results, collect_results(run, settings))
+        run.write_json(run.results, collect_results(run, settings))
         return write_report(run, settings)
 
 
@@ -79,17 +72,17 @@ def write_report(run: RunDirectory, settings: Config) -> Path:
     for section in sections:
         files |= {f"{section.prefix}{n}.png": figure for n, figure in section.figures.items()}
     for name, figure in files.items():
-        write_bytes(run.figures / name, figure.png)
+        run.write_bytes(run.figures / name, figure.png)
     for path in sorted(run.figures.glob("*.png")):
         # From an earlier report, with other points or views.
         is_ours = re.fullmatch(rf"(point-\d+-)?({'|'.join(FIGURES)})\.png", path.name)
         if is_ours and path.name not in files:
             path.unlink()
-    for name, content in tables(results, level(confidence)).items():
-        write_bytes(run.tables / name, content)
+    for name, content in result_tables(results, level(confidence)).items():
+        run.write_bytes(run.tables / name, content)
     environment = read_json(run.environment) if run.environment.exists() else {}
     page = _render(results, settings, environment, of_run, sections)
-    write_bytes(run.report, page.encode())
+    run.write_bytes(run.report, page.encode())
     return run.report
 
 

@@ -130,7 +130,7 @@ def _several_points(points: Sequence[Point]) -> list[str]:
     costs = [total["mean"] for total in totals]
     return [
         f"{opening} Training and testing on reconstructions instead of originals: {judged}; the cost "
-        f"goes from {signed(min(costs))} to {signed(max(costs))} points of accuracy."
+        f"goes from {signed_span((min(costs), max(costs)))} points of accuracy."
     ]
 
 
@@ -177,12 +177,10 @@ def _cautions(points: Sequence[Point]) -> list[str]:
     # Principal components are the best linear code: a trained network should not keep less.
     gaps = []
     for point in points:
-        rebuilt, linear = (
-            point["quality"].get(view, {}).get("psnr", {}).get("validation", {}).get("mean")
-            for view in ("reconstruction", "pca")
-        )
-        if rebuilt is not None and linear is not None and rebuilt < linear:
-            gaps.append((linear - rebuilt, point["values"]["bottleneck"], rebuilt, linear))
+        quality = [point["quality"].get(view) for view in ("reconstruction", "pca")]
+        psnr = [q and q["psnr"]["validation"]["mean"] for q in quality]
+        if None not in psnr and psnr[0] < psnr[1]:
+            gaps.append((psnr[1] - psnr[0], point["values"]["bottleneck"], *psnr))
     if gaps:
         _, bottleneck, rebuilt, linear = max(gaps)
         cautions.append(

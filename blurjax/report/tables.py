@@ -32,7 +32,7 @@ TEX = str.maketrans(
 )
 
 
-def tables(results: Results, level: str) -> dict[str, bytes]:
+def result_tables(results: Results, level: str) -> dict[str, bytes]:
     """Returns file name -> content: accuracy, causes and comparisons, each as .csv and .tex.
 
     Shares in the CSV files are in [0, 1], in the LaTeX ones in percent and points.

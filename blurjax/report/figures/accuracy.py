@@ -163,16 +163,10 @@ def sweep(data: FigureData) -> Drawing | None:
     views = in_order(handles)
     lines = [handles[view] for view in views]
     drawn.legend(lines, views, title="view", ncols=5, loc="outside upper center")
-    elsewhere = [
-        f"{view} on {entry['test_view']}"
-        for view, entry in curves[0]["accuracy"].items()
-        if entry["test_view"] != view and not VIEWS[view].check
-    ]
-    among = f" ({', '.join(elsewhere)})" if elsewhere else ""
     caption = (
-        f"Left: accuracy of each view's classifiers, tested on the view that they were trained on{among}, with "
-        f"{data.level} intervals, each for itself; the lines are shifted sideways a little so that the "
-        "intervals can be told apart. Right: PSNR of each view on the test images."
+        "Left: accuracy of each view's classifiers, tested on their own view (or on the one that the list of "
+        f"views names instead), with {data.level} intervals that are not corrected for their number; lines are "
+        "shifted sideways a little so that the intervals can be seen. Right: PSNR of each view on the test images."
     )
     return Drawing(drawn, caption)
 
