@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from blurjax.config.settings import Config
     from blurjax.config.settings import load as load_config
     from blurjax.data.sources import load as load_dataset
-    from blurjax.engine.mapping import loop_steps, sweep
+    from blurjax.engine import configure_jax, loop_steps, sweep
     from blurjax.experiment.plan import make_plan
     from blurjax.experiment.run import run_experiment
     from blurjax.report.page import make_report
@@ -24,18 +24,20 @@ if TYPE_CHECKING:
 _WHERE = {
     "Config": ("config.settings", "Config"),
     "UserError": ("runtime.errors", "UserError"),
+    "configure_jax": ("engine", "configure_jax"),
     "load_config": ("config.settings", "load"),
     "load_dataset": ("data.sources", "load"),
-    "loop_steps": ("engine.mapping", "loop_steps"),
+    "loop_steps": ("engine", "loop_steps"),
     "make_plan": ("experiment.plan", "make_plan"),
     "make_report": ("report.page", "make_report"),
     "run_experiment": ("experiment.run", "run_experiment"),
-    "sweep": ("engine.mapping", "sweep"),
+    "sweep": ("engine", "sweep"),
 }
 
 __all__ = [
     "Config",
     "UserError",
+    "configure_jax",
     "load_config",
     "load_dataset",
     "loop_steps",

@@ -72,10 +72,9 @@ def main() -> None:
     options = parse()
     from benchmarks import processes, reading, subjects
 
-    from blurjax.cli import terminal
-    from blurjax.config.sections import ComputeConfig
+    from blurjax import configure_jax
 
-    terminal.prepare_jax(ComputeConfig(cache_programs=False))
+    configure_jax(cache_programs=False)
     load_before = os.getloadavg()
     rows: list[dict[str, Any]] = []
     for workload in sorted(options.workloads, key=lambda name: name not in OWN_PROCESS):

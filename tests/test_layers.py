@@ -31,7 +31,7 @@ MAY_IMPORT = {
         "analysis",
         "report",
     },
-    "cli": {"runtime", "config", "data", "train", "experiment", "report"},
+    "cli": {"runtime", "engine", "config", "data", "train", "experiment", "report"},
 }
 """Room -> the rooms that it may import from."""
 ONLY = {

@@ -1,1 +1,5 @@
-"""The command line: arguments to calls, and what a terminal shows."""
+"""The command line: arguments to calls of the package, and what a terminal shows."""
+
+from blurjax.cli.commands import main
+
+__all__ = ["main"]

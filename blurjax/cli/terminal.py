@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: progress, warnings; and how the command line sets up jax."""
+"""Progress and warnings on a terminal."""
 
 from __future__ import annotations
 
@@ -8,74 +8,67 @@ import re
 import sys
 from typing import Any
 
-import jax
 import numpy as np
 
-from blurjax.config.sections import ComputeConfig
-from blurjax.data import cache
 from blurjax.experiment.plan import duration
 from blurjax.runtime import processes
 from blurjax.train.loop import Progress
 
 
 def say(text: object) -> None:
-    """Prints to standard output, of several processes the first alone."""
+    """Prints to standard output; of several processes only the first does."""
     if processes.is_first():
         print(text, flush=True)
 
 
 class ProgressLine:
-    """Prints one line an epoch; on a terminal, each epoch of a job overwrites the one before."""
+    """Prints one line an epoch; on a terminal, each epoch of a job overwrites the previous one."""
 
     def __init__(self) -> None:
         self._overwrite = sys.stdout.isatty()
 
     def __call__(self, progress: Progress) -> None:
         """Prints a line of progress."""
-        if not processes.is_first():
-            return
         text = describe_progress(progress)
         if not self._overwrite:
-            print(text, flush=True)
-            return
-        end = "\n" if progress.epoch == progress.epochs else ""
-        columns = os.get_terminal_size().columns
-        print(f"\r\x1b[K{text[: columns - 1]}", end=end, flush=True)
+            say(text)
+        elif processes.is_first():
+            end = "\n" if progress.epoch == progress.epochs else ""
+            columns = os.get_terminal_size().columns
+            print(f"\r\x1b[K{text[: columns - 1]}", end=end, flush=True)
 
 
 def describe_progress(progress: Progress) -> str:
-    """Stage, epoch, what validation says (mean ± spread over trials), speed, time left of the job."""
-    line, job = progress.line, progress.job
-    stage = "autoencoders" if job.view is None else f"classifiers on {job.view}"
-    parts = [
-        f"{stage}  epoch {progress.epoch}/{progress.epochs}",
-        f"loss {_spread(line['loss'], '.4f')}",
-    ]
+    """Returns stage, epoch, loss and validation (mean ± standard deviation over trials), speed and time left."""
+
+    def spread(values: Any, digits: str) -> str:
+        values = np.asarray(values, np.float64)
+        return f"{np.nanmean(values):{digits}} ± {np.nanstd(values):{digits}}"
+
+    line, view = progress.line, progress.job.view
+    stage = "autoencoders" if view is None else f"classifiers on {view}"
     validation = line["validation"]
     if "accuracy" in validation:
-        parts.append(
-            f"validation accuracy {_spread(100 * np.asarray(validation['accuracy']), '.1f')} %"
-        )
+        accuracy = 100 * np.asarray(validation["accuracy"])
+        validated = f"validation accuracy {spread(accuracy, '.1f')} %"
     else:
-        parts.append(f"validation loss {_spread(validation['loss'], '.4f')}")
-    parts.append(
-        f"{progress.images_per_second:,.0f} images/s, {duration(progress.seconds_left)} left"
-    )
+        validated = f"validation loss {spread(validation['loss'], '.4f')}"
+    parts = [
+        f"{stage}  epoch {progress.epoch}/{progress.epochs}",
+        f"loss {spread(line['loss'], '.4f')}",
+        validated,
+        f"{progress.images_per_second:,.0f} images/s, {duration(progress.seconds_left)} left",
+    ]
     if progress.failed:
         parts.append(f"{progress.failed} trial(s) frozen: not finite")
     return "  ".join(parts)
 
 
-def _spread(values: Any, form: str) -> str:
-    values = np.asarray(values, np.float64)
-    return f"{np.nanmean(values):{form}} ± {np.nanstd(values):{form}}"
-
-
 def log_to_terminal() -> None:
-    """Warnings of blurjax on standard error, one line each; not the tracebacks of a write that failed in Orbax.
+    """Prints warnings of blurjax on standard error, one line each, and hides those of a failed write in Orbax.
 
     Such a failure ends the run with one sentence. Orbax (through absl) and the event loop of its writes (asyncio) log
-    it besides, and the threads of TensorStore stumble over the writes that were given up.
+    it as well, and the threads of TensorStore raise errors for the writes that were abandoned.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
@@ -84,27 +77,15 @@ def log_to_terminal() -> None:
     blurjax.propagate = False  # a library may have given the root logger a handler, too
     for logger in ("absl", "asyncio"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
-    sys.unraisablehook = _report_but_for_given_up_writes
 
+    def report(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            sys.__unraisablehook__(unraisable)
 
-def _report_but_for_given_up_writes(unraisable: Any) -> None:
-    if str(unraisable.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(unraisable)
-
-
-def prepare_jax(compute: ComputeConfig) -> None:
-    """One CPU device per core, and compiled programs kept between runs; both belong to the command line alone."""
-    if compute.deterministic:
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    if compute.cache_programs:
-        jax.config.update("jax_compilation_cache_dir", str(cache.directory(None) / "programs"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    sys.unraisablehook = report
 
 
 def slug(source: str) -> str:
-    """A directory name for a data source: "tfds:mnist" -> "mnist", "folder:a/My Photos/" -> "My-Photos"."""
+    """Returns a directory name for a data source: "tfds:mnist" -> "mnist", "folder:a/My Photos/" -> "My-Photos"."""
     name = source.split(":", 1)[-1].rstrip("/").split("/")[-1].removesuffix(".npz")
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"

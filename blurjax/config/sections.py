@@ -33,7 +33,7 @@ from pydantic_core import PydanticCustomError
 from blurjax.config.registry import Registry
 from blurjax.config.view_table import VIEWS, named
 
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[str, ...] = ("train", "validation", "test")
 PROBES = ("linear", "mlp")
 """Classifiers of the code itself."""
 ImageSize = Annotated[int, Field(ge=8, le=256)]
@@ -92,9 +92,9 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """Settings of a model of its own kind: subclass it with a `name` and what the model needs, and register it.
 
-        class ResNet(ModelConfig):
-            name: Literal["resnet"] = "resnet"
-            width: PositiveInt = 16
+    class ResNet(ModelConfig):
+        name: Literal["resnet"] = "resnet"
+        width: PositiveInt = 16
     """
 
     name: str
@@ -132,11 +132,11 @@ class Conv(ModelConfig):
 
 
 AUTOENCODERS: Registry[ModelSpec] = Registry("autoencoder")
-AUTOENCODERS.register("conv", ModelSpec(Conv, "blurjax.models.autoencoder:build_conv"))
+AUTOENCODERS.register("conv", ModelSpec(Conv, "blurjax.models.autoencoders:build_conv"))
 CLASSIFIERS: Registry[ModelSpec] = Registry("classifier")
-CLASSIFIERS.register("cnn", ModelSpec(Cnn, "blurjax.models.classifier:build_cnn"))
+CLASSIFIERS.register("cnn", ModelSpec(Cnn, "blurjax.models.classifiers:build_cnn"))
 OPTIMIZERS: Registry[str | Callable[..., Any]] = Registry("optimizer")
-"""Name -> function without arguments that returns the optax transformation of a gradient to a direction, or its place."""
+"""Name -> a function that returns the optax transformation of a gradient to a direction, or its place."""
 OPTIMIZERS.register("adamw", "blurjax.train.optimizers:adam")
 OPTIMIZERS.register("sgd", "blurjax.train.optimizers:nesterov")
 
@@ -225,6 +225,8 @@ class TrainingConfig(Section):
     """part of the steps over which the rate rises; then a cosine falls to 0"""
     gradient_clip: PositiveFloat = 1.0
     """largest global norm of a gradient"""
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """evaluate a moving average of the weights with this decay a step; 0: the weights themselves"""
 
 
 class AutoencoderConfig(TrainingConfig):

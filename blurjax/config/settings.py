@@ -29,10 +29,10 @@ from blurjax.config.sections import (
     ViewsConfig,
 )
 from blurjax.config.view_table import VIEWS, named
+from blurjax.runtime.errors import UserError
 
 CONTROLS = named(by_default=False)
 """Views that `views.controls` adds."""
-from blurjax.runtime.errors import UserError
 
 
 class Config(Section):
@@ -152,9 +152,11 @@ def override(config: Config, overrides: Mapping[str, Any]) -> Config:
 
 def _validated(settings: dict[str, Any], overrides: Mapping[str, Any]) -> Config:
     """Validates settings by section with the dotted keys set; a mistake is a UserError of one sentence."""
-    for key in sorted(overrides, key=lambda key: key.count(".")):  # a model's name before its settings
+    for key in sorted(
+        overrides, key=lambda key: key.count(".")
+    ):  # a model's name before its settings
         *sections, name = key.split(".")
-        values = settings
+        values: dict[str, Any] = settings
         for section in sections:
             inner = values.setdefault(section, {})
             values[section] = values = {"name": inner} if isinstance(inner, str) else inner
@@ -170,6 +172,19 @@ def _validated(settings: dict[str, Any], overrides: Mapping[str, Any]) -> Config
 def to_yaml(config: Config) -> str:
     """The settings as YAML text that `load` reads back to an equal Config."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Returns dotted key -> JSON value of all settings."""
+
+    def walk(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                yield from walk(value, f"{prefix}{name}.")
+            else:
+                yield prefix + name, value
+
+    return dict(walk(config.model_dump(mode="json"), ""))
 
 
 def fit_to_data(config: Config, *, shape: tuple[int, int, int], train_examples: int) -> Config:
@@ -235,7 +250,7 @@ def _sentence(error: ValidationError, prefix: str = "") -> str:
     key = prefix + ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
     known = [name for name, _ in fields()]
     if first["type"] == "nested":  # settings of a model
-        return _sentence(first["ctx"]["error"], f"{key}.")
+        return _sentence(first.get("ctx", {})["error"], f"{key}.")
     if first["type"] == "invalid_key":  # a number
         key = f"{key}.{first['input']}".removeprefix(".")
     if first["type"] in ("extra_forbidden", "invalid_key"):

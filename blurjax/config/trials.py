@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from blurjax.config.settings import Config
 from blurjax.config.view_table import VIEWS, in_order, named
@@ -29,13 +29,11 @@ class Trial(NamedTuple):
     @classmethod
     def from_key(cls, key: str) -> Trial:
         """Returns the trial whose `key` this is."""
-        values = dict(part.split("=") for part in key.split())
-        return cls(
-            **{
-                name: float(value) if name in ("learning_rate", "weight_decay") else int(value)
-                for name, value in values.items()
-            }
-        )
+        values: dict[str, Any] = {}
+        for part in key.split():
+            name, value = part.split("=")
+            values[name] = (float if name in ("learning_rate", "weight_decay") else int)(value)
+        return cls(**values)
 
 
 class Point(NamedTuple):
@@ -72,7 +70,7 @@ def classifier_trial(point: Point, seed: int, *views: str) -> Trial:
 
 
 def classifier_trials(config: Config, *views: str) -> list[Trial]:
-    """Returns the classifiers trained on a view, or, of a train and a test view, what pairs of the two have rows for."""
+    """Returns the classifiers trained on a view; of a train and a test view, those that pairs of the two are about."""
     trials = (classifier_trial(p, seed, *views) for p in points(config) for seed in config.seeds)
     return list(dict.fromkeys(trials))
 

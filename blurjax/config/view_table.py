@@ -109,7 +109,7 @@ for _spec in (
     ViewSpec(
         "infold",
         f"{_FUNCTIONS}:reconstruction",
-        "The image as an autoencoder reconstructs it that was trained on it, and on as many images as that of crossfit.",
+        "The image as an autoencoder reconstructs it that was trained on it, and on as many images as for crossfit.",
         needs_code=True,
         needs_folds=True,
         testable=False,

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from blurjax.data.dataset import blocks, shown, user_path
+from blurjax.data.messages import expand_path, printable
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.run_directory import read_json, synchronize, write_json
 
@@ -29,7 +29,7 @@ _log = logging.getLogger("blurjax")
 def directory(configured: Path | None) -> Path:
     """Where entries lie: as configured, or in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return user_path(configured or Path(base) / "blurjax")
+    return expand_path(configured or Path(base) / "blurjax")
 
 
 def key(**settings: Any) -> str:
@@ -134,7 +134,7 @@ def _readable_errors(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"Decoded images cannot be cached in {shown(root)} ({error.strerror or error}); "
+            f"Decoded images cannot be cached in {printable(root)} ({error.strerror or error}); "
             "make room there, or name another directory with data.cache_dir."
         ) from None
 
@@ -169,27 +169,3 @@ class ImageWriter:
         shape = (self._count, *self._image_shape)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
-
-
-def gather(root: Path, images: np.ndarray, pixels_sha256: str, rows: np.ndarray) -> np.ndarray:
-    """Some rows of memory-mapped images, copied into an entry of their own.
-
-    Args:
-      root: directory of all entries.
-      images: u8[N,H,W,C].
-      pixels_sha256: of images.
-      rows: i64[n].
-
-    Returns:
-      u8[n,H,W,C], a read-only memory map.
-    """
-
-    def build(directory: Path) -> None:
-        with ImageWriter(directory / "images.npy", images.shape[1:]) as writer:
-            for block in blocks(images, rows):
-                writer.append(block)
-
-    name = key(
-        gathered=pixels_sha256, rows=hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
-    )
-    return np.load(entry(root, name, build) / "images.npy", mmap_mode="r")

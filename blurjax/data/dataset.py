@@ -1,185 +1,174 @@
-"""What every source of images becomes: decoded pixels and labels, in three splits."""
+"""The data set of an experiment: one array of decoded images, and which of them are in which split."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from blurjax.runtime.errors import UserError
+from blurjax.config.sections import SPLITS, DataConfig
+from blurjax.data import array_source
+from blurjax.data.duplicates import drop_duplicates
+from blurjax.data.examples import Examples, check_classes, pixels_sha256
+from blurjax.data.messages import printable
+from blurjax.data.splits import split_positions, subset_of_train
 
-SPLITS = ("train", "validation", "test")
-_BLOCK_BYTES = 4 * 2**20
-
-
-@dataclass(frozen=True)
-class Split:
-    """The images of one split."""
-
-    images: np.ndarray
-    """u8[N,H,W,C]; may be a read-only memory map."""
-    labels: np.ndarray
-    """i32[N], positions in the data set's class_names."""
-    names: tuple[str, ...]
-    """Path of each image within the data set, or its position there."""
+COPY_BYTES = 2**30
+"""Scattered images of a memory map are copied into memory up to this size, or data.resident_limit."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Decoded images in three splits."""
+    """Decoded images, labels, and the positions of three splits.
+
+    Images in memory are ordered train, validation, test. A memory map keeps the order of its file,
+    where some images may be in no split.
+    """
 
     name: str
     class_names: tuple[str, ...]
-    splits: Mapping[str, Split]
-    """Exactly "train", "validation" and "test"."""
+    images: np.ndarray
+    """u8[N,H,W,C], C 1 or 3; may be a read-only memory map."""
+    labels: np.ndarray
+    """i32[N], positions in class_names."""
+    names: tuple[str, ...]
+    """Path of each image within the source, or its position there."""
+    splits: Mapping[str, np.ndarray]
+    """Positions i32 of the images of "train", "validation" and "test", ascending."""
     fingerprint: str
-    """SHA-256 of pixels, labels, class names and split membership, not of where they lie."""
+    """SHA-256 of pixels, labels, class names and split membership; no path or name is in it."""
     notes: tuple[str, ...] = ()
     """Sentences that a reader of results should know, such as that images were skipped."""
     dropped: int = 0
-    """Duplicates that were left out of train."""
+    """How many duplicates were left out of train."""
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: np.ndarray,
+        labels: Sequence[int] | Sequence[str] | np.ndarray,
+        *,
+        splits: Sequence[str] | np.ndarray | None = None,
+        class_names: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
+        name: str = "arrays",
+        config: DataConfig | None = None,
+    ) -> Dataset:
+        """Makes a data set of arrays, exactly as `npz:FILE` does of the arrays of a file.
+
+        Args:
+          images: u8[N,H,W,C] or u8[N,H,W], C 1 or 3, at least 8x8.
+          labels: N integers or strings.
+          splits: "train", "validation" or "test" for each image; a split that never occurs is taken
+            from train. None: all are train.
+          class_names: what integer labels number from 0; None: the labels themselves, sorted.
+          names: of the images; None: their positions.
+          name: of the data set.
+          config: image size, channels, fractions, seed, subsets and duplicates. None: the defaults.
+
+        Raises:
+          UserError: an array does not have the shape, dtype or values described here, or a class
+            has too few images.
+        """
+        config = config or DataConfig()
+        arrays = array_source.Arrays(images, labels, splits, class_names, names)
+        return make_dataset(array_source.examples_of_arrays(arrays, name, name, config), config)
+
+    @classmethod
+    def from_tf_data(
+        cls,
+        data: Any,
+        *,
+        class_names: Sequence[str] | None = None,
+        name: str = "tf_data",
+        config: DataConfig | None = None,
+    ) -> Dataset:
+        """Makes a data set of a tf.data.Dataset, which is read once and held in memory.
+
+        Args:
+          data: a finite tf.data.Dataset of single (image, label) pairs, or of dicts with "image" and
+            "label"; or one for each of the splits, {"train": ..., "test": ...}. Images are
+            u8[H,W,C] or u8[H,W], of different sizes only where config.image_size is set.
+          class_names: what integer labels number from 0; None: the labels themselves, sorted.
+          name: of the data set.
+          config: as for `from_arrays`.
+
+        Raises:
+          UserError: the elements are not as described here; see also `from_arrays`.
+        """
+        config = config or DataConfig()
+        arrays = array_source.read_tf_data(data, class_names, name, config)
+        return make_dataset(array_source.examples_of_arrays(arrays, name, name, config), config)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of every image."""
-        height, width, channels = self.splits["train"].images.shape[1:]
+        height, width, channels = self.images.shape[1:]
         return height, width, channels
 
     @property
     def class_counts(self) -> dict[str, np.ndarray]:
         """Images of each class, i64[classes], by split."""
         return {
-            name: np.bincount(split.labels, minlength=len(self.class_names))
-            for name, split in self.splits.items()
+            split: np.bincount(self.labels[positions], minlength=len(self.class_names))
+            for split, positions in self.splits.items()
         }
 
-
-@dataclass(frozen=True)
-class Examples:
-    """All images of a source, before those splits that it does not ship are taken off train."""
-
-    images: np.ndarray
-    """u8[N,H,W,C]; may be a read-only memory map."""
-    labels: np.ndarray
-    """i32[N]."""
-    names: tuple[str, ...]
-    class_names: tuple[str, ...]
-    shipped: Mapping[str, np.ndarray]
-    """Split -> positions i64, ascending, of its images; always has "train"."""
-    pixels_sha256: str
-    notes: tuple[str, ...] = ()
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{len(self.splits[split]):,} {split}" for split in SPLITS)
+        shape = "x".join(map(str, self.image_shape))
+        return f"<Dataset {self.name!r}: {sizes} images, {shape}, {len(self.class_names)} classes>"
 
 
-def pixels_sha256(images: np.ndarray) -> str:
-    """SHA-256 of the shape and the values of images u8[N,H,W,C], read block by block."""
-    digest = hashlib.sha256(repr(images.shape).encode())
-    for block in blocks(images):
-        digest.update(block.data)
-    return digest.hexdigest()
+def make_dataset(examples: Examples, config: DataConfig) -> Dataset:
+    """Splits the images of a source, and leaves out what the settings leave out.
 
-
-def blocks(images: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Yields images u8[N,H,W,C], perhaps a memory map, in contiguous parts of a few MiB.
-
-    Args:
-      images: of which all are yielded, in order, or these:
-      rows: i64[n], in any order.
+    Raises:
+      UserError: a class has too few images, or train fewer than data.train_examples.
     """
-    size = max(1, _BLOCK_BYTES // max(1, images[:1].nbytes))
-    for start in range(0, len(images) if rows is None else len(rows), size):
-        part = slice(start, start + size)
-        yield np.ascontiguousarray(images[part if rows is None else rows[part]])
+    shipped = examples.splits or {"train": np.arange(len(examples.labels))}
+    labels = {split: examples.labels[rows] for split, rows in shipped.items()}
+    check_classes(printable(examples.name), examples.class_names, labels)
+    splits = split_positions(examples.labels, shipped, examples.class_names, config)
+    notes, before = examples.notes, len(splits["train"])
+    if config.duplicates == "drop":
+        splits, note = drop_duplicates(examples, splits)
+        notes += note
+    dropped = before - len(splits["train"])
+    splits = subset_of_train(splits, examples.labels, config)
+    fingerprint = _fingerprint(examples, splits)
 
-
-def fingerprint(examples: Examples, membership: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of pixels, labels, class names and which positions i64[n] lie in which split."""
-    digest = hashlib.sha256(examples.pixels_sha256.encode())
-    digest.update(json.dumps(examples.class_names).encode())
-    digest.update(examples.labels.astype("<i4").tobytes())
-    for split in SPLITS:
-        digest.update(f"{split} {len(membership[split])}".encode())
-        digest.update(membership[split].astype("<i8").tobytes())
-    return digest.hexdigest()
-
-
-def without_unused_classes(examples: Examples) -> Examples:
-    """Drops classes that are declared but have no image at all, with a note."""
-    used, labels = np.unique(examples.labels, return_inverse=True)
-    unused = np.delete(examples.class_names, used).tolist()
-    if not unused:
-        return examples
-    left_out = "1 class" if len(unused) == 1 else f"{len(unused)} classes"
-    return replace(
-        examples,
-        labels=labels.astype(np.int32),
-        class_names=tuple(examples.class_names[label] for label in used),
-        notes=(*examples.notes, f"{left_out} without any image left out: {listed(unused)}."),
+    images, in_use = examples.images, np.concatenate([splits[split] for split in SPLITS])
+    labels, names = examples.labels, examples.names
+    copied = len(in_use) * images[:1].nbytes <= max(COPY_BYTES, config.resident_limit * 2**30)
+    if copied or not isinstance(images, np.memmap):
+        if not np.array_equal(in_use, np.arange(len(images))):
+            images, labels = images[in_use], labels[in_use]
+            names = tuple(names[position] for position in in_use)
+        ends = np.cumsum([len(splits[split]) for split in SPLITS])
+        splits = dict(zip(SPLITS, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
+    return Dataset(
+        name=examples.name,
+        class_names=examples.class_names,
+        images=images,
+        labels=labels,
+        names=names,
+        splits={split: splits[split].astype(np.int32) for split in SPLITS},
+        fingerprint=fingerprint,
+        notes=notes,
+        dropped=dropped,
     )
 
 
-def check_classes(
-    place: str, class_names: Sequence[str], labels: Mapping[str, Sequence[int] | np.ndarray]
-) -> None:
-    """Raises UserError unless there are two classes or more, each in every split.
-
-    Args:
-      place: where the images are from, as a sentence can show it.
-      class_names: of each label.
-      labels: split -> integers, the label of each of its images.
-    """
-    if len(class_names) < 2:
-        only = f"a single class, {shown(class_names[0])}" if class_names else "no classes"
-        raise UserError(f"{place} has {only}; a classifier needs at least two classes.")
-    for split, of_split in labels.items():
-        counts = np.bincount(np.asarray(of_split, int), minlength=len(class_names))
-        missing = [class_names[label] for label in np.flatnonzero(counts == 0).tolist()]
-        if missing:
-            classes = "class" if len(missing) == 1 else "classes"
-            raise UserError(
-                f"In {place}, {classes} {listed(missing)} {'has' if len(missing) == 1 else 'have'} "
-                f"no image in the {split} split; every class needs images in every split: add "
-                "some, or remove the class everywhere."
-            )
-
-
-def shown(name: object) -> str:
-    """A name or path as a sentence can show it: escaped where it holds control characters."""
-    text = str(name)
-    return text if text.isprintable() else repr(text)
-
-
-def text(name: str) -> str:
-    """The name of a file as text that any file and page can hold: escaped where it is not UTF-8."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def user_path(text: str | Path) -> Path:
-    """A path as a user writes it, with ~ for a home directory."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise UserError(f"The path {shown(text)} cannot be found: {error}") from None
-
-
-@contextlib.contextmanager
-def readable(place: Path) -> Iterator[None]:
-    """Turns an OSError while a place is read into the sentence that a user can act on."""
-    try:
-        yield
-    except OSError as error:
-        where = shown(error.filename or place)
-        raise UserError(
-            f"{where} cannot be read ({error.strerror or error}); check the path and its permissions."
-        ) from None
-
-
-def listed(names: Sequence[str], most: int = 10) -> str:
-    """The first names, each as `shown`, joined by commas, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(shown, names[:most])) + more
+def _fingerprint(examples: Examples, splits: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256((examples.pixels_sha256 or pixels_sha256(examples.images)).encode())
+    digest.update(json.dumps(examples.class_names).encode())
+    digest.update(examples.labels.astype("<i4").tobytes())
+    for split in SPLITS:
+        digest.update(f"{split} {len(splits[split])}".encode())
+        digest.update(splits[split].astype("<i8").tobytes())
+    return digest.hexdigest()

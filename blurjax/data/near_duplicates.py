@@ -1,4 +1,4 @@
-"""Images that look alike: the same photograph, compressed again, scaled or made brighter."""
+"""Finds near duplicates: the same photograph, compressed again, scaled or made brighter."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from blurjax.data.dataset import blocks
+from blurjax.data.examples import blocks
 
-MOST_BITS = 3
+MAX_BITS = 3
 """Near duplicates differ in at most this many of the 64 bits of their hashes."""
-MOST_DIFFERENCE = 0.05
+MAX_DIFFERENCE = 0.05
 """Their thumbnails differ by less than this, root mean square of values in [0, 1]."""
-LEAST_CONTRAST = 2 * MOST_DIFFERENCE
+MIN_CONTRAST = 2 * MAX_DIFFERENCE
 """Images with less are left out: two of them may differ that little by chance."""
 THUMBNAIL = 16
 """Most rows and columns of a thumbnail."""
@@ -23,8 +23,8 @@ _CANDIDATES = 2**22
 _COMPARED = 2**12
 
 
-class Looks(NamedTuple):
-    """What is compared of N images."""
+class HashedImages(NamedTuple):
+    """Hashes and thumbnails of N images."""
 
     rows: np.ndarray
     """i64[n], ascending: which images have enough contrast."""
@@ -34,20 +34,39 @@ class Looks(NamedTuple):
     """u8[N,h,w,C], of all."""
 
 
-def looks(images: np.ndarray) -> Looks:
-    """Reads images u8[N,H,W,C], C 1 or 3, once and block by block."""
+def hash_images(images: np.ndarray, positions: np.ndarray) -> HashedImages:
+    """Hashes the images at positions [N] of u8[M,H,W,C], C 1 or 3, which are read block by block."""
     height, width, channels = images.shape[1:]
     small = (min(height, THUMBNAIL), min(width, THUMBNAIL))
-    thumbnails = np.empty((len(images), *small, channels), np.uint8)  # the most of the memory
+    thumbnails = np.empty((len(positions), *small, channels), np.uint8)  # the most of the memory
     hashes, rows, begin = [np.empty(0, np.uint64)], [np.empty(0, np.int64)], 0
-    for block in blocks(images):
+    for block in blocks(images, positions):
         part = thumbnails[begin : begin + len(block)]
         np.rint(_area_sums(block, *small) / (height * width), out=part, casting="unsafe")
-        has_contrast = _contrasts(part) >= LEAST_CONTRAST
+        has_contrast = _contrasts(part) >= MIN_CONTRAST
         hashes.append(difference_hashes(block[has_contrast]))
         rows.append(begin + np.flatnonzero(has_contrast))
         begin += len(block)
-    return Looks(np.concatenate(rows), np.concatenate(hashes), thumbnails)
+    return HashedImages(np.concatenate(rows), np.concatenate(hashes), thumbnails)
+
+
+def similar_pairs(
+    a: HashedImages, b: HashedImages, content_a: np.ndarray, content_b: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields (rows of a, rows of b, differing bits) of near duplicates that are not exact ones.
+
+    Args:
+      a: N images.
+      b: M images.
+      content_a: i64[N], from `content_groups`.
+      content_b: i64[M], from the same call.
+    """
+    for i, j in close_pairs(a.hashes, b.hashes):
+        kept = content_a[a.rows[i]] != content_b[b.rows[j]]
+        i, j = i[kept], j[kept]
+        kept = have_similar_thumbnails(a.thumbnails, b.thumbnails, a.rows[i], b.rows[j])
+        i, j = i[kept], j[kept]
+        yield a.rows[i], b.rows[j], np.bitwise_count(a.hashes[i] ^ b.hashes[j])
 
 
 def difference_hashes(images: np.ndarray) -> np.ndarray:
@@ -72,7 +91,7 @@ def difference_hashes(images: np.ndarray) -> np.ndarray:
 
 
 def close_pairs(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Finds all pairs of hashes that differ in at most MOST_BITS bits, without comparing all with all.
+    """Finds all pairs of hashes that differ in at most MAX_BITS bits, without comparing all with all.
 
     Such a pair has at least one of four bands of 16 bits in common (the pigeonhole principle), so
     only pairs that share a band are compared.
@@ -89,14 +108,16 @@ def close_pairs(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.n
         order = np.argsort(bands_b[:, band], kind="stable")
         for i, place in _equal_pairs(bands_a[:, band], bands_b[order, band]):
             j = order[place]
-            is_close = np.bitwise_count(a[i] ^ b[j]) <= MOST_BITS
+            is_close = np.bitwise_count(a[i] ^ b[j]) <= MAX_BITS
             i, j = i[is_close], j[is_close]
             is_new = ~np.any(bands_a[i, :band] == bands_b[j, :band], axis=1)
             yield i[is_new], j[is_new]
 
 
-def are_alike(a: np.ndarray, b: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """Whether thumbnails differ by less than MOST_DIFFERENCE, but for the mean of each channel.
+def have_similar_thumbnails(
+    a: np.ndarray, b: np.ndarray, i: np.ndarray, j: np.ndarray
+) -> np.ndarray:
+    """Whether thumbnails differ by less than MAX_DIFFERENCE, but for the mean of each channel.
 
     Args:
       a: u8[N,h,w,C].
@@ -111,7 +132,7 @@ def are_alike(a: np.ndarray, b: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.
     for start in range(0, len(i), _COMPARED):
         part = slice(start, start + _COMPARED)
         difference = a[i[part]].astype(np.float32) - b[j[part]]
-        alike[part] = _contrasts(difference) < MOST_DIFFERENCE
+        alike[part] = _contrasts(difference) < MAX_DIFFERENCE
     return alike
 
 

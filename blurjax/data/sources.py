@@ -1,44 +1,66 @@
-"""Data sets by name: digits, npz:FILE, folder:PATH, tfds:NAME[/CONFIG]."""
+"""Data sets by the name that data.source gives: a registry of sources."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
+from typing import NamedTuple
 
 from blurjax.config.sections import DataConfig
-from blurjax.data import arrays, cache, decoded, prepared
-from blurjax.data.dataset import (
-    Dataset,
-    Examples,
-    Split,
-    check_classes,
-    fingerprint,
-    shown,
-    user_path,
-    without_unused_classes,
-)
-from blurjax.data.duplicates import without_duplicates
-from blurjax.data.splits import membership, thinned
+from blurjax.data import array_source, folder_source, tfds_source
+from blurjax.data.dataset import Dataset, make_dataset
+from blurjax.data.examples import Examples
+from blurjax.data.messages import expand_path, printable
 from blurjax.runtime.errors import UserError
 
-SOURCES: Mapping[str, Callable[[str, DataConfig], tuple[str, Examples]]] = {
-    "digits": arrays.load_digits,
-    "npz": arrays.load_npz,
-    "folder": decoded.load_folder,
-    "tfds": decoded.load_tfds,
-}
-FORMS = {
-    "digits": "digits",
-    "npz": "npz:FILE",
-    "folder": "folder:PATH",
-    "tfds": "tfds:NAME[/CONFIG]",
-}
-COPY_BYTES = 2**30
-"""Splits of memory-mapped images up to this size are copied into memory, larger ones to disk."""
+
+class Source(NamedTuple):
+    """One kind of data source."""
+
+    load: Callable[[str, DataConfig], Examples]
+    """(what follows the colon, settings) -> all images; raises UserError."""
+    form: str
+    """How data.source names it, such as npz:FILE; without a colon, nothing may follow the name."""
+    description: str
+    """One sentence for `blurjax datasets`; {data_dir} stands for where TFDS data sets lie."""
+
+
+SOURCES: dict[str, Source] = {}
+
+
+def register_source(
+    name: str, load: Callable[[str, DataConfig], Examples], form: str, description: str
+) -> None:
+    """Adds a data source, or replaces one; the arguments are the fields of `Source`."""
+    SOURCES[name] = Source(load, form, description)
+
+
+register_source(
+    "digits",
+    array_source.load_digits,
+    "digits",
+    "1,797 handwritten digits, 8x8 grey, in 10 classes; ships with scikit-learn.",
+)
+register_source(
+    "npz",
+    array_source.load_npz,
+    "npz:FILE",
+    "arrays image (uint8), label and, optionally, split and class_names.",
+)
+register_source(
+    "folder",
+    folder_source.load_folder,
+    "folder:PATH",
+    "images in PATH/CLASS/ or PATH/train|validation|test/CLASS/.",
+)
+register_source(
+    "tfds",
+    tfds_source.load_tfds,
+    "tfds:NAME[/CONFIG]",
+    "a TFDS data set, once prepared in {data_dir}.",
+)
 
 
 def load(config: DataConfig) -> Dataset:
@@ -47,34 +69,21 @@ def load(config: DataConfig) -> Dataset:
     Raises:
       UserError: the source is unknown, missing, damaged or unfit for an experiment.
     """
-    prefix, _, rest = config.source.partition(":")
-    if prefix not in SOURCES:
-        raise UserError(_unknown(config.source, prefix))
-    if prefix != "digits" and not rest:
-        raise UserError(f"The data source {prefix} needs to say which; write {FORMS[prefix]}.")
-    name, examples = SOURCES[prefix](rest, config)
-    if prefix != "folder":  # there, every class is known to have images
-        examples = without_unused_classes(examples)
-    labels = {split: examples.labels[rows] for split, rows in examples.shipped.items()}
-    check_classes(shown(name), examples.class_names, labels)
-    rows = membership(examples.labels, examples.shipped, examples.class_names, config)
-    before = len(rows["train"])
-    if config.duplicates == "drop":
-        examples, rows = without_duplicates(examples, rows)
-    dropped = before - len(rows["train"])
-    rows = thinned(rows, examples.labels, config)
-    return Dataset(
-        name=name,
-        class_names=examples.class_names,
-        splits={split: _take(examples, of_split, config) for split, of_split in rows.items()},
-        fingerprint=fingerprint(examples, rows),
-        notes=examples.notes,
-        dropped=dropped,
-    )
+    name, _, rest = config.source.partition(":")
+    if name not in SOURCES:
+        raise UserError(_unknown(config.source, name))
+    source = SOURCES[name]
+    if rest and ":" not in source.form:
+        raise UserError(
+            f"The data source {name} takes nothing after a colon, but got {printable(rest)}."
+        )
+    if ":" in source.form and not rest:
+        raise UserError(f"The data source {name} needs to say which; write {source.form}.")
+    return make_dataset(source.load(rest, config), config)
 
 
 def describe(data_dir: Path | None = None) -> list[tuple[str, str]]:
-    """What data.source can name.
+    """Lists what data.source can name.
 
     Args:
       data_dir: where prepared TFDS data sets lie; None: where TFDS keeps them.
@@ -82,41 +91,28 @@ def describe(data_dir: Path | None = None) -> list[tuple[str, str]]:
     Returns:
       (name, sentence) of what is there offline, then of the forms that name data of one's own.
     """
-    directory = prepared.data_directory(data_dir)
+    directory = tfds_source.data_directory(data_dir)
+    described = [
+        (source.form, source.description.replace("{data_dir}", printable(directory)))
+        for source in SOURCES.values()
+    ]
     return [
-        ("digits", "1,797 handwritten digits, 8x8 grey, in 10 classes; ships with scikit-learn."),
-        *((f"tfds:{name}", sentence) for name, sentence in prepared.all_prepared(directory)),
-        (FORMS["npz"], "arrays image (uint8), label and, optionally, split and class_names."),
-        (FORMS["folder"], "images in PATH/CLASS/ or PATH/train|validation|test/CLASS/."),
-        (FORMS["tfds"], f"a TFDS data set, once prepared in {shown(directory)}."),
+        *(row for row in described if ":" not in row[0]),
+        *((f"tfds:{name}", sizes) for name, sizes in tfds_source.list_prepared(directory)),
+        *(row for row in described if ":" in row[0]),
     ]
 
 
-def _take(examples: Examples, rows: np.ndarray, config: DataConfig) -> Split:
-    return Split(
-        images=_images(examples, rows, config),
-        labels=examples.labels[rows],
-        names=tuple(examples.names[row] for row in rows),
-    )
-
-
-def _images(examples: Examples, rows: np.ndarray, config: DataConfig) -> np.ndarray:
-    images = examples.images
-    if rows[-1] - rows[0] + 1 == len(rows):
-        return images[rows[0] : rows[-1] + 1]
-    is_small = len(rows) * images[0].nbytes <= COPY_BYTES
-    if is_small or not isinstance(images, np.memmap):
-        return images[rows]
-    return cache.gather(cache.directory(config.cache_dir), images, examples.pixels_sha256, rows)
-
-
-def _unknown(source: str, prefix: str) -> str:
+def _unknown(source: str, name: str) -> str:
+    forms = {known: entry.form for known, entry in SOURCES.items()}
     with contextlib.suppress(OSError):  # a name too long for a path
-        path = user_path(source)
+        path = expand_path(source)
         if path.exists():
             form = "folder" if path.is_dir() else "npz"
-            return f"There is no data source {shown(source)}; did you mean {form}:{shown(source)}?"
-    near = difflib.get_close_matches(prefix.casefold(), SOURCES, n=1, cutoff=0.5)
+            return f"There is no data source {printable(source)}; did you mean {form}:{printable(source)}?"
+    near = difflib.get_close_matches(name.casefold(), forms, n=1, cutoff=0.5)
     if near:
-        return f"There is no data source {shown(source)}; did you mean {FORMS[near[0]]}?"
-    return f"There is no data source {shown(source)}; choose one of {', '.join(FORMS.values())}."
+        return f"There is no data source {printable(source)}; did you mean {forms[near[0]]}?"
+    return (
+        f"There is no data source {printable(source)}; choose one of {', '.join(forms.values())}."
+    )

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from blurjax.config.sections import DataConfig
-from blurjax.data.dataset import SPLITS, shown
+from blurjax.config.sections import SPLITS, DataConfig
+from blurjax.data.messages import printable
 from blurjax.runtime.errors import UserError
 
 
-def membership(
+def split_positions(
     labels: np.ndarray,
     shipped: Mapping[str, np.ndarray],
     class_names: Sequence[str],
@@ -47,7 +47,7 @@ def membership(
     return {name: parts[name] for name in SPLITS}
 
 
-def thinned(
+def subset_of_train(
     rows: Mapping[str, np.ndarray], labels: np.ndarray, config: DataConfig
 ) -> dict[str, np.ndarray]:
     """Takes a stratified part of `train_examples` images of train, where that is set.
@@ -142,6 +142,6 @@ def _check_counts(labels: np.ndarray, class_names: Sequence[str], needed: Sequen
     if counts[label] < len(needed):
         images = "1 image" if counts[label] == 1 else f"{counts[label]} images"
         raise UserError(
-            f"Class {shown(class_names[label])} has {images} and needs at least {len(needed)}, "
+            f"Class {printable(class_names[label])} has {images} and needs at least {len(needed)}, "
             f"one each for {' and '.join(needed)}; add images or remove the class."
         )

@@ -1,1 +1,39 @@
 """Many trials in one program: a sweep over trials, a loop over steps, meshes, random keys. Knows nothing of images."""
+
+from blurjax.engine.loops import loop_steps
+from blurjax.engine.mapping import sweep
+from blurjax.engine.memory import free_bytes, live_bytes, trials_that_fit
+from blurjax.engine.mesh import (
+    DATA_AXIS,
+    TRIAL_AXIS,
+    fetch,
+    in_batches,
+    make_mesh,
+    padded_length,
+    per_trial,
+    place,
+    place_columns,
+    shared,
+)
+from blurjax.engine.random import key
+from blurjax.engine.setup import configure_jax
+
+__all__ = [
+    "DATA_AXIS",
+    "TRIAL_AXIS",
+    "configure_jax",
+    "fetch",
+    "free_bytes",
+    "in_batches",
+    "key",
+    "live_bytes",
+    "loop_steps",
+    "make_mesh",
+    "padded_length",
+    "per_trial",
+    "place",
+    "place_columns",
+    "shared",
+    "sweep",
+    "trials_that_fit",
+]

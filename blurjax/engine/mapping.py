@@ -1,210 +1,157 @@
-"""Training many trials in one program: `vmap`'s contract, spread over devices and cut into pieces that fit.
+"""Many trials in one program: `jax.vmap`'s contract, spread over devices and cut into groups that fit.
 
-`sweep(function, mesh, trials_per_vmap, in_axes)` maps a function of one trial over a leading axis T of its arguments,
-as `jax.vmap` does, but (1) each device of the mesh gets a share of the trials, with no communication between them, and
-(2) a device runs `trials_per_vmap` trials side by side and its groups one after another. Side by side suits
-accelerators, which a small network cannot fill; one after another suits CPUs, whose caches it already overflows.
-
-`loop_steps(step)` makes such a function of one trial: many steps over batches gathered on the device, their metrics in
-a buffer.
+Each device of a mesh gets a share of the trials, and nothing is communicated between trials. A device computes
+`trials_per_vmap` trials side by side and its groups one after another. Side by side suits accelerators, which a small
+network cannot fill; one after another suits CPUs, whose caches one trial already fills.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from blurjax.engine.types import Array, Batch, Metrics, Scalar
-
-TRIAL_AXIS, DATA_AXIS = "trial", "data"
-
-
-def make_mesh(num_trials: int, devices: Sequence[Any], data_devices: int = 1) -> Mesh:
-    """A mesh (trial, data), of as many of the devices as there are trials to keep busy.
-
-    Args:
-      num_trials: that are trained together.
-      devices: at least data_devices; those of one process beside each other.
-      data_devices: how many share the batches of each trial.
-    """
-    groups = [
-        devices[i : i + data_devices]
-        for i in range(0, len(devices) - data_devices + 1, data_devices)
-    ]
-    used = np.asarray(_evenly(groups, max(1, min(num_trials, len(groups)))))
-    if data_devices == 1:  # without a second axis, nothing is left to a partitioner
-        return Mesh(used[:, 0], (TRIAL_AXIS,), axis_types=(AxisType.Auto,))
-    return Mesh(used, (TRIAL_AXIS, DATA_AXIS), axis_types=(AxisType.Auto, AxisType.Auto))
-
-
-def _evenly(groups: Sequence[Sequence[Any]], count: int) -> list[Sequence[Any]]:
-    """So many groups of devices, from all processes alike, in their order."""
-    of_process: dict[int, int] = {}
-    turns = []
-    for number, group in enumerate(groups):
-        turn = of_process.get(group[0].process_index, 0)
-        of_process[group[0].process_index] = turn + 1
-        turns.append((turn, number))
-    return [groups[number] for number in sorted(number for _, number in sorted(turns)[:count])]
-
-
-def padded_length(num_trials: int, mesh: Mesh, trials_per_vmap: int) -> int:
-    """The least number of trials, at least num_trials, that divides evenly: a remainder would be compiled again."""
-    group = mesh.shape[TRIAL_AXIS] * trials_per_vmap
-    return -(-num_trials // group) * group
-
-
-def per_trial(mesh: Mesh) -> NamedSharding:
-    """Where arrays with a leading axis of trials lie."""
-    return NamedSharding(mesh, P(TRIAL_AXIS))
-
-
-def in_batches(mesh: Mesh) -> NamedSharding:
-    """Where arrays [steps, batch, ...] lie that all trials share: each device holds its part of every batch."""
-    return NamedSharding(mesh, P(None, DATA_AXIS) if DATA_AXIS in mesh.axis_names else P())
-
-
-def shared(mesh: Mesh) -> NamedSharding:
-    """Where arrays lie that all trials share: whole, on every device."""
-    return NamedSharding(mesh, P())
+from blurjax.engine.mesh import TRIAL_AXIS, make_mesh, padded_length
+from blurjax.engine.types import Array
 
 
 def sweep(
-    function: Callable[..., Any], mesh: Mesh, trials_per_vmap: int, in_axes: tuple[Any, ...]
+    function: Callable[..., Any],
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    *,
+    mesh: Mesh | None = None,
+    trials_per_vmap: int | None = None,
 ) -> Callable[..., Any]:
-    """Maps a function of one trial over the leading axis of its arguments.
+    """Maps a function of one trial over an axis of its arguments, as `jax.vmap` does, on all devices.
+
+    The result is compiled where it is called directly; under `jax.jit` (for example with `donate_argnums`) it becomes
+    a part of that program. A trial's result has the same bits alone as among others, for the same `trials_per_vmap`
+    and the same number of devices for each trial's batches.
 
     Args:
-      function: pure, of arguments without the trial axis; returns a pytree of arrays.
-      mesh: from `make_mesh`; devices along its second axis share what the function constrains to it (`gather_batch`
-        does so with batches), and XLA puts the parts together.
-      trials_per_vmap: how many trials a device runs side by side.
-      in_axes: one entry per argument, 0 (trial axis first) or None (shared by all trials), or a pytree prefix of
-        these, as for `jax.vmap`.
+      function: pure, takes positional arguments without the axis of trials, returns a pytree of arrays.
+      in_axes: as for `jax.vmap`: an int (also a negative one), None for an argument that all trials share, or a tuple
+        with one entry, or one pytree prefix, for each argument. With `trials_per_vmap` 1, a branch (`lax.cond`,
+        `lax.switch`) on a trial's own value stays a branch; with more, one on a value that is shared.
+      out_axes: as for `jax.vmap`: an int, None, or a pytree prefix of the result. None is for a result that does not
+        depend on the trial: it is returned once.
+      mesh: from `make_mesh`; as many of all devices as there are trials where it is None. Devices along its second
+        axis share what the function constrains to that axis (`jax.lax.with_sharding_constraint`).
+      trials_per_vmap: number of trials that a device computes side by side; where it is None, 1 on CPU and on
+        other platforms all trials of the device.
 
     Returns:
-      A function of the arguments with T trials, a multiple of mesh.size * trials_per_vmap, to be jitted by the caller;
-      its results have a leading axis T.
+      A function of the same positional arguments, which must be pytrees of arrays or numbers. It takes any number of
+      trials. Where that is no multiple of trials_per_vmap times the number of devices, copies of the last trial are
+      computed and dropped, which copies arguments and results; make them `padded_length` trials long where they are
+      used again and again.
+
+    Raises:
+      ValueError, TypeError: as `jax.vmap` does when the function is called, of axes that do not fit the arguments or
+        the result, of mapped axes of several lengths, of a result with out_axes None that depends on the trial; and
+        of a mesh without an axis `trial` and of a `trials_per_vmap` below 1.
     """
+    if mesh is not None and TRIAL_AXIS not in mesh.axis_names:
+        raise ValueError(
+            f"sweep needs a mesh with an axis {TRIAL_AXIS!r}, as make_mesh returns it, but its axes are "
+            f"{mesh.axis_names}."
+        )
+    if trials_per_vmap is not None and trials_per_vmap < 1:
+        raise ValueError(f"trials_per_vmap is {trials_per_vmap}; it must be at least 1.")
+    vmapped = jax.vmap(function, in_axes, out_axes)
+    arguments_mapped = jax.vmap(functools.wraps(function)(lambda *args: args), in_axes)
+    if isinstance(in_axes, list):  # as jax.vmap reads it
+        in_axes = tuple(in_axes)
 
     def swept(*args: Any) -> Any:
-        leaves, treedef = jax.tree.flatten(args)
-        axes = _broadcast_axes(in_axes, args)
-        specs = [P() if axis is None else P(TRIAL_AXIS) for axis in axes]
+        # jax.vmap itself finds what does not fit, and says so.
+        num_trials = jax.tree.leaves(jax.eval_shape(arguments_mapped, *args))[0].shape[0]
+        if not isinstance(out_axes, int):
+            jax.eval_shape(vmapped, *args)
+        on = make_mesh(num_trials, jax.devices()) if mesh is None else mesh
+        side_by_side = trials_per_vmap or _default_trials_per_vmap(num_trials, on)
+        padding = padded_length(num_trials, on, side_by_side) - num_trials
 
-        def on_device(*leaves: Array) -> Any:
-            mapped = [leaf for leaf, axis in zip(leaves, axes, strict=True) if axis is not None]
+        leaves, structure = jax.tree.flatten(args)
+        axes = _axis_of_each_leaf(in_axes, args)
+        pairs = list(zip(leaves, axes, strict=True))
+        # A None is a pytree without leaves: both lists have a place for every leaf.
+        own = [None if axis is None else _to_front(leaf, axis, padding) for leaf, axis in pairs]
+        common = [leaf if axis is None else None for leaf, axis in pairs]
 
-            def one_trial(mapped: list[Array]) -> Any:
-                own = iter(mapped)
-                merged = [
-                    leaf if axis is None else next(own)
-                    for leaf, axis in zip(leaves, axes, strict=True)
-                ]
-                return function(*jax.tree.unflatten(treedef, merged))
+        def on_device(own: list[Any], common: list[Any]) -> Any:
+            def one_trial(own: list[Any]) -> Any:
+                merged = [b if a is None else a for a, b in zip(own, common, strict=True)]
+                return function(*jax.tree.unflatten(structure, merged))
 
-            if trials_per_vmap == 1:  # without vmap, what a trial decides for itself stays a branch
-                return jax.lax.map(one_trial, mapped)
-            return jax.lax.map(one_trial, mapped, batch_size=trials_per_vmap)
+            # Without vmap, a branch on a trial's own value stays a branch.
+            batch_size = None if side_by_side == 1 else side_by_side
+            result = jax.lax.map(one_trial, own, batch_size=batch_size)
+            # The first row here, on every device: later it would have to be sent to the others.
+            return _with_axes(lambda x, axis: x[0] if axis is None else x, result, out_axes)
 
-        return jax.shard_map(
+        def spec(axis: int | None) -> P:
+            return P() if axis is None else P(TRIAL_AXIS)
+
+        result = jax.shard_map(
             on_device,
-            mesh=mesh,
-            in_specs=tuple(specs),
-            out_specs=P(TRIAL_AXIS),
+            mesh=on,
+            in_specs=(P(TRIAL_AXIS), P()),
+            out_specs=jax.tree.map(spec, out_axes, is_leaf=_is_none),
             axis_names={TRIAL_AXIS},
             check_vma=False,
-        )(*leaves)
+        )(own, common)
+        return _with_axes(functools.partial(_from_front, padding=padding), result, out_axes)
 
-    return swept
+    return jax.jit(functools.wraps(function)(swept), inline=True)
 
 
-def _broadcast_axes(in_axes: tuple[Any, ...], args: tuple[Any, ...]) -> list[int | None]:
-    """One axis per leaf of args."""
+def _default_trials_per_vmap(num_trials: int, mesh: Mesh) -> int:
+    """Returns 1 on CPU, elsewhere the number of trials of one device."""
+    if mesh.devices.flat[0].platform == "cpu":
+        return 1
+    return max(1, -(-num_trials // mesh.shape[TRIAL_AXIS]))
 
-    def is_axis(node: Any) -> bool:
-        return node is None or isinstance(node, int)
 
-    axes = jax.tree.map(
-        lambda axis, subtree: [axis] * len(jax.tree.leaves(subtree)), in_axes, args, is_leaf=is_axis
+def _is_none(node: Any) -> bool:
+    return node is None
+
+
+def _axis_of_each_leaf(axes: Any, tree: Any) -> list[int | None]:
+    """Returns the axis that a pytree prefix gives to each leaf of a tree."""
+    found = []
+    jax.tree.map(
+        lambda axis, subtree: found.extend([axis] * len(jax.tree.leaves(subtree))),
+        axes,
+        tree,
+        is_leaf=_is_none,
     )
-    return jax.tree.leaves(axes, is_leaf=lambda node: node is None)
+    return found
 
 
-def gather_batch(data: dict[str, Array], positions: Array, step: Scalar | int) -> Batch:
-    """The batch of one step, from data on the device.
-
-    Args:
-      data: "image" u8[M,H,W,C], "label" i32[M], "index" i32[M]; or with axes [S,B] in place of [M], where they lie in
-        the order of the steps already.
-      positions: i32[S,B], rows of data, or of no meaning where they lie in order; -1 pads.
-      step: row of positions.
-    """
-    own = jax.lax.dynamic_index_in_dim(positions, step, keepdims=False)
-    if data["label"].ndim == 2:
-        found = {
-            name: jax.lax.dynamic_index_in_dim(array, step, keepdims=False)
-            for name, array in data.items()
-        }
-    else:
-        found = {name: array[jnp.maximum(own, 0)] for name, array in data.items()}
-    batch: Batch = {
-        "image": found["image"].astype(jnp.float32) / 255.0,
-        "label": found["label"],
-        "index": found["index"],
-        "mask": own >= 0,
-    }
-    if DATA_AXIS in jax.sharding.get_abstract_mesh().axis_names:
-        batch = jax.lax.with_sharding_constraint(batch, P(DATA_AXIS))
-    return batch
+def _with_axes(change: Callable[[Array, int | None], Array], tree: Any, axes: Any) -> Any:
+    """Applies a function of a leaf and its axis to each leaf of a tree."""
+    leaves, structure = jax.tree.flatten(tree)
+    return jax.tree.unflatten(structure, map(change, leaves, _axis_of_each_leaf(axes, tree)))
 
 
-def loop_steps(
-    step: Callable[[Any, Any, Batch], tuple[Any, Metrics]], capacity: int
-) -> Callable[..., tuple[Any, Metrics]]:
-    """Steps of one trial in a loop on the device.
-
-    Args:
-      step: (state, view_parameters, batch) -> (state, metrics).
-      capacity: most steps a call; any number up to it runs in the same program.
-
-    Returns:
-      (state, view_parameters, data, positions i32[S,B], start, length) -> (state, metrics[capacity]) which takes
-      `length` steps from row `start` of positions on; metrics beyond `length` are zero.
-    """
-
-    def run(
-        state: Any,
-        view_parameters: Any,
-        data: dict[str, Array],
-        positions: Array,
-        start: Scalar,
-        length: Scalar,
-    ) -> tuple[Any, Metrics]:
-        def body(i: Scalar, carry: tuple[Any, Metrics]) -> tuple[Any, Metrics]:
-            state, buffer = carry
-            batch = gather_batch(data, positions, start + i)
-            state, metrics = step(state, view_parameters, batch)
-            return state, jax.tree.map(lambda all_, new: all_.at[i].set(new), buffer, metrics)
-
-        _, abstract = jax.eval_shape(step, state, view_parameters, gather_batch(data, positions, 0))
-        buffer = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), abstract)
-        return jax.lax.fori_loop(0, length, body, (state, buffer))
-
-    return run
+def _to_front(leaf: Array, axis: int, padding: int) -> Array:
+    """Moves the axis of trials to the front and appends copies of the last trial."""
+    moved = leaf if axis == 0 else jnp.moveaxis(leaf, axis, 0)
+    if not padding:
+        return moved
+    return jnp.concatenate([moved, jnp.repeat(moved[-1:], padding, axis=0)])
 
 
-def loop_evaluation(
-    eval_step: Callable[[Any, Any, Batch], Metrics], capacity: int
-) -> Callable[..., Metrics]:
-    """Like `loop_steps`, for a step (params, view_parameters, batch) -> metrics that leaves its parameters alone."""
-    run = loop_steps(
-        lambda params, views, batch: (params, eval_step(params, views, batch)), capacity
-    )
-    return lambda *args: run(*args)[1]
+def _from_front(leaf: Array, axis: int | None, padding: int) -> Array:
+    """Drops the copies of the last trial and moves the axis of trials where it is wanted."""
+    if axis is None:
+        return leaf
+    own = leaf[: len(leaf) - padding] if padding else leaf
+    return own if axis == 0 else jnp.moveaxis(own, 0, axis)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
-
-from blurjax.runtime.errors import UserError
 
 MOST_TRIALS_PER_VMAP = 32
 """Side by side on one device, however much memory it has; not measured on any accelerator."""
@@ -98,18 +95,3 @@ def _programs_within(eqn: Any) -> Iterator[Jaxpr]:
     for leaf in leaves:
         if isinstance(leaf, (ClosedJaxpr, Jaxpr)):
             yield leaf.jaxpr if isinstance(leaf, ClosedJaxpr) else leaf
-
-
-@contextlib.contextmanager
-def readable_memory_errors() -> Iterator[None]:
-    """Turns a device's lack of memory into the sentence that a user can act on."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise UserError(
-            "A device has run out of memory: lower compute.trials_per_vmap (1 takes least) and run the same command "
-            "again, or name another --out and lower autoencoder.batch_size, classifier.batch_size, data.image_size or "
-            "data.resident_limit (images beyond it are streamed)."
-        ) from error

@@ -1,22 +1,34 @@
-"""What the stages of an experiment share, and what they hand on."""
+"""What the stages of an experiment share: settings, programs, trained models, and tables with a row a trial."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from blurjax.config.settings import Config
-from blurjax.engine.types import Params, Trial
+from blurjax.config.trials import Trial
 from blurjax.experiment.programs import Programs
-from blurjax.experiment.trial_table import Arrays, add_missing_rows
-from blurjax.runtime import processes
-from blurjax.runtime.run_directory import RunDirectory
+from blurjax.runtime import RunDirectory, processes, read_npz
 from blurjax.train.evaluation import Evaluation, dispatch
-from blurjax.train.feed import Positions
 from blurjax.train.loop import Interrupted, Progress
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One trial's model after its last step, on the host."""
+
+    variables: Any
+    failed_step: int
+    """-1, or the step at which the trial was frozen."""
+
+
+Models = dict[Trial, Model]
 
 
 @dataclass(frozen=True)
@@ -33,50 +45,63 @@ class Context:
     interrupted: Callable[[], bool]
     """Asked after every chunk of steps and every evaluation."""
 
-    @property
-    def examples(self) -> Positions:
-        """Which positions are what."""
-        return self.programs.examples
-
     def dispatch(
         self,
         program: Callable[..., Any],
-        params: Params,
-        view_parameters: Any,
+        variables: Any,
+        parameters: Any,
         positions: np.ndarray,
         count: int,
     ) -> Callable[[], Evaluation]:
-        """Starts an evaluation of `count` trials (the rest is padding) on the examples at positions."""
+        """Starts an evaluation of `count` trials (the rest is padding) on the examples at positions i32[N]."""
         batch_size = self.config.classifier.batch_size
-        wait = dispatch(program, params, view_parameters, self.programs.feed, positions, batch_size)
+        wait = dispatch(program, variables, parameters, self.programs.feed, positions, batch_size)
         return lambda: {name: values[:count] for name, values in wait().items()}
 
     def complete(
         self,
-        name: str,
+        path: Path,
         wanted: Sequence[Trial],
         evaluate: Callable[[list[Trial]], Arrays],
         shared: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """Adds the rows that a file of the run directory lacks; see `add_missing_rows`.
+        """Evaluates the trials that a file of the run directory lacks, and adds their rows to it.
+
+        Args:
+          path: of the .npz file, which need not exist. Its column `trial` str[T] holds the keys of trials.
+          wanted: what its rows should be; further ones that it has stay.
+          evaluate: trials -> arrays with a leading axis of trials.
+          shared: arrays without that axis, the same for all rows.
 
         Raises:
-          Interrupted: after it, where that is asked for.
+          Interrupted: after writing, where that is asked for.
         """
         self.run.check_owner()
-        added = add_missing_rows(self.run, name, wanted, evaluate, shared)
+        shared = dict(shared or {})
+        old = read_npz(path) if path.exists() else None
+        known = set() if old is None else {*old["trial"].tolist()}
+        missing = [trial for trial in wanted if trial.key not in known]
+        if missing:
+            keys = np.array([trial.key for trial in missing])
+            new = {"trial": keys} | evaluate(missing) | shared
+            self.run.write_npz(path, **(new if old is None else merge_rows(old, new, shared)))
         # Asked by every process, whatever it found: all wait here until process 0 has written.
-        if processes.any_of(added and self.interrupted())[0]:
+        if processes.any_process(bool(missing) and self.interrupted())[0]:
             raise Interrupted
 
 
-@dataclass(frozen=True)
-class Model:
-    """One trial's model after its last step, on the host."""
+def merge_rows(
+    old: Mapping[str, np.ndarray],
+    new: Mapping[str, np.ndarray],
+    shared: Mapping[str, np.ndarray],
+) -> Arrays:
+    """Appends the rows of further trials.
 
-    params: Params
-    failed_step: int
-    """-1, or the step at which the trial was frozen."""
-
-
-Models = dict[Trial, Model]
+    Arrays named in `shared` have no axis of trials; those that only one side has (logits, where the size of the run
+    has crossed their limit) are left out.
+    """
+    return {
+        name: old[name] if name in shared else np.concatenate([old[name], new[name]])
+        for name in new
+        if name in old
+    }

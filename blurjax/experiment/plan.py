@@ -1,4 +1,4 @@
-"""What an experiment will do, before it does it: models, steps, memory, time."""
+"""The plan of an experiment: models, steps, memory and time, estimated before it starts."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ import jax.numpy as jnp
 
 from blurjax.config.sections import TrainingConfig
 from blurjax.config.settings import Config
-from blurjax.config.view_names import NEEDS_FOLDS, num_folds
-from blurjax.data.dataset import Dataset
-from blurjax.engine.types import Trial
-from blurjax.experiment.functions import Functions
-from blurjax.experiment.layout import make_layout
-from blurjax.experiment.trials import all_autoencoder_trials, classifier_trials, point_trials
-from blurjax.runtime.run_directory import RunDirectory
+from blurjax.config.trials import Trial, all_autoencoder_trials, classifier_trials, num_folds
+from blurjax.config.view_table import VIEWS
+from blurjax.data import Dataset
+from blurjax.experiment.preparation import prepare
+from blurjax.experiment.programs import Programs
+from blurjax.runtime import RunDirectory
 from blurjax.train.feed import fits
-from blurjax.train.loop import find_jobs
+from blurjax.train.jobs import find_jobs
 
 MATMUL_SHARE = 0.3
 """Of the machine's matmul rate that training reaches: a rule of thumb, to estimate the time with."""
@@ -87,14 +86,18 @@ def make_plan(config: Config, dataset: Dataset, out: str | Path) -> Plan:
     reach in a short measurement.
 
     Args:
-      config: settings fitted to the data.
+      config: settings; those left unset are fitted to the data.
       dataset: decoded images.
       out: the run directory, which need not exist.
+
+    Raises:
+      UserError: settings and data do not make an experiment.
     """
-    functions, layout = Functions(config, dataset), make_layout(config, dataset)
-    stages = _stages(config, functions, RunDirectory(out))
+    config, dataset = prepare(config, dataset)
+    programs = Programs(config, dataset)
+    layout, stages = programs.layout, _stages(config, programs, RunDirectory(out))
     left = sum(stage.steps_left * stage.flops for stage in stages)
-    sizes = {name: len(split.labels) for name, split in dataset.splits.items()}
+    sizes = {name: len(positions) for name, positions in dataset.splits.items()}
     height, width, channels = dataset.image_shape
     return Plan(
         dataset=f"{dataset.name}: {', '.join(f'{count:,} {name}' for name, count in sizes.items())} images of "
@@ -102,36 +105,41 @@ def make_plan(config: Config, dataset: Dataset, out: str | Path) -> Plan:
         devices=f"{layout.mesh.size} {jax.default_backend()} device(s), {layout.trials_per_vmap} trial(s) each "
         "side by side",
         stages=stages,
-        data_bytes=sum(split.images.nbytes for split in dataset.splits.values()),
+        data_bytes=dataset.images.nbytes,
         resident=fits(dataset, config.data.resident_limit),
-        model_bytes=_model_bytes(config, functions),
+        model_bytes=_model_bytes(config, programs),
         seconds=left / (MATMUL_SHARE * layout.mesh.size * _matmul_rate())
         + (COMPILE_SECONDS if left else 0),
     )
 
 
-def _stages(config: Config, functions: Functions, run: RunDirectory) -> tuple[Stage, ...]:
+def _stages(config: Config, programs: Programs, run: RunDirectory) -> tuple[Stage, ...]:
     done = {line["job"]: line["step"] for line in run.metrics()}  # of each job the last line counts
 
     def stage(
         name: str, job: str, trials: list[Trial], training: TrainingConfig, flops: float
     ) -> Stage:
-        steps = functions.num_steps(training)
+        steps = programs.num_steps(training)
         of_job = {t: done.get(found.name, 0) for found in find_jobs(run, job) for t in found.trials}
         begun = [of_job[trial] for trial in trials if trial in of_job]
         left = len(trials) * steps - sum(begun)
         return Stage(name, len(trials), len(begun), steps, left, flops)
 
     # A training step costs a forward pass and about twice as much for the gradients.
-    painting = _forward_flops(functions.autoencoder, (functions.example_image, jnp.int32(1)))
-    deciding = _forward_flops(functions.classifier, (functions.example_image,))
+    reconstructing = _forward_flops(programs.autoencoder, (programs.example_image, jnp.int32(1)))
+    classifying = _forward_flops(programs.classifier, (programs.example_image,))
     autoencoders = all_autoencoder_trials(config)
-    flops = 3 * painting * config.autoencoder.batch_size
+    flops = 3 * reconstructing * config.autoencoder.batch_size
     stages = [stage("autoencoders", "autoencoder", autoencoders, config.autoencoder, flops)]
-    painters = {"reconstruction": 1, "mixed": 1} | dict.fromkeys(NEEDS_FOLDS, num_folds(config))
     for view in config.train_views:
-        trials = classifier_trials(config, view)
-        flops = (3 * deciding + painters.get(view, 0) * painting) * config.classifier.batch_size
+        spec, trials = VIEWS[view], classifier_trials(config, view)
+        # Views that are compared with the reconstruction need its autoencoder only to be fitted.
+        networks = (
+            num_folds(config)
+            if spec.needs_folds
+            else int(spec.needs_autoencoder and not spec.compared)
+        )
+        flops = (3 * classifying + networks * reconstructing) * config.classifier.batch_size
         stages.append(
             stage(f"classifiers on {view}", f"classifier/{view}", trials, config.classifier, flops)
         )
@@ -139,7 +147,7 @@ def _stages(config: Config, functions: Functions, run: RunDirectory) -> tuple[St
 
 
 def _forward_flops(model: nn.Module, inputs: tuple[Any, ...]) -> float:
-    """Floating-point operations of one image's way through a model; NaN where the backend does not say."""
+    """Returns the floating-point operations of a model for one image; NaN where the backend does not say."""
     params = jax.eval_shape(partial(model.init, jax.random.key(0)), *inputs)
     lowered = jax.jit(model.apply).lower(params, *inputs)
     # Accelerators know the cost of what is compiled alone, if at all.
@@ -147,23 +155,23 @@ def _forward_flops(model: nn.Module, inputs: tuple[Any, ...]) -> float:
     return float(cost.get("flops", math.nan))
 
 
-def _model_bytes(config: Config, functions: Functions) -> int:
-    """Parameters and the optimizer's two moments of the largest stage, in float32."""
+def _model_bytes(config: Config, programs: Programs) -> int:
+    """Returns the bytes of parameters and the optimizer's two moments of the largest stage, in float32."""
 
     def floats(model: nn.Module, inputs: tuple[Any, ...], count: int) -> int:
         params = jax.eval_shape(partial(model.init, jax.random.key(0)), *inputs)
         return count * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
-    image = functions.example_image
+    image = programs.example_image
     largest = max(
-        floats(functions.autoencoder, (image, jnp.int32(1)), len(all_autoencoder_trials(config))),
-        floats(functions.classifier, (image,), len(point_trials(config, needs_code=True))),
+        floats(programs.autoencoder, (image, jnp.int32(1)), len(all_autoencoder_trials(config))),
+        floats(programs.classifier, (image,), len(classifier_trials(config, "reconstruction"))),
     )
     return 3 * 4 * largest
 
 
 def _matmul_rate() -> float:
-    """Floating-point operations a second of one device in a matrix product, the best of five."""
+    """Measures the floating-point operations a second of one device in a matrix product, the best of five."""
     size = 1024 if jax.default_backend() == "cpu" else 8192
     matrix = jnp.ones((size, size), jnp.float32)
     product = jax.jit(jnp.matmul)
@@ -177,7 +185,7 @@ def _matmul_rate() -> float:
 
 
 def duration(seconds: float) -> str:
-    """Such as "40 s", "12 min" or "3.5 h"."""
+    """Writes a duration, such as "40 s", "12 min" or "3.5 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

@@ -1,35 +1,50 @@
-"""The compiled programs of an experiment: its functions of one trial, swept over all trials and looped over batches."""
+"""The programs of an experiment: steps of one trial, closed over the settings, swept over trials and compiled.
+
+Each is compiled when it is first called. Data arguments are `data, positions, start, length` of a `Chunk`.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from blurjax.config.sections import TrainingConfig
+from blurjax.config.sections import AutoencoderConfig, ClassifierConfig, TrainingConfig
 from blurjax.config.settings import Config
-from blurjax.config.view_names import num_folds
+from blurjax.config.trials import Trial, classifier_trials, num_folds, views_in_use
 from blurjax.data.dataset import Dataset
-from blurjax.engine.mapping import loop_evaluation, loop_steps, per_trial, shared, sweep
-from blurjax.engine.types import Params, Trial
-from blurjax.experiment.functions import Functions
-from blurjax.experiment.layout import TRIAL_DTYPES, make_layout
-from blurjax.runtime import processes
-from blurjax.train.feed import Feed, make_feed, members_by_fold, number_examples
-from blurjax.train.state import TrainState
-from blurjax.views.functions import AXES, ViewParameters, view_index
+from blurjax.engine import fetch, live_bytes, per_trial, place, shared, sweep
+from blurjax.experiment.layout import Layout, make_layout
+from blurjax.models import ModelContext, build
+from blurjax.train import steps
+from blurjax.train.batches import evaluation_loop, gather_batch, training_loop
+from blurjax.train.feed import (
+    Feed,
+    assign_folds,
+    epoch_order,
+    make_feed,
+    members_by_fold,
+    monitored_positions,
+)
+from blurjax.train.optimizers import make_optimizer
+from blurjax.train.state import Hyperparameters, TrainState, init, update
+from blurjax.views.functions import AXES, Autoencoders, ViewParameters, apply_view, view_index
 
-SHARED_ORDER = (None, None, None)
-"""in_axes of positions, start and length where all trials see the same batches."""
-OWN_ORDER = (0, None, None)
+LOGITS_LIMIT = 100e6
+"""Bytes of logits in all prediction files together, above which they are not kept."""
+CACHE_BYTES = 2**22
+"""Of the largest activations of a micro-batch on CPU (docs/engine.md)."""
+SHARED_ORDER, OWN_ORDER = (None, None, None), (0, None, None)
+"""in_axes of positions, start and length where all trials see the same batches, and where each has its own."""
 
 
 class Programs:
-    """Functions, layout, feed, and what is jitted of them; each is compiled when it is first called.
+    """Models, steps, layout on the devices, feed, and what is compiled of them.
 
     Args:
       config: settings fitted to the data.
@@ -38,9 +53,30 @@ class Programs:
 
     def __init__(self, config: Config, dataset: Dataset):
         self.config, self.dataset = config, dataset
-        self.functions = Functions(config, dataset)
-        self.layout = make_layout(config, dataset)
-        self.examples = number_examples(dataset, config.data.split_seed, num_folds(config))
+        self.fold_of = assign_folds(dataset, num_folds(config), config.data.split_seed)
+        self.monitored = monitored_positions(dataset, config.data.split_seed)
+        self.example_image = jnp.zeros((1, *dataset.image_shape), jnp.float32)
+        """f32[1,H,W,C], to find the shapes of variables with."""
+        context = partial(
+            ModelContext,
+            image_shape=dataset.image_shape,
+            num_classes=len(dataset.class_names),
+            max_bottleneck=_fitted(config.autoencoder.max_bottleneck),
+            lowering=config.compute.convolution,
+            rematerialize=config.compute.rematerialize,
+        )
+        self.autoencoder = build(
+            "autoencoder", config.autoencoder.model, context(dtype=config.autoencoder.dtype)
+        )
+        self.classifier = build(
+            "classifier", config.classifier.model, context(dtype=config.classifier.dtype)
+        )
+        self.view = partial(apply_view, in_use=views_in_use(config))
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How trials and batches lie on the devices."""
+        return make_layout(self.config, self.dataset, self._bytes_per_trial)
 
     @cached_property
     def feed(self) -> Feed:
@@ -53,81 +89,133 @@ class Programs:
             mesh=self.layout.mesh,
         )
 
-    # What trials are made of
+    def steps_per_epoch(self, training: TrainingConfig) -> int:
+        """Returns the steps in which as many images are seen as the train split has."""
+        return math.ceil(len(self.dataset.splits["train"]) / training.batch_size)
 
-    def place(self, trials: Sequence[Trial]) -> Trial:
-        """Trials as arrays [T] on the devices, padded with copies of the last."""
-        rows = [Trial(*(d(x) for d, x in zip(TRIAL_DTYPES, t, strict=True))) for t in trials]
-        return self.place_rows(rows)
+    def num_steps(self, training: TrainingConfig) -> int:
+        """Returns the steps from the first to the last epoch."""
+        return _fitted(training.epochs) * self.steps_per_epoch(training)
 
-    def place_rows(self, rows: Sequence[Params]) -> Params:
-        """What belongs to one trial each, stacked on the devices and padded with copies of the last."""
+    # Rows of trials on the devices.
+
+    def place(
+        self, trials: Sequence[Trial], training: TrainingConfig, *, reseeded: bool = False
+    ) -> Hyperparameters:
+        """Places trials as arrays [T] on the devices, padded with copies of the last."""
+        return self.place_rows(
+            [Hyperparameters.of(trial, training, reseeded=reseeded) for trial in trials]
+        )
+
+    def place_rows(self, rows: Sequence[Any]) -> Any:
+        """Stacks what belongs to one trial each on the devices, padded with copies of the last."""
         padded = [*rows, *[rows[-1]] * (self.layout.padded(len(rows)) - len(rows))]
         sharding = per_trial(self.layout.mesh)
-        return jax.tree.map(lambda *leaves: processes.put(np.stack(leaves), sharding), *padded)
+        return jax.tree.map(lambda *leaves: place(np.stack(leaves), sharding), *padded)
 
     def view_index(self, view: str) -> jax.Array:
-        """The `view` of ViewParameters, on the devices."""
-        return processes.put(np.int32(view_index(view)), shared(self.layout.mesh))
+        """Places the `view` of ViewParameters on the devices."""
+        return place(np.int32(view_index(view)), shared(self.layout.mesh))
 
-    # Autoencoders
+    # Autoencoders.
 
     @cached_property
-    def init_autoencoder(self) -> Callable[[Trial], TrainState]:
-        """Trials [T] -> states [T]."""
-        return self._jit(self.functions.init_autoencoder, (0,), **_compiled_quickly())
+    def init_autoencoder(self) -> Callable[[Hyperparameters], TrainState]:
+        """Hyperparameters [T] -> states [T]."""
+        return self._compile_quickly(self.autoencoder_init, (0,))
 
     @cached_property
     def train_autoencoder(self) -> Callable[..., Any]:
-        """(states, None, data, positions, start, length) -> (states, metrics)."""
-        return self._jit_training(self.functions.autoencoder_step, None)
+        """(states, None, data arguments) -> (states, metrics)."""
+        return self._compile_training(self.autoencoder_step, None)
 
     @cached_property
     def evaluate_autoencoder(self) -> Callable[..., Any]:
-        """(params, bottlenecks, data, positions, start, length) -> per-example results."""
-        return self._jit_evaluation(self.functions.evaluate_autoencoder, 0, 0)
+        """(variables, bottlenecks, data arguments) -> per-example results."""
+        step = partial(steps.autoencoder_eval_step, model=self.autoencoder)
+        return self._compile_evaluation(step, 0, 0)
 
     @cached_property
     def encode(self) -> Callable[..., Any]:
-        """(params, bottlenecks, data, positions, start, length) -> codes."""
-        return self._jit_evaluation(self.functions.encode, 0, 0)
+        """(variables, bottlenecks, data arguments) -> codes."""
+        return self._compile_evaluation(partial(steps.encode_step, model=self.autoencoder), 0, 0)
 
-    # Views
+    @property
+    def autoencoder_init(self) -> Callable[[Hyperparameters], TrainState]:
+        """The first state of one trial."""
+        example = (self.example_image, jnp.int32(1))
+        return self._init(self.config.autoencoder, self.autoencoder, example, "autoencoder")
+
+    @property
+    def autoencoder_step(self) -> Callable[..., Any]:
+        """(state, None, batch) -> (state, metrics) of one trial."""
+        how = self._how(self.config.autoencoder)
+        return partial(steps.autoencoder_train_step, model=self.autoencoder, **how)
+
+    # Views.
 
     @cached_property
     def measure_view(self) -> Callable[..., Any]:
-        """(None, view parameters, data, positions, start, length) -> per-example results."""
-        return self._jit_evaluation(self.functions.measure_view, None, AXES)
+        """(None, view parameters, data arguments) -> per-example results."""
+        step = partial(steps.view_quality_step, view=self.view)
+        return self._compile_evaluation(step, None, AXES)
 
     @cached_property
-    def paint(self) -> Callable[..., jax.Array]:
-        """(view parameters of one trial, images u8[M,H,W,C], positions) -> the images in the view, u8[M,H,W,C]."""
+    def apply_view(self) -> Callable[..., jax.Array]:
+        """(view parameters of one trial, images u8[M,H,W,C], positions i32[M]) -> the images in the view, u8."""
 
-        def paint(parameters: ViewParameters, images: jax.Array, positions: jax.Array) -> jax.Array:
-            pixels = images.astype(jnp.float32) / 255.0
-            viewed = self.functions.view(parameters, pixels, positions)
+        def apply(parameters: ViewParameters, images: jax.Array, positions: jax.Array) -> jax.Array:
+            viewed = self.view(parameters, images.astype(jnp.float32) / 255.0, positions)
             return jnp.round(viewed * 255.0).astype(jnp.uint8)
 
-        return jax.jit(paint, **_compiled_quickly())
+        return jax.jit(apply, compiler_options=self._quick_options())
 
-    # Classifiers
+    # Classifiers.
 
     @cached_property
-    def init_classifier(self) -> Callable[[Trial], TrainState]:
-        """Trials [T] -> states [T]."""
-        return self._jit(self.functions.init_classifier, (0,), **_compiled_quickly())
+    def init_classifier(self) -> Callable[[Hyperparameters], TrainState]:
+        """Hyperparameters [T] -> states [T]."""
+        return self._compile_quickly(self.classifier_init, (0,))
 
     @cached_property
     def train_classifier(self) -> Callable[..., Any]:
-        """(states, view parameters, data, positions, start, length) -> (states, metrics)."""
-        return self._jit_training(self.functions.classifier_step, AXES)
+        """(states, view parameters, data arguments) -> (states, metrics)."""
+        return self._compile_training(self.classifier_step(self.view), AXES)
 
     @cached_property
     def evaluate_classifier(self) -> Callable[..., Any]:
-        """(params, view parameters, data, positions, start, length) -> per-example results."""
-        return self._jit_evaluation(self.functions.evaluate_classifier, 0, AXES)
+        """(variables, view parameters, data arguments) -> per-example results."""
+        config, dataset = self.config, self.dataset
+        cells = len(config.train_views) * len(config.test_views)
+        rows = cells * len(classifier_trials(config, "reconstruction"))
+        logits = 4 * rows * len(dataset.splits["test"]) * len(dataset.class_names)
+        step = partial(
+            steps.classifier_eval_step,
+            model=self.classifier,
+            view=self.view,
+            keep_logits=logits < LOGITS_LIMIT,
+        )
+        return self._compile_evaluation(step, 0, AXES)
 
-    # Orders
+    @property
+    def classifier_init(self) -> Callable[[Hyperparameters], TrainState]:
+        """The first state of one trial."""
+        example = (self.example_image,)
+        return self._init(self.config.classifier, self.classifier, example, "classifier")
+
+    def classifier_step(self, view: steps.ApplyView) -> Callable[..., Any]:
+        """Returns (state, view parameters, batch) -> (state, metrics) of one trial."""
+        training = self.config.classifier
+        return partial(
+            steps.classifier_train_step,
+            model=self.classifier,
+            view=view,
+            flip=training.flip,
+            shift=training.shift,
+            **self._how(training),
+        )
+
+    # Orders.
 
     @cached_property
     def autoencoder_order(self) -> Callable[[TrainState, int], Any]:
@@ -140,38 +228,137 @@ class Programs:
         return self._order(self.config.classifier, "classifier order")
 
     def _order(self, training: TrainingConfig, stream: str) -> Callable[[TrainState, int], Any]:
-        """(states [T], epoch) -> the order of that epoch: per trial on the device, or one for all on the host."""
-        count, fold_of = len(self.dataset.splits["train"].labels), self.examples.fold_of
-        of_train = None if fold_of is None else fold_of[:count]
-        table, lengths = members_by_fold(count, of_train, num_folds(self.config))
-        function = self.functions.order(training, stream)
+        """Returns (states [T], epoch) -> that epoch's order: per trial on the device, or one for all on the host."""
+        train, folds = self.dataset.splits["train"], num_folds(self.config)
+        table, lengths = members_by_fold(train, self.fold_of, folds)
+        function = partial(
+            epoch_order,
+            steps=self.steps_per_epoch(training),
+            batch_size=training.batch_size,
+            stream=stream,
+        )
         if self.feed.streamed:
             shared_order = jax.jit(function)
             seed = np.uint32(self.config.data.seed)
             return lambda states, epoch: np.asarray(
-                shared_order(seed, processes.fetch(states.trial.fold)[0], epoch, table, lengths)
+                shared_order(seed, fetch(states.hyperparameters.members)[0], epoch, table, lengths)
             )
-        own_order = self._jit(function, (0, 0, None, None, None), **_compiled_quickly())
+        own_order = self._compile_quickly(function, (0, 0, None, None, None))
         return lambda states, epoch: own_order(
-            states.trial.seed, states.trial.fold, epoch, table, lengths
+            states.hyperparameters.seed, states.hyperparameters.members, epoch, table, lengths
         )
 
-    def _jit_training(self, step: Callable[..., Any], view_axes: Any) -> Callable[..., Any]:
+    # From settings to steps, and from steps to programs.
+
+    def _init(
+        self, training: TrainingConfig, model: Any, example: tuple, stream: str
+    ) -> Callable[[Hyperparameters], TrainState]:
+        optimizer = make_optimizer(training, self.num_steps(training))
+        averaged = training.average_decay > 0
+        return partial(
+            init,
+            model=model,
+            example=example,
+            stream=stream,
+            optimizer=optimizer,
+            averaged=averaged,
+        )
+
+    def _how(self, training: TrainingConfig) -> dict[str, Any]:
+        """Returns the arguments of a training step that both kinds of model have."""
+        optimizer = make_optimizer(training, self.num_steps(training))
+        return {
+            "update": partial(update, optimizer=optimizer, average_decay=training.average_decay),
+            "microbatches": self._microbatches(training),
+        }
+
+    def _microbatches(self, training: TrainingConfig) -> int:
+        """`auto`: 1 on accelerators, on CPU the fewest pieces whose largest activations stay in the cache."""
+        asked_for = self.config.compute.microbatches
+        if asked_for != "auto":
+            return asked_for
+        if jax.default_backend() != "cpu":
+            return 1
+        model = self.autoencoder if training is self.config.autoencoder else self.classifier
+        channels = getattr(model, "width", None)
+        if channels is None:  # of a model whose largest activations are not known
+            return 1
+        height, width, _ = self.dataset.image_shape
+        image = height * width * channels * jnp.dtype(training.dtype).itemsize
+        pieces = (n for n in range(1, training.batch_size + 1) if training.batch_size % n == 0)
+        fits = (n for n in pieces if training.batch_size // n * image <= CACHE_BYTES)
+        return next(fits, training.batch_size)
+
+    def _compile_training(self, step: Callable[..., Any], view_axes: Any) -> Callable[..., Any]:
         order_axes = SHARED_ORDER if self.feed.streamed else OWN_ORDER
-        loop = loop_steps(step, self.feed.capacity)
-        return self._jit(loop, (0, view_axes, None, *order_axes), donate_argnums=0)
+        loop = training_loop(step, self.feed.capacity)
+        return jax.jit(self._sweep(loop, (0, view_axes, None, *order_axes)), donate_argnums=0)
 
-    def _jit_evaluation(self, step: Callable[..., Any], *axes: Any) -> Callable[..., Any]:
-        loop = loop_evaluation(step, self.feed.capacity)
-        return self._jit(loop, (*axes, None, *SHARED_ORDER))
+    def _compile_evaluation(self, step: Callable[..., Any], *axes: Any) -> Callable[..., Any]:
+        loop = evaluation_loop(step, self.feed.capacity)
+        return jax.jit(self._sweep(loop, (*axes, None, *SHARED_ORDER)))
 
-    def _jit(
-        self, function: Callable[..., Any], in_axes: tuple[Any, ...], **options: Any
-    ) -> Callable[..., Any]:
-        return jax.jit(sweep(function, *self.layout, in_axes), **options)
+    def _compile_quickly(self, function: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
+        swept = self._sweep(function, in_axes)
+        return jax.jit(swept, compiler_options=self._quick_options())
+
+    def _sweep(self, function: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
+        mesh, trials_per_vmap = self.layout
+        return sweep(function, in_axes, mesh=mesh, trials_per_vmap=trials_per_vmap)
+
+    def _quick_options(self) -> dict[str, Any]:
+        """For programs that run seldom: drawing random parameters takes seconds to optimise on CPU."""
+        on_cpu = jax.default_backend() == "cpu"
+        return {"xla_backend_optimization_level": 0} if on_cpu else {}
+
+    def _bytes_per_trial(self) -> float:
+        """Device memory that each of several trials side by side takes, in the training step that takes most.
+
+        Of the views, the reconstruction takes most, and which of the trial's autoencoders makes it matters little.
+        """
+        rows = Hyperparameters(*(jax.ShapeDtypeStruct((2,), d) for d in HYPERPARAMETER_DTYPES))
+        autoencoders = jax.eval_shape(jax.vmap(self.autoencoder_init), rows)
+        classifiers = jax.eval_shape(jax.vmap(self.classifier_init), rows)
+        variables = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((2, 1, *leaf.shape[1:]), leaf.dtype),
+            autoencoders.variables,
+        )
+        views = ViewParameters(
+            jax.ShapeDtypeStruct((), np.int32),
+            rows.seed,
+            rows.bottleneck,
+            Autoencoders(variables, self.autoencoder),
+        )
+        step = self.classifier_step(partial(apply_view, in_use=("original", "reconstruction")))
+        axes = ViewParameters(None, 0, 0, 0)  # pyright: ignore[reportArgumentType]
+        return max(
+            self._bytes_of(
+                self.config.autoencoder, self.autoencoder_step, None, autoencoders, None
+            ),
+            self._bytes_of(self.config.classifier, step, axes, classifiers, views),
+        )
+
+    def _bytes_of(
+        self,
+        training: AutoencoderConfig | ClassifierConfig,
+        step: Callable[..., Any],
+        view_axes: Any,
+        states: Any,
+        views: Any,
+    ) -> float:
+        """Half of the memory of a step of two trials, with batches gathered from a resident data set."""
+        image = jax.ShapeDtypeStruct((1, *self.dataset.image_shape), np.uint8)
+        label = jax.ShapeDtypeStruct((1,), np.int32)
+        data = {"image": image, "label": label, "index": label}
+        positions = jax.ShapeDtypeStruct((2, training.batch_size), np.int32)
+        rows = jax.ShapeDtypeStruct((2,), np.int32)
+        batches = jax.eval_shape(jax.vmap(gather_batch, (None, None, 0)), data, positions, rows)
+        return live_bytes(jax.vmap(step, (0, view_axes, 0)), states, views, batches) / 2
 
 
-def _compiled_quickly() -> dict[str, Any]:
-    """For programs that run seldom: drawing random parameters takes seconds to optimise on CPU."""
-    on_cpu = jax.default_backend() == "cpu"
-    return {"compiler_options": {"xla_backend_optimization_level": 0}} if on_cpu else {}
+HYPERPARAMETER_DTYPES = (np.uint32, np.float32, np.float32, np.int32, np.int32)
+
+
+def _fitted(value: int | None) -> int:
+    assert value is not None, "the settings have not been fitted to the data"
+    return value

@@ -1,57 +1,34 @@
-"""The stages of an experiment, in order, each resumable: autoencoders, classifiers, evaluation, report."""
+"""An experiment from its settings to its report: stages in order, each resumable."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from blurjax.analysis import results
-from blurjax.config.sections import TrainingConfig
-from blurjax.config.settings import Config, fit_to_data, to_yaml
-from blurjax.config.view_names import measured_views, num_folds
-from blurjax.data import sources
-from blurjax.data.audit import audit
-from blurjax.data.dataset import SPLITS, Dataset
-from blurjax.engine.memory import readable_memory_errors
+from blurjax.analysis import collect_results
+from blurjax.config.sections import SPLITS
+from blurjax.config.settings import Config, flat, to_yaml
+from blurjax.data import Dataset, audit_dataset
 from blurjax.experiment.context import Context
-from blurjax.experiment.fitted_views import FittedViews, check_views
-from blurjax.experiment.fitting import fit_views
-from blurjax.experiment.predictions import (
-    write_flips,
-    write_gallery,
-    write_predictions,
-    write_probes,
-)
+from blurjax.experiment.fingerprints import check_fingerprints
+from blurjax.experiment.galleries import write_flips, write_gallery
+from blurjax.experiment.predictions import write_predictions, write_probes
+from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
 from blurjax.experiment.training import train_autoencoders, train_classifiers
-from blurjax.experiment.view_quality import write_view_quality
-from blurjax.report import page as report
-from blurjax.runtime import processes
+from blurjax.experiment.view_stage import make_views
+from blurjax.report import write_report
+from blurjax.runtime import RunDirectory, processes, read_json, readable_os_errors
 from blurjax.runtime.environment import describe_environment
-from blurjax.runtime.run_directory import RunDirectory, read_json, readable_os_errors
-from blurjax.train.feed import fits
+from blurjax.runtime.errors import readable_memory_errors
 from blurjax.train.loop import Progress
 
 
 def _ignore(progress: Progress) -> None:
     del progress
-
-
-def load(config: Config) -> tuple[Dataset, Config]:
-    """Loads the data, and fits to them what the settings leave open.
-
-    Raises:
-      UserError: the data cannot be read, or do not make an experiment.
-    """
-    dataset = sources.load(config.data)
-    train_examples = len(dataset.splits["train"].labels)
-    config = fit_to_data(config, shape=dataset.image_shape, train_examples=train_examples)
-    check_views(config, dataset)
-    return dataset, config
 
 
 def run_experiment(
@@ -62,16 +39,18 @@ def run_experiment(
     progress: Callable[[Progress], None] = _ignore,
     interrupted: Callable[[], bool] = lambda: False,
     take_over: bool = False,
+    accept_changed_code: bool = False,
 ) -> dict[str, Any]:
     """Runs an experiment, or whatever of it is missing in a run directory.
 
     Args:
       config: settings; those left unset are fitted to the data.
       out: the run directory; made where it does not exist, continued where it does.
-      dataset: from `load`, where the caller has it already.
+      dataset: the data, where the caller has them already; None: what config.data names.
       progress: called after every epoch.
       interrupted: asked after every chunk of steps; True saves and raises Interrupted.
       take_over: continue a directory even if another machine wrote to it a moment ago.
+      accept_changed_code: continue a directory although the code of models or views was changed since.
 
     Returns:
       The content of results.json (docs/run_directory.md).
@@ -81,35 +60,32 @@ def run_experiment(
       Interrupted: after saving.
       AllTrialsFailed: every trial of a job has become non-finite.
     """
-    if dataset is None:
-        dataset, config = load(config)
+    config, dataset = prepare(config, dataset)
     run = RunDirectory(out, writes=processes.is_first())
-    with readable_os_errors(run.path), readable_memory_errors(), processes.end_with_the_others():
-        processes.wait("loaded")
+    with readable_os_errors(run.path), readable_memory_errors(), processes.exit_on_peer_failure():
+        processes.barrier("loaded")
         _check_processes(config, dataset)
         processes.on_first(run.create)
         run.check_format()
+
+        def begin() -> None:
+            check_fingerprints(run, config, dataset, accept_changed_code=accept_changed_code)
+            _describe(run, config, dataset)
+
         with contextlib.ExitStack() as held:
             processes.on_first(lambda: held.enter_context(run.lock(take_over=take_over)))
-            processes.on_first(partial(_begin, run, config, dataset))
+            processes.on_first(begin)
             programs = Programs(config, dataset)
             return _run_stages(Context(config, run, programs, progress, interrupted))
 
 
 def _check_processes(config: Config, dataset: Dataset) -> None:
     """Raises UserError in all processes where one has other settings, data or versions."""
-    settings = config.model_dump(mode="json")
-    facts = {
-        f"{section}.{name}": v for section in settings for name, v in settings[section].items()
-    }
-    del facts["data.cache_dir"], facts["data.data_dir"], facts["data.source"]  # may lie elsewhere
+    facts = flat(config)
+    for place in ("data.cache_dir", "data.data_dir", "data.source"):  # may lie elsewhere
+        del facts[place]
     versions = describe_environment()["packages"]
-    processes.check_same(facts | {"the images' sha256": dataset.fingerprint} | versions)
-
-
-def _begin(run: RunDirectory, config: Config, dataset: Dataset) -> None:
-    _check_fingerprints(run, config, dataset)
-    _describe(run, config, dataset)
+    processes.check_equal(facts | {"the images' sha256": dataset.fingerprint} | versions)
 
 
 def _run_stages(context: Context) -> dict[str, Any]:
@@ -117,83 +93,45 @@ def _run_stages(context: Context) -> dict[str, Any]:
     with _timed(run, "autoencoders"):
         autoencoders = train_autoencoders(context)
     with _timed(run, "views"):
-        views = fit_views(context, autoencoders)
-        write_view_quality(context, views, measured_views(config), SPLITS)
+        views = make_views(context, autoencoders)
     with _timed(run, "classifiers"):
         classifiers = {view: train_classifiers(context, view, views) for view in config.train_views}
     with _timed(run, "evaluation"):
         write_predictions(context, classifiers, views)
         write_probes(context, autoencoders)
-        processes.on_first(partial(_write_pictures, context, views))
-    processes.on_first(partial(_write_results, run, config))
-    return read_json(run / "results.json")
 
+        def write_images() -> None:
+            write_gallery(context, views)
+            write_flips(context, views)
 
-def _write_pictures(context: Context, views: FittedViews) -> None:
-    write_gallery(context, views)
-    write_flips(context, views)
+        processes.on_first(write_images)
 
+    def write_results() -> None:
+        run.write_json(run.results, collect_results(run, config))
+        write_report(run, config)
 
-def _write_results(run: RunDirectory, config: Config) -> None:
-    run.write_json("results.json", results.collect(run, config))
-    report.write_report(run, config)
-
-
-def _check_fingerprints(run: RunDirectory, config: Config, dataset: Dataset) -> None:
-    """Refuses a directory whose stages were run with other settings, before anything in it is changed.
-
-    What a classifier's trial carries (its learning rate, its weight decay, the bottleneck) is not in it: another value
-    is another trial. An autoencoder's recipe is: its classifiers do not carry it.
-    """
-    content = {
-        "image_size",
-        "channels",
-        "train_examples",
-        "validation_fraction",
-        "test_fraction",
-        "split_seed",
-        "duplicates",
-    }
-    data = {
-        f"data.{name}": value for name, value in config.data.model_dump(include=content).items()
-    }
-    streamed = not fits(dataset, config.data.resident_limit)
-    data |= {"data.seed": config.data.seed if streamed else None, "streaming": streamed}
-    data |= {"the images' sha256": dataset.fingerprint}
-    autoencoder = _settings("autoencoder", config.autoencoder, {"bottleneck", "folds"})
-    swept = {"learning_rate", "weight_decay"}
-    classifier = _settings("classifier", config.classifier, swept)
-    run.check_fingerprint("autoencoders", data | autoencoder)
-    run.check_fingerprint("classifiers", data | autoencoder | classifier)
-    if num_folds(config):
-        run.check_fingerprint("folds", {"autoencoder.folds": config.autoencoder.folds})
-
-
-def _settings(section: str, settings: TrainingConfig, without: set[str]) -> dict[str, Any]:
-    return {
-        f"{section}.{name}": value for name, value in settings.model_dump(exclude=without).items()
-    }
+    processes.on_first(write_results)
+    return read_json(run.results)
 
 
 def _describe(run: RunDirectory, config: Config, dataset: Dataset) -> None:
-    """Writes what the run is made from and with."""
-    run.write_bytes("config.yaml", to_yaml(config).encode())
-    run.write_json("environment.json", describe_environment())
+    """Writes settings, versions, and what the data set is."""
+    run.write_bytes(run.config, to_yaml(config).encode())
+    run.write_json(run.environment, describe_environment())
     run.write_json(
-        "dataset.json",
+        run.dataset,
         {
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,
             "class_names": dataset.class_names,
             "image_shape": dataset.image_shape,
-            "examples": {name: len(dataset.splits[name].labels) for name in SPLITS},
+            "examples": {name: len(dataset.splits[name]) for name in SPLITS},
             "class_counts": dataset.class_counts,
             "notes": dataset.notes,
         },
     )
-    audited = run / "audit.json"
-    if not audited.exists() or read_json(audited).get("fingerprint") != dataset.fingerprint:
-        run.write_json("audit.json", audit(dataset, config.data.duplicates))
+    if not run.audit.exists() or read_json(run.audit).get("fingerprint") != dataset.fingerprint:
+        run.write_json(run.audit, audit_dataset(dataset, config.data.duplicates))
 
 
 @contextlib.contextmanager
@@ -204,7 +142,6 @@ def _timed(run: RunDirectory, stage: str) -> Iterator[None]:
         yield
     finally:
         run.check_owner()
-        path = run / "seconds.json"
-        seconds = read_json(path) if path.exists() else {}
+        seconds = read_json(run.seconds) if run.seconds.exists() else {}
         seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - begun, 2)
-        run.write_json("seconds.json", seconds)
+        run.write_json(run.seconds, seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -10,46 +10,50 @@ from typing import Any
 import jax
 
 from blurjax.config.sections import TrainingConfig
-from blurjax.engine.types import Params, Trial
+from blurjax.config.trials import Trial, all_autoencoder_trials, classifier_trials
 from blurjax.experiment.context import Context, Model, Models
 from blurjax.experiment.fitted_views import FittedViews
-from blurjax.experiment.trials import all_autoencoder_trials, classifier_trials
 from blurjax.train.evaluation import accuracy_and_loss
-from blurjax.train.loop import Job, Training, plan_jobs, train
+from blurjax.train.jobs import Job, plan_jobs
+from blurjax.train.loop import Training, train
+from blurjax.train.state import Hyperparameters
 from blurjax.views.functions import ViewParameters
+
+MakeTraining = Callable[[Job, Hyperparameters], Training]
 
 
 def train_autoencoders(context: Context) -> Models:
-    """The autoencoders of all trials, those of the folds too."""
+    """Trains the autoencoders of all trials, those of the folds too."""
     programs, config = context.programs, context.config.autoencoder
 
-    def training(job: Job, trials: Trial) -> Training:
+    def training(job: Job, hyperparameters: Hyperparameters) -> Training:
+        count, bottlenecks = len(job.trials), hyperparameters.bottleneck
         return _training(
             context,
             config,
             init=programs.init_autoencoder,
             order=programs.autoencoder_order,
             steps=programs.train_autoencoder,
-            validate=partial(_validate_autoencoder, context, len(job.trials), trials.bottleneck),
+            validate=partial(_validate_autoencoder, context, count, bottlenecks),
             view_parameters=lambda: None,
         )
 
     trials = all_autoencoder_trials(context.config)
     if not programs.feed.streamed:
-        return _train_jobs(context, "autoencoder", trials, training)
-    # What is streamed is the same for all trials of a job, so each fold has jobs of its own.
+        return _train_jobs(context, config, "autoencoder", trials, training)
+    # All trials of a streamed job see the same images, so each fold has jobs of its own.
     models = {}
     for _, of_fold in groupby(trials, key=lambda trial: trial.fold):
-        models |= _train_jobs(context, "autoencoder", list(of_fold), training)
+        models |= _train_jobs(context, config, "autoencoder", [*of_fold], training)
     return models
 
 
 def train_classifiers(context: Context, view: str, views: FittedViews) -> Models:
-    """The classifiers of all trials, trained on one view."""
+    """Trains the classifiers of all trials on one view."""
     programs, config = context.programs, context.config.classifier
 
-    def training(job: Job, trials: Trial) -> Training:
-        del trials
+    def training(job: Job, hyperparameters: Hyperparameters) -> Training:
+        del hyperparameters
         parameters = partial(views.parameters, view, job.trials)
         return _training(
             context,
@@ -61,31 +65,34 @@ def train_classifiers(context: Context, view: str, views: FittedViews) -> Models
             view_parameters=parameters,
         )
 
-    return _train_jobs(
-        context, f"classifier/{view}", classifier_trials(context.config, view), training
-    )
+    trials = classifier_trials(context.config, view)
+    return _train_jobs(context, config, f"classifier/{view}", trials, training)
 
 
 def _train_jobs(
-    context: Context, name: str, wanted: list[Trial], training: Callable[[Job, Trial], Training]
+    context: Context,
+    config: TrainingConfig,
+    name: str,
+    wanted: Sequence[Trial],
+    training: MakeTraining,
 ) -> Models:
     """Trains what is missing of the wanted trials; returns all of them."""
     models = {}
     for job in plan_jobs(context.run, name, wanted):
-        trials = context.programs.place(job.trials)
-        states = train(job, context.run, trials, training(job, trials))
+        placed = context.programs.place(job.trials, config, reseeded=job.view == "reseeded")
+        states = train(job, context.run, placed, training(job, placed))
         for row, trial in enumerate(job.trials):
-            params = jax.tree.map(lambda leaf, row=row: leaf[row], states.params)
-            models[trial] = Model(params, int(states.failed_step[row]))
+            variables = jax.tree.map(lambda leaf, row=row: leaf[row], states.variables)
+            models[trial] = Model(variables, int(states.failed_step[row]))
     return {trial: models[trial] for trial in wanted}
 
 
 def _training(context: Context, config: TrainingConfig, **pieces: Any) -> Training:
-    steps_per_epoch = context.programs.functions.steps_per_epoch(config)
+    steps_per_epoch = context.programs.steps_per_epoch(config)
     return Training(
         **pieces,
         feed=context.programs.feed,
-        epochs=context.programs.functions.num_steps(config) // steps_per_epoch,
+        epochs=context.programs.num_steps(config) // steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
         batch_size=config.batch_size,
         checkpoint_seconds=context.config.compute.checkpoint_seconds,
@@ -95,13 +102,13 @@ def _training(context: Context, config: TrainingConfig, **pieces: Any) -> Traini
 
 
 def _validate_autoencoder(
-    context: Context, count: int, bottlenecks: jax.Array, params: Params
+    context: Context, count: int, bottlenecks: jax.Array, variables: Any
 ) -> Callable[[], dict[str, Any]]:
-    """The loss on train (its fixed subset) and on validation."""
+    """Measures the loss on train (its monitored subset) and on validation."""
     program = context.programs.evaluate_autoencoder
     waits = {
-        name: context.dispatch(program, params, bottlenecks, positions, count)
-        for name, positions in context.examples.measured.items()
+        name: context.dispatch(program, variables, bottlenecks, positions, count)
+        for name, positions in context.programs.monitored.items()
     }
     return lambda: {name: {"loss": wait()["loss"].mean(axis=1)} for name, wait in waits.items()}
 
@@ -111,20 +118,18 @@ def _validate_classifier(
     count: int,
     view: str,
     parameters: Callable[[], ViewParameters],
-    params: Params,
+    variables: Any,
 ) -> Callable[[], dict[str, Any]]:
-    """Accuracy and loss on train and validation in the classifier's own view, and on validation as it is."""
-    examples, program = context.examples, context.programs.evaluate_classifier
+    """Measures accuracy and loss on train and validation in the classifier's own view, and on original validation."""
+    programs, monitored = context.programs, context.programs.monitored
     own = parameters()
-    cells = {name: (own, positions) for name, positions in examples.measured.items()}
+    cells = {name: (own, positions) for name, positions in monitored.items()}
     if view != "original":
-        as_it_is = own._replace(view=context.programs.view_index("original"))
-        cells["validation_original"] = (as_it_is, examples.measured["validation"])
+        original = own._replace(view=programs.view_index("original"))
+        cells["validation_original"] = (original, monitored["validation"])
+    evaluate = partial(context.dispatch, programs.evaluate_classifier, variables)
     waits = {
-        name: (
-            context.dispatch(program, params, view_parameters, positions, count),
-            examples.labels[positions],
-        )
+        name: (evaluate(view_parameters, positions, count), programs.dataset.labels[positions])
         for name, (view_parameters, positions) in cells.items()
     }
     return lambda: {

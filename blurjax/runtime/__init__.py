@@ -1,1 +1,37 @@
-"""Run directories, locks, signals, several processes, and errors: what a program needs that must not lose anything."""
+"""Files, run directories, locks, signals and processes: everything that must lose nothing when something fails.
+
+`environment` and `processes` import jax and are imported as modules.
+"""
+
+from blurjax.runtime.errors import UserError
+from blurjax.runtime.files import (
+    DAMAGED,
+    jsonable,
+    read_json,
+    read_npz,
+    readable_os_errors,
+    synchronize,
+    write_bytes,
+    write_json,
+    write_npz,
+)
+from blurjax.runtime.run_directory import FORMAT, RunDirectory
+from blurjax.runtime.stop import INTERRUPTED, TERMINATED, StopRequest
+
+__all__ = [
+    "DAMAGED",
+    "FORMAT",
+    "INTERRUPTED",
+    "TERMINATED",
+    "RunDirectory",
+    "StopRequest",
+    "UserError",
+    "jsonable",
+    "read_json",
+    "read_npz",
+    "readable_os_errors",
+    "synchronize",
+    "write_bytes",
+    "write_json",
+    "write_npz",
+]

@@ -1,7 +1,8 @@
-"""What a run was made with: versions, devices, the commit."""
+"""What a run was made with: versions, devices, the git commit."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -12,30 +13,23 @@ from typing import Any
 import jax
 
 PACKAGES = (
-    "blurjax",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "tensorflow-datasets",
-    "tensorflow-cpu",
-    "tensorflow",
-    "matplotlib",
+    *("blurjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy"),
+    *("scikit-learn", "tensorflow-datasets", "tensorflow-cpu", "tensorflow", "matplotlib"),
     "pillow",
 )
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, devices, flags that change bits, and the git commit of a checkout."""
+    """Returns versions, devices, flags that change results, and the git commit of a checkout, for environment.json."""
+    packages = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            packages[name] = importlib.metadata.version(name)
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": os.cpu_count(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": packages,
         "backend": jax.default_backend(),
         "devices": [f"{device.device_kind} {device.id}" for device in jax.devices()],
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
@@ -43,19 +37,12 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _git_commit() -> str | None:
-    """The commit of the checkout that blurjax runs from, with a mark where it was changed since."""
-    here = Path(__file__).resolve().parents[2]
-    if not (here / ".git").exists():
+    """Returns the commit of the checkout that blurjax runs from, marked where files were changed since."""
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
         return None
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

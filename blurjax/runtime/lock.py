@@ -1,4 +1,4 @@
-"""One writer of a directory: a lock that ends with its process, and tells other machines that its owner lives."""
+"""One writer per directory: a lock that ends with its process, and a heartbeat for other machines."""
 
 from __future__ import annotations
 
@@ -11,79 +11,101 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from blurjax.runtime.errors import UserError
 
 HEARTBEAT_SECONDS = 10.0
 VANISHED_SECONDS = 300.0
-"""Without a heartbeat, after which an owner on another machine counts as gone."""
-BYTES = 256
-"""Of the file, always: a heartbeat overwrites the one before in one write."""
+"""Time without a heartbeat after which an owner on another machine counts as gone."""
+SIZE = 256
+"""Bytes of a lock file. The size is fixed, so that a heartbeat replaces the previous one in a single write."""
 logger = logging.getLogger("blurjax")
 
 
+class Owner(NamedTuple):
+    """What a lock file says about the process that holds it."""
+
+    pid: int
+    host: str
+    token: str
+    """Differs between any two locks."""
+    heartbeat: float
+    """Seconds since 1970."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+def read_owner(path: Path) -> Owner | None:
+    """Returns the owner that a lock file names; None without a file or where it is damaged."""
+    try:
+        owner = json.loads(path.read_bytes())
+        return Owner(
+            int(owner["pid"]), str(owner["host"]), str(owner["token"]), float(owner["heartbeat"])
+        )
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
+        return None
+
+
 class Lock:
-    """Held by one process; made by `hold`."""
+    """A lock that this process holds; made by `hold`."""
 
     def __init__(self, path: Path, descriptor: int):
         self._path, self._descriptor = path, descriptor
         self._token = uuid.uuid4().hex
         self._released = threading.Event()
-        self._beat()
-        threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True).start()
+        self._write_heartbeat()
+        threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True).start()
 
     def check(self) -> None:
-        """Raises UserError where the directory is not ours any more: deleted, or taken over."""
+        """Raises UserError where this process is no longer the owner: the file was deleted or taken over."""
         owner = read_owner(self._path)
-        if owner.get("token") == self._token:
-            return
-        if not owner:
+        if owner is None:
             raise UserError(
                 f"{self._path} has disappeared; was the run directory deleted, or the lock removed?"
             )
-        raise UserError(
-            f"{self._path.parent} was taken over by {_name(owner)}; this process has stopped writing to it."
-        )
+        if owner.token != self._token:
+            raise UserError(
+                f"{self._path.parent} was taken over by {owner}; this process has stopped writing to it."
+            )
 
     def release(self) -> None:
-        """Ends the heartbeat, and removes the file if it is still ours."""
+        """Ends the heartbeat, and removes the file if it is still this lock's."""
         self._released.set()
-        if read_owner(self._path).get("token") == self._token:
+        if self._is_owner():
             self._path.unlink(missing_ok=True)
 
-    def _beat(self) -> None:
-        owner = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "token": self._token,
-            "heartbeat": round(time.time(), 1),
-        }
-        content = json.dumps(owner).encode().ljust(BYTES)
+    def _is_owner(self) -> bool:
+        owner = read_owner(self._path)
+        return owner is not None and owner.token == self._token
+
+    def _write_heartbeat(self) -> None:
+        owner = Owner(os.getpid(), socket.gethostname(), self._token, round(time.time(), 1))
+        content = json.dumps(owner._asdict()).encode().ljust(SIZE)
         os.pwrite(self._descriptor, content, 0)
-        os.ftruncate(self._descriptor, len(content))  # of a damaged file that was longer
+        os.ftruncate(self._descriptor, len(content))  # a damaged file may have been longer
         os.fsync(self._descriptor)
 
-    def _keep_beating(self) -> None:
-        while not self._released.wait(HEARTBEAT_SECONDS):
-            if read_owner(self._path).get("token") != self._token:
-                return  # the next check says so
-            with contextlib.suppress(OSError):  # a full disk is reported by whoever writes results
-                self._beat()
+    def _keep_alive(self) -> None:
+        # Ends where another process has taken over; the next `check` reports it.
+        while not self._released.wait(HEARTBEAT_SECONDS) and self._is_owner():
+            with contextlib.suppress(OSError):  # a full disk is reported where results are written
+                self._write_heartbeat()
 
 
 @contextlib.contextmanager
 def hold(path: Path, *, take_over: bool = False) -> Iterator[Lock]:
     """Holds the lock at a path.
 
-    On one machine the kernel's lock on the file decides, which ends with the process that holds it, however it ends.
-    Other machines, which may not see that lock, go by what the file says: who the owner is, and when it was last alive.
+    On one machine the kernel's lock on the file decides; it ends with the process that holds it, however that ends.
+    Other machines may not see that lock, and go by the owner and its last heartbeat in the file.
 
     Args:
-      path: of the lock file, in a directory that exists.
-      take_over: even from an owner on another machine that was alive a moment ago.
+      path: the lock file; its directory must exist.
+      take_over: take the lock even from an owner on another machine that was alive a moment ago.
 
     Raises:
       UserError: another process holds it.
@@ -101,18 +123,8 @@ def hold(path: Path, *, take_over: bool = False) -> Iterator[Lock]:
         os.close(descriptor)
 
 
-def read_owner(path: Path) -> dict[str, Any]:
-    """The pid, host, token and heartbeat (seconds since 1970) in a lock file; empty without, or where it is damaged."""
-    kinds = {"pid": int, "host": str, "token": str, "heartbeat": float}
-    try:
-        owner = json.loads(path.read_bytes())
-        return {name: kind(owner[name]) for name, kind in kinds.items()}
-    except (OSError, ValueError, TypeError, KeyError, OverflowError):
-        return {}
-
-
 def _open(path: Path) -> tuple[int, bool]:
-    """Opens the lock file, and says whether the kernel's lock on it is ours: some file systems have none."""
+    """Returns a descriptor of the lock file, and whether the kernel locked it: some file systems have no locks."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -125,42 +137,39 @@ def _open(path: Path) -> tuple[int, bool]:
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor, True
-        os.close(descriptor)  # its owner has just removed it
+        os.close(descriptor)  # the owner has removed the file since it was opened
 
 
 def _check_owner(path: Path, exclusive: bool, take_over: bool) -> None:
-    """Raises UserError where the owner that the file names may be alive."""
+    """Raises UserError where the owner named in the file may be alive."""
     owner = read_owner(path)
-    if not owner:
+    if owner is None:
         return
-    if owner["host"] == socket.gethostname():
-        if not exclusive and _is_running(owner):
+    if owner.host == socket.gethostname():
+        if not exclusive and _is_running(owner.pid):
             raise _in_use(path, owner)
-        logger.warning("%s was left by %s, which has ended.", path.parent, _name(owner))
+        logger.warning("%s was left by %s, which has ended.", path.parent, owner)
         return
-    silent = time.time() - owner["heartbeat"]
+    silent = time.time() - owner.heartbeat
     if silent < VANISHED_SECONDS and not take_over:
         raise UserError(
-            f"{path.parent} is being written by {_name(owner)}, last seen {max(silent, 0):.0f} s ago; wait for it, or, "
+            f"{path.parent} is being written by {owner}, last seen {max(silent, 0):.0f} s ago; wait for it, or, "
             f"if that machine is gone, add --take-over (or try again in {VANISHED_SECONDS - silent:.0f} s)."
         )
-    logger.warning("%s was left by %s, silent for %.0f s.", path.parent, _name(owner), silent)
+    logger.warning("%s was left by %s, silent for %.0f s.", path.parent, owner, silent)
 
 
-def _in_use(path: Path, owner: Mapping[str, Any]) -> UserError:
-    return UserError(f"{path.parent} is being written by {_name(owner)}; wait for it.")
+def _in_use(path: Path, owner: Owner | None) -> UserError:
+    return UserError(
+        f"{path.parent} is being written by {owner or 'another process'}; wait for it."
+    )
 
 
-def _name(owner: Mapping[str, Any]) -> str:
-    return f"process {owner.get('pid', '?')} on {owner.get('host', 'this machine')}"
-
-
-def _is_running(owner: Mapping[str, Any]) -> bool:
-    """Whether a process of this machine may still run."""
-    try:
-        os.kill(owner["pid"], 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
+def _is_running(pid: int) -> bool:
+    """Returns whether a process of this machine may be running."""
+    with contextlib.suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
     return True

@@ -1,59 +1,58 @@
 """Several processes that run one experiment together, each with the devices of its machine.
 
-They run the same program in the same order, as `jax.distributed` wants it; process 0 alone writes to the run directory,
-which all of them read. With a single process, everything here does what its name says without asking anyone.
+All of them run the same program in the same order, as `jax.distributed` requires. Process 0 alone writes to the run
+directory, which all of them read. With a single process, every function here returns at once.
+
+Barriers and the check for dead processes go through jax's coordination service, whose public interface is Orbax's
+`get_barrier_sync_fn`: unlike a collective, such a barrier may last for days and may be used from a thread of its own.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import itertools
 import json
 import os
+import re
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import jax
 import numpy as np
-from jax._src import distributed
 from jax.experimental import multihost_utils
-from jax.sharding import Sharding
 
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.stop import TERMINATED
 
 START_SECONDS = 120
-"""For all processes to appear in."""
-BEAT_SECONDS, SILENT_SECONDS = 2.0, 15.0
-"""Between signs of life, and without one, after which a process counts as dead and the others end."""
-JAX_SECONDS = 40
-"""The same for jax's own watch, which comes second."""
-WAIT_SECONDS = 7 * 24 * 3600
-"""For a process that decodes images or computes results; one that has died is noticed by the watch."""
-LOST = ("Gloo", "coordination service", "distributed service", "heartbeat", "UNAVAILABLE")
-"""In the messages of jax where another process has ended."""
-_waits = itertools.count()  # a barrier of jax's needs a name that it has not had
+"""Time for all processes to appear."""
+HEARTBEAT_SECONDS, SILENT_SECONDS = 2.0, 15.0
+"""Time between heartbeats; time without one after which a process counts as dead and the others end."""
+JAX_HEARTBEAT_SECONDS = 40
+"""Time after which jax itself ends the processes, with a stack trace; longer, so that ours come first."""
+BARRIER_SECONDS = 7 * 24 * 3600
+"""Longest time at a barrier: process 0 may decode images for hours. The heartbeats find a process that has died."""
+PEER_FAILURES = ("Gloo", "coordination service", "distributed service", "heartbeat", "UNAVAILABLE")
+"""Parts of jax's error messages that say that another process has ended."""
 
 
 def connect(
     coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
-    """Joins the other processes; before anything else is asked of jax.
+    """Connects to the other processes; must be called before jax is used.
 
     Args:
-      coordinator: HOST:PORT at which process 0 waits for the others; None: as SLURM, Open MPI or a TPU slice says.
-      num_processes: how many, likewise.
-      process_id: which of them this is, from 0, likewise.
+      coordinator: HOST:PORT at which process 0 waits for the others; None: found from SLURM, Open MPI or a TPU slice.
+      num_processes: number of processes; None: likewise.
+      process_id: number of this process, from 0; None: likewise.
 
     Raises:
-      UserError: nobody says who the others are, they do not appear, or the port is in use.
+      UserError: the other processes are not known or do not appear, or the port is in use.
     """
-    jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is answered by stop.py
+    jax.config.update("jax_enable_preemption_service", False)  # stop.py handles SIGTERM
     if coordinator and process_id == 0:
         _check_port(coordinator)
     try:
@@ -62,26 +61,27 @@ def connect(
             num_processes,
             process_id,
             initialization_timeout=START_SECONDS,
-            heartbeat_timeout_seconds=JAX_SECONDS,
-            shutdown_timeout_seconds=JAX_SECONDS,
+            heartbeat_timeout_seconds=JAX_HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=JAX_HEARTBEAT_SECONDS,
         )
     except ValueError as error:
         raise UserError(
-            "--distributed finds neither SLURM, Open MPI nor a TPU slice here; say who the processes are with "
+            "--distributed finds neither SLURM, Open MPI nor a TPU slice here; name the processes with "
             f"--coordinator HOST:PORT --num-processes N --process-id I ({error})"
         ) from error
-    except RuntimeError as error:  # as jax's own errors are
+    except RuntimeError as error:  # the base class of jax's own errors
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"The other processes were not reached within {START_SECONDS} s: {reason}"
         ) from error
-    over = threading.Event()
-    threading.Thread(target=_watch, args=(over,), name="other processes", daemon=True).start()
-    atexit.register(over.set)  # before jax parts from the others
+    if jax.process_count() > 1:
+        ended = threading.Event()
+        threading.Thread(target=_heartbeat, args=(ended,), name="peers", daemon=True).start()
+        atexit.register(ended.set)  # runs before jax disconnects
 
 
 def _check_port(coordinator: str) -> None:
-    """Raises UserError where process 0 could not listen: jax would end without a word."""
+    """Raises UserError where process 0 could not listen; jax would end the process without a message."""
     port = coordinator.rsplit(":", 1)[-1]
     if not port.isdigit():
         raise UserError(f"--coordinator is {coordinator}, which is not HOST:PORT.")
@@ -95,34 +95,22 @@ def _check_port(coordinator: str) -> None:
             ) from error
 
 
-def _watch(over: threading.Event) -> None:
-    """Ends this process in time where another one is silent: what waits for it in a collective would wait for ever.
-
-    Through the key-value store of jax's coordination service, which process 0 keeps. jax itself would end the process
-    with a stack trace, a little later.
-    """
-    client = distributed.global_state.client
-    assert client is not None
-    heard: dict[str, tuple[str, float]] = {}
-    while not over.wait(BEAT_SECONDS):
-        now = time.monotonic()
+def _heartbeat(ended: threading.Event) -> None:
+    """Ends this process when another one has died: a collective would wait for the dead process for ever."""
+    while not ended.wait(HEARTBEAT_SECONDS):
         try:
-            client.key_value_set(f"blurjax/{jax.process_index()}", str(now), allow_overwrite=True)
-            signs = client.key_value_dir_get("blurjax/")
-        except jax.errors.JaxRuntimeError:
-            if over.is_set():
+            barrier("alive", SILENT_SECONDS)
+        except jax.errors.JaxRuntimeError as error:
+            if ended.is_set():
                 return
-            _lost("process 0")
-        for name, sign in signs:
-            if heard.get(name, ("", 0.0))[0] != sign:
-                heard[name] = sign, now
-            elif now - heard[name][1] > SILENT_SECONDS:
-                _lost(f"process {name.rsplit('/', 1)[-1]}")
+            missing = re.search(r"timed out task names:\s*(\d+)", str(error))
+            # Any other error means that the service, which process 0 runs, is unreachable.
+            _exit_after_peer(f"process {missing[1] if missing else 0}")
 
 
-def _lost(who: str) -> NoReturn:
+def _exit_after_peer(peer: str) -> NoReturn:
     print(
-        f"\nblurjax: {who} has ended or cannot be reached. What was saved is whole; start all processes again with "
+        f"\nblurjax: {peer} has ended or cannot be reached. What was saved is whole; start all processes again with "
         "the same command to continue.",
         file=sys.stderr,
         flush=True,
@@ -130,138 +118,89 @@ def _lost(who: str) -> NoReturn:
     os._exit(TERMINATED)
 
 
-def count() -> int:
-    """How many processes there are."""
-    return jax.process_count()
+@contextlib.contextmanager
+def exit_on_peer_failure() -> Iterator[None]:
+    """Ends this process with one sentence where jax reports that another process has ended."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or not any(part in str(error) for part in PEER_FAILURES):
+            raise
+        _exit_after_peer("another process")
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes and speaks."""
+    """Returns whether this is process 0, which writes files and prints."""
     return jax.process_index() == 0
 
 
-def put(tree: Any, sharding: Sharding) -> Any:
-    """Host arrays, the same in every process, as arrays on the devices of all; each process places its own part."""
-    if count() == 1:
-        return jax.device_put(tree, sharding)
+def barrier(name: str, seconds: float = BARRIER_SECONDS) -> None:
+    """Waits until all processes have called this with the same name.
 
-    def place(leaf: Any) -> jax.Array:
-        array = np.asarray(leaf)
-        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-
-    return jax.tree.map(place, tree)
-
-
-def put_columns(part: np.ndarray, own: slice, count: int, sharding: Sharding) -> jax.Array:
-    """An array of which each process holds what its devices need of the second axis.
-
-    Args:
-      part: [K,n,...], this process's.
-      own: which of the second axis that is.
-      count: length of that axis in all processes together.
-      sharding: of the whole array [K,count,...].
+    Raises:
+      jax.errors.JaxRuntimeError: a process did not within so many seconds.
     """
+    if jax.process_count() > 1:
+        from orbax.checkpoint.multihost import get_barrier_sync_fn  # takes half a second
 
-    def place(index: Any) -> np.ndarray:
-        start, stop, _ = index[1].indices(count)
-        return part[index[0], start - own.start : stop - own.start]
-
-    return jax.make_array_from_callback((part.shape[0], count, *part.shape[2:]), sharding, place)
+        get_barrier_sync_fn()(key=f"blurjax {name}", timeout_ms=int(seconds * 1000))
 
 
-def fetch(tree: Any) -> Any:
-    """Arrays on the devices of all processes, as whole NumPy arrays in every one of them."""
+def gather(value: Any) -> list[Any]:
+    """Returns a JSON value of every process, in the order of their numbers."""
+    if jax.process_count() == 1:
+        return [value]
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    padded = np.full(
+        max(multihost_utils.process_allgather(np.int32(text.size))), ord(" "), np.uint8
+    )
+    padded[: text.size] = text
+    return [json.loads(row.tobytes()) for row in multihost_utils.process_allgather(padded)]
 
-    def whole(leaf: Any) -> np.ndarray:
-        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-            leaf = multihost_utils.process_allgather(leaf, tiled=True)
-        return np.asarray(leaf)
 
-    return jax.tree.map(whole, tree)
+def broadcast(value: Any) -> Any:
+    """Returns process 0's JSON value in all processes."""
+    return gather(value)[0]
 
 
-def any_of(*flags: bool) -> tuple[bool, ...]:
-    """For each flag, whether it is set in any process."""
-    if count() == 1:
+def any_process(*flags: bool) -> tuple[bool, ...]:
+    """Returns for each flag whether it is set in any process."""
+    if jax.process_count() == 1:
         return flags
     return tuple(multihost_utils.process_allgather(np.array(flags)).any(axis=0).tolist())
 
 
-def least(value: float) -> float:
-    """The least of a number in all processes."""
-    if count() == 1:
-        return value
-    return float(multihost_utils.process_allgather(np.float32(value)).min())
-
-
 def on_first(function: Callable[[], Any]) -> Any:
-    """Runs a function on process 0 while the others wait; a mistake of the user's is raised in all of them.
+    """Runs a function in process 0 while the others wait.
 
     Returns:
-      What the function does, on process 0; None on the others.
+      What the function returns in process 0; None in the others.
 
     Raises:
-      UserError: the function did.
+      UserError: in all processes, where the function raised it.
     """
-    if count() == 1:
+    if jax.process_count() == 1:
         return function()
-    result, mistake = None, ""
+    result, mistake = None, None
     if is_first():
         try:
             result = function()
         except UserError as error:
             mistake = str(error)
-    wait("process 0")
-    told = _said_by_all(mistake)[0]
-    if told:
-        raise UserError(told)
+    barrier("process 0")
+    mistake = broadcast(mistake)
+    if mistake is not None:
+        raise UserError(mistake)
     return result
 
 
-def wait(name: str) -> None:
-    """Until all processes are here, however long one of them takes: jax's own collectives give up after minutes."""
-    if count() > 1:
-        client = distributed.global_state.client
-        assert client is not None
-        client.wait_at_barrier(f"blurjax {next(_waits)} {name}", timeout_in_ms=WAIT_SECONDS * 1000)
-
-
-def told_by_first(value: Any) -> Any:
-    """What process 0 says, JSON, in all processes."""
-    return value if count() == 1 else json.loads(_said_by_all(json.dumps(value))[0])
-
-
-def check_same(facts: Mapping[str, Any]) -> None:
-    """Raises UserError in all processes where one was started with other facts than process 0; names the first."""
-    if count() == 1:
-        return
-    first, *others = map(json.loads, _said_by_all(json.dumps(facts, default=str)))
+def check_equal(facts: Mapping[str, Any]) -> None:
+    """Raises UserError in all processes where the JSON values of one differ from process 0's; names the first."""
+    first, *others = gather(dict(facts))
     for number, other in enumerate(others, start=1):
-        for name in first.keys() | other.keys():
+        for name in {**first, **other}:
             if first.get(name) != other.get(name):
                 raise UserError(
                     f"Process {number} has {name} = {other.get(name)!r}, process 0 {first.get(name)!r}; start all "
                     "processes with the same command and the same versions."
                 )
-
-
-def _said_by_all(text: str) -> list[str]:
-    """What each process says."""
-    content = np.frombuffer(text.encode(), np.uint8)
-    longest = int(multihost_utils.process_allgather(np.int32(content.size)).max())
-    padded = np.zeros(longest + 1, np.uint8)
-    padded[: content.size] = content
-    return [
-        row.tobytes().rstrip(b"\0").decode() for row in multihost_utils.process_allgather(padded)
-    ]
-
-
-@contextlib.contextmanager
-def end_with_the_others() -> Iterator[None]:
-    """Ends this process, in one sentence, where jax says that another one has ended."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if count() == 1 or not any(name in str(error) for name in LOST):
-            raise
-        _lost("another process")

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from blurjax.runtime import lock
 from blurjax.runtime.errors import UserError
+from blurjax.runtime.files import (  # noqa: F401 some only until all callers import them from there
+    DAMAGED,
+    TEMPORARY,
+    jsonable,
+    named_damage,
+    os_error_sentence,
+    read_json,
+    read_npz,
+    readable_os_errors,
+    synchronize,
+    write_atomically,
+    write_bytes,
+    write_json,
+    write_npz,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FORMAT = 4
 SUBDIRECTORIES = ("checkpoints", "views", "predictions", "figures", "tables")
-TEMPORARY = ".blurjax-tmp"
-"""Ends the names of files that are not whole yet."""
-DAMAGED = (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What reading an open .npz or JSON file may raise where bytes of it have changed."""
 logger = logging.getLogger("blurjax")
 
 
@@ -70,56 +79,51 @@ class RunDirectory:
         return self.job(name) / "job.json"
 
     def create(self) -> None:
-        """Makes the directory and checks that it is one of ours and of this format.
+        """Creates the directory, and checks that an existing one is a run directory of this format.
 
         Raises:
-          UserError: it cannot be made or written, holds other files, or was written in another format.
+          UserError: it cannot be created or written, holds other files, or was written in another format.
         """
         with readable_os_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            marker = self.format
-            if not marker.exists():
-                names = sorted(path.name for path in self.path.iterdir())
-                strangers = [
-                    name for name in names if not name.startswith((".format.json.", ".lock"))
-                ]
-                if strangers:
-                    raise UserError(
-                        f"{self.path} is not empty and not a run of blurjax (it holds {strangers[0]}); "
-                        "name another directory with --out."
-                    )
-                self.write_json(marker, {"format": FORMAT})
+            if not self.format.exists():
+                for name in sorted(path.name for path in self.path.iterdir()):
+                    if not name.startswith((".format.json.", ".lock")):
+                        raise UserError(
+                            f"{self.path} is not empty and not a run of blurjax (it holds {name}); "
+                            "name another directory with --out."
+                        )
+                self.write_json(self.format, {"format": FORMAT})
         self.check_format()
 
     def check_format(self) -> None:
-        """Raises UserError where this is no run directory, one of another format, or one that leads elsewhere."""
-        marker = self.format
-        if not marker.is_file():
+        """Raises UserError where this is no run directory, has another format, or has links to elsewhere in it."""
+        if not self.format.is_file():
             raise UserError(f"{self.path} is not a run of blurjax: it has no format.json.")
-        found = read_json(marker).get("format")
+        found = read_json(self.format).get("format")
         if found != FORMAT:
             raise UserError(
                 f"{self.path} was written in format {found}, this version of blurjax reads format {FORMAT}; "
                 "name another directory with --out."
             )
-        for name in SUBDIRECTORIES:
-            if (self.path / name).is_symlink():
+        for path in map(self.path.joinpath, SUBDIRECTORIES):
+            if path.is_symlink():
                 raise UserError(
-                    f"{self.path / name} is a link, and blurjax writes only inside the run directory; remove it."
+                    f"{path} is a link, and blurjax writes only inside the run directory; remove it."
                 )
 
     @contextlib.contextmanager
     def lock(self, *, take_over: bool = False) -> Iterator[None]:
-        """Holds the directory for one writer, and keeps what is logged meanwhile in run.log.
+        """Makes this process the only writer, and keeps the log in run.log meanwhile.
 
         Args:
-          take_over: even from another machine that was alive a moment ago.
+          take_over: take the directory even from another machine that was alive a moment ago.
 
         Raises:
-          UserError: another process holds it.
+          UserError: another process is writing to it.
         """
-        with readable_os_errors(self.path), lock.hold(self.path / ".lock", take_over=take_over) as held:
-            self._held = held
+        path = self.path / ".lock"
+        with readable_os_errors(self.path), lock.hold(path, take_over=take_over) as self._held:
             for left in self.path.rglob(f".*{TEMPORARY}"):  # by a process that was killed
                 left.unlink(missing_ok=True)
             with _log_to(self.path / "run.log"):
@@ -131,11 +135,11 @@ class RunDirectory:
             self._held.check()
 
     def check_fingerprint(self, stage: str, settings: Mapping[str, Any]) -> None:
-        """Refuses to continue a stage that was run with other settings; remembers those of a new stage.
+        """Records the settings of a stage, or checks that they are those it was run with.
 
         Args:
           stage: name of the stage.
-          settings: dotted key -> value of everything that the stage's results depend on.
+          settings: dotted key -> value, everything that the results of the stage depend on.
 
         Raises:
           UserError: the stage was run with other settings; names the first that differs.
@@ -175,7 +179,7 @@ class RunDirectory:
     # metrics.jsonl
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """Adds one line to metrics.jsonl and waits until it is on the disk."""
+        """Adds a line to metrics.jsonl and waits until it is on the disk."""
         if not self.writes:
             return
         self.check_owner()
@@ -185,142 +189,26 @@ class RunDirectory:
             os.fsync(file.fileno())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All whole lines of metrics.jsonl.
+        """Returns the lines of metrics.jsonl; one that a crash cut off is left out.
 
         Raises:
           UserError: it is damaged.
         """
-        path = self.metrics_file
-        if not path.exists():
+        if not self.metrics_file.exists():
             return []
-        lines = path.read_bytes().split(b"\n")
-        with _named_damage(path):
-            # What follows the last newline was cut off by a crash.
-            return [json.loads(line) for line in lines[:-1]]
+        *lines, _ = self.metrics_file.read_bytes().split(b"\n")  # after the last newline: cut off
+        with named_damage(self.metrics_file):
+            return [json.loads(line) for line in lines]
 
     def keep_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
-        """Drops the lines of metrics.jsonl for which keep is False, and a line cut off by a crash."""
+        """Drops the lines of metrics.jsonl for which `keep` is False, and one that a crash cut off."""
         kept = [json.dumps(line) + "\n" for line in self.metrics() if keep(line)]
         self.write_bytes(self.metrics_file, "".join(kept).encode())
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replaces a file by what `write` writes: whole and on the disk, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    synchronize(path.parent)
-
-
-def synchronize(path: Path) -> None:
-    """Waits until a file, or the list of names in a directory, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems, and those in user space, do this for files alone.
-        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP) or not path.is_dir():
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replaces a file atomically."""
-    write_atomically(path, lambda file: file.write(content))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replaces a file by JSON; numbers that are not finite become null."""
-    write_bytes(path, (json.dumps(jsonable(value), indent=1, allow_nan=False) + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-      UserError: it is damaged.
-    """
-    content = path.read_bytes()
-    with _named_damage(path):
-        return json.loads(content)
-
-
-def write_npz(path: Path, **arrays: np.ndarray) -> None:
-    """Replaces a file by compressed arrays; equal arrays give equal bytes."""
-
-    def write(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name, array in arrays.items():
-                # Opened by name, an entry has a fixed date and not today's.
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                    np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
-
-    write_atomically(path, write)
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a file.
-
-    Raises:
-      UserError: it is damaged, or holds pickled objects.
-    """
-    with path.open("rb") as file, _named_damage(path), np.load(file, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
-
-
-@contextlib.contextmanager
-def _named_damage(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except DAMAGED as error:
-        raise UserError(f"{path} is damaged: {error}.") from None
-
-
-def jsonable(value: Any) -> Any:
-    """Arrays and NumPy scalars to lists and numbers; what is not finite to None."""
-    if isinstance(value, Mapping):
-        return {str(k): jsonable(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(v) for v in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return jsonable(value.tolist())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
-
-
-@contextlib.contextmanager
-def readable_os_errors(path: Path) -> Iterator[None]:
-    """Turns an OSError into the sentence that a user can act on."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(os_error_sentence(error, path)) from None
-
-
-def os_error_sentence(error: OSError, path: Path) -> str:
-    """What is wrong with the disk or the directory, in one sentence."""
-    where = error.filename or path
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full: {where} could not be written; free some space and run the same command again."
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{where} cannot be written ({error.strerror}); name another directory with --out."
-    if error.errno == errno.ENOENT:
-        return f"{where} has disappeared; was the run directory deleted?"
-    return f"{where}: {error.strerror or error}."
-
-
 @contextlib.contextmanager
 def _log_to(path: Path) -> Iterator[None]:
-    """Appends what blurjax logs, with the time."""
+    """Appends log messages of blurjax to a file, with the time."""
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)

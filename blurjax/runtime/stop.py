@@ -1,4 +1,4 @@
-"""Asked to stop, by Ctrl-C or by a machine that is taken away: at the next safe point, or in time whatever happens."""
+"""Requests to stop, by Ctrl-C or SIGTERM: the run ends at the next point where it can save, or after a time limit."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ import signal
 import socket
 import threading
 import time
-from types import FrameType, TracebackType
+from typing import Any
 
 INTERRUPTED, TERMINATED = 130, 75
 """Exit codes after Ctrl-C and after SIGTERM."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 8.0
-"""To reach the end of the running steps in; machines that are taken away leave 10 or more."""
+"""Time to finish the running steps; a preempted machine has 10 seconds or more."""
 
 
 class StopRequest:
-    """False until SIGINT or SIGTERM arrives, then True.
+    """A flag that SIGINT and SIGTERM set, inside a `with` block; calling it returns the flag.
 
-    Where nobody has acted on it within `GRACE_SECONDS`, since a program is being compiled or a chunk of steps takes
-    long, the process ends as it is: what the run directory holds is whole at any instant. A second Ctrl-C ends it at
-    once. A thread does this, woken by the signal itself: Python's own handlers wait until jax hands control back.
-
-    Used as a context, outside of which signals do what they did before.
+    Where the program has not ended within `GRACE_SECONDS` of the signal, because it compiles or a chunk of steps takes
+    long, the process is ended: the files of the run directory are complete at any time. A second Ctrl-C ends it at
+    once. A thread does this, woken by the signal itself, because Python's signal handlers wait until jax returns.
 
     Attributes:
-      exit_code: 0, or the code to end the process with.
+      exit_code: 0, or the exit code of a process that was asked to stop.
     """
 
     def __init__(self) -> None:
@@ -37,29 +35,25 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         self._old_fd = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
-        self._old = {number: signal.signal(number, _leave_it_to_the_thread) for number in SIGNALS}
+        # A handler that does nothing: the number that the kernel writes to the socket is what counts.
+        self._old = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
         self._thread = threading.Thread(target=self._watch, name="stop", daemon=True)
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: Any) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._old_fd)
-        self._sender.close()  # which ends the thread
+        self._sender.close()  # ends the thread
         self._thread.join()
 
     def __call__(self) -> bool:
-        """Whether the run was asked to stop."""
+        """Returns whether the process was asked to stop."""
         return self.exit_code != 0
 
     def save_first(self) -> None:
-        """From now on there is something to save: before, the process ends as soon as it is asked to."""
+        """From this call on, a signal lets the program save; before, it ends the process at once."""
         self._may_save.set()
 
     def _watch(self) -> None:
@@ -69,7 +63,7 @@ class StopRequest:
                 return
             self.exit_code = INTERRUPTED if number == signal.SIGINT else TERMINATED
             if not self._may_save.is_set():
-                self._end("Stopped; nothing had begun.")
+                self._exit("Stopped; nothing had begun.")
             print(
                 "\nStopping at the end of the running steps; Ctrl-C again stops at once.",
                 flush=True,
@@ -79,10 +73,10 @@ class StopRequest:
                 if number == signal.SIGINT:
                     break
             if number != 0:
-                self._end("Stopped; the same command continues from what was saved last.")
+                self._exit("Stopped; the same command continues from what was saved last.")
 
     def _next_signal(self, deadline: float | None) -> int | None:
-        """Waits for a signal: its number, 0 where the context has ended, None at the deadline."""
+        """Waits for a signal; returns its number, 0 at the end of the `with` block, None at the deadline."""
         number = None
         while number not in (0, *SIGNALS):
             left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
@@ -93,10 +87,6 @@ class StopRequest:
                 return None
         return number
 
-    def _end(self, message: str) -> None:
+    def _exit(self, message: str) -> None:
         print(f"\n{message}", flush=True)
         os._exit(self.exit_code)
-
-
-def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
-    del number, frame

@@ -68,14 +68,14 @@ class Checkpoints:
         content = {"tree": abstract, "crc32": np.zeros(0, np.uint32)}
         args = ocp.args.Composite(**{ITEM: ocp.args.StandardRestore(content)})
         # Several processes go back to the same step: the newest that process 0 sees and all can read.
-        for step in processes.told_by_first(sorted(self._manager.all_steps(), reverse=True)):
+        for step in processes.broadcast(sorted(self._manager.all_steps(), reverse=True)):
             restored, damage = {}, None
             try:
                 restored = self._manager.restore(step, args=args)[ITEM]
                 _check(restored, abstract)  # which Orbax does not
             except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
                 damage = error
-            if not processes.any_of(damage is not None)[0]:
+            if not processes.any_process(damage is not None)[0]:
                 return jax.tree.map(lambda x, like: x[: len(like)], restored["tree"], abstract)
             self._set_aside(step, damage or OSError("another process could not read it"))
         return None
@@ -86,7 +86,7 @@ class Checkpoints:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         logger.warning("The checkpoint %s is damaged; using the one before (%s).", path, reason)
         aside = path.with_name(f"damaged-{step}-{time.time_ns()}")
-        processes.wait(f"damaged {path}")  # all have read it
+        processes.barrier(f"damaged {path}")  # all have read it
         processes.on_first(lambda: path.rename(aside))
         self._manager.reload()
 

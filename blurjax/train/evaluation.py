@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from blurjax.runtime import processes
+from blurjax.engine.mesh import fetch
 from blurjax.train.feed import AHEAD, Feed, batches_in_order
 
 Evaluation = dict[str, np.ndarray]
@@ -27,7 +27,7 @@ def dispatch(
     Of long evaluations it waits for all but the last chunks, whose results go to the host as they come.
 
     Args:
-      program: compiled sweep of `loop_evaluation`: (params, view parameters, data, positions, 0, length) -> {name:
+      program: compiled sweep of `evaluation_loop`: (params, view parameters, data, positions, 0, length) -> {name:
         [T,K,B,...]}.
       params: pytree with a leading axis T.
       view_parameters: what the step takes as its second argument.
@@ -58,7 +58,7 @@ def dispatch(
 
 def _examples(results: dict[str, Any], length: int) -> Evaluation:
     """Arrays [T,K,B,...] on the devices, of which `length` steps count -> [T,length*B,...] on the host."""
-    arrays = {name: values[:, :length] for name, values in processes.fetch(results).items()}
+    arrays = {name: values[:, :length] for name, values in fetch(results).items()}
     return {name: a.reshape(a.shape[0], -1, *a.shape[3:]) for name, a in arrays.items()}
 
 

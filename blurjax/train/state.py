@@ -1,4 +1,4 @@
-"""What a trial carries from step to step, and the optimizer that moves it."""
+"""What a trial carries from step to step."""
 
 from __future__ import annotations
 
@@ -8,13 +8,45 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from blurjax.config.sections import TrainingConfig
+from blurjax.config.trials import Trial
 from blurjax.engine.random import key
-from blurjax.engine.types import Params, Scalar, Trial
+from blurjax.engine.types import Params, Scalar
 
-MakeOptimizer = Callable[[Trial], optax.GradientTransformation]
+RESEEDED = 2**31
+"""Added to the seed of classifiers that differ from others in nothing but the seed; settings cannot name such seeds."""
+
+
+class Hyperparameters(NamedTuple):
+    """The values of one trial on the device: scalars, or arrays [T] in a sweep."""
+
+    seed: Any
+    """u32; every random stream of the trial is derived from it."""
+    learning_rate: Any
+    """f32, peak of the schedule."""
+    weight_decay: Any
+    """f32, decoupled."""
+    bottleneck: Any
+    """i32, floats of the code in use; 0 where nothing depends on the code."""
+    members: Any
+    """i32, which images it is trained on: 0 all of the train split, k + 1 all but fold k."""
+
+    @classmethod
+    def of(
+        cls, trial: Trial, training: TrainingConfig, *, reseeded: bool = False
+    ) -> Hyperparameters:
+        """Returns a trial's values, NumPy scalars; those that it leaves open are those of the settings."""
+        rate, decay = trial.learning_rate, trial.weight_decay
+        return cls(
+            seed=np.uint32(trial.seed + RESEEDED * reseeded),
+            learning_rate=np.float32(training.learning_rate if rate is None else rate),
+            weight_decay=np.float32(training.weight_decay if decay is None else decay),
+            bottleneck=np.int32(trial.bottleneck or 0),
+            members=np.int32(0 if trial.fold is None else trial.fold + 1),
+        )
 
 
 class TrainState(NamedTuple):
@@ -23,77 +55,83 @@ class TrainState(NamedTuple):
     step: Scalar
     """i32, steps taken: the whole position in the data."""
     params: Params
+    model_state: dict[str, Any]
+    """The model's other collections, such as "batch_stats"; empty for most models."""
     opt_state: Any
-    trial: Trial
+    average: Params | None
+    """Moving average of the parameters, where the settings ask for one."""
+    hyperparameters: Hyperparameters
     failed_step: Scalar
     """i32, the step at which something was not finite and the trial was frozen; -1: never."""
 
-
-def make_optimizer(config: TrainingConfig, num_steps: int) -> MakeOptimizer:
-    """Returns trial -> optax transformation; learning rate and weight decay may be traced.
-
-    The rate rises linearly over the warm-up and falls to 0 along a cosine. Weight decay is decoupled (Loshchilov and
-    Hutter 2019) and spares biases.
-    """
-    warmup = round(config.warmup_fraction * num_steps)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, num_steps)
-    direction = (
-        optax.scale_by_adam() if config.optimizer == "adamw" else optax.trace(0.9, nesterov=True)
-    )
-
-    def optimizer(trial: Trial) -> optax.GradientTransformation:
-        return optax.chain(
-            optax.clip_by_global_norm(config.gradient_clip),
-            direction,
-            optax.add_decayed_weights(trial.weight_decay, mask=_is_kernel),
-            optax.scale_by_schedule(lambda count: -trial.learning_rate * schedule(count)),
-        )
-
-    return optimizer
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What evaluation applies the model with: the averaged parameters where there are some."""
+        params = self.params if self.average is None else self.average
+        return {"params": params, **self.model_state}
 
 
 def init(
-    trial: Trial, *, model: nn.Module, example: tuple, stream: str, optimizer: MakeOptimizer
+    hyperparameters: Hyperparameters,
+    *,
+    model: nn.Module,
+    example: tuple,
+    stream: str,
+    optimizer: Callable[[Hyperparameters], optax.GradientTransformation],
+    averaged: bool,
 ) -> TrainState:
-    """The state before the first step; equal seeds give equal parameters.
+    """Returns the state before the first step; equal seeds give equal parameters.
 
     Args:
-      trial: scalars.
+      hyperparameters: scalars.
       model: a module.
       example: what the module is called with.
       stream: name of the random stream that parameters are drawn from.
       optimizer: from `make_optimizer`.
+      averaged: whether to keep a moving average of the parameters.
     """
-    params = model.init(key(trial.seed, stream), *example)["params"]
+    variables = dict(model.init(key(hyperparameters.seed, stream), *example))
+    params = variables.pop("params")
     return TrainState(
         step=jnp.int32(0),
         params=params,
-        opt_state=optimizer(trial).init(params),
-        trial=trial,
+        model_state=variables,
+        opt_state=optimizer(hyperparameters).init(params),
+        average=jax.tree.map(jnp.copy, params) if averaged else None,
+        hyperparameters=hyperparameters,
         failed_step=jnp.int32(-1),
     )
 
 
-def apply_gradients(
-    state: TrainState, loss: Scalar, grads: Params, optimizer: MakeOptimizer
+def update(
+    state: TrainState,
+    loss: Scalar,
+    grads: Params,
+    model_state: dict[str, Any],
+    *,
+    optimizer: Callable[[Hyperparameters], optax.GradientTransformation],
+    average_decay: float,
 ) -> TrainState:
-    """One update; a trial with a loss, gradient or parameter that is not finite stays as it was, for good."""
-    updates, opt_state = optimizer(state.trial).update(grads, state.opt_state, state.params)
+    """Takes one step; a trial with a loss, gradient or variable that is not finite stays as it was, for good."""
+    transformation = optimizer(state.hyperparameters)
+    updates, opt_state = transformation.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    finite = jnp.isfinite(loss) & _all_finite(grads) & _all_finite(params)
-    alive = finite & (state.failed_step < 0)
-    params, opt_state = jax.tree.map(
+    average = state.average
+    if average is not None:
+        average = optax.incremental_update(params, average, 1 - average_decay)
+    leaves = jax.tree.leaves((loss, grads, params, model_state))
+    alive = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all() & (state.failed_step < 0)
+    params, model_state, opt_state, average = jax.tree.map(
         lambda new, old: jnp.where(alive, new, old),
-        (params, opt_state),
-        (state.params, state.opt_state),
+        (params, model_state, opt_state, average),
+        (state.params, state.model_state, state.opt_state, state.average),
     )
     failed_step = jnp.where(alive | (state.failed_step >= 0), state.failed_step, state.step)
-    return TrainState(state.step + 1, params, opt_state, state.trial, failed_step)
-
-
-def _all_finite(tree: Any) -> Scalar:
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
-
-
-def _is_kernel(params: Params) -> Any:
-    return jax.tree.map(lambda p: p.ndim > 1, params)
+    return state._replace(
+        step=state.step + 1,
+        params=params,
+        model_state=model_state,
+        opt_state=opt_state,
+        average=average,
+        failed_step=failed_step,
+    )

@@ -8,16 +8,19 @@ undone), as floats. Augmentation comes after the view.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from blurjax.config.registry import resolve
+from blurjax.config.view_table import VIEWS
 from blurjax.engine.random import key
-from blurjax.engine.types import Array, Params
-from blurjax.models import forward
-from blurjax.models.autoencoder import Autoencoder
+from blurjax.engine.types import Array, Scalar
+from blurjax.models import apply
 from blurjax.views.image_quality import filter_radially
 
 EXACT = jax.lax.Precision.HIGHEST
@@ -42,18 +45,37 @@ class Basis(NamedTuple):
     """f32[D,H*W*C], orthonormal, the largest variance first."""
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Autoencoders:
+    """The autoencoders of one trial: a model, and the variables of several networks of its kind."""
+
+    variables: Any
+    """[1+F,...], of the autoencoder trained on the whole train split, then of those trained without fold 0, 1, ...
+    (F is 0 where no view in use needs them)."""
+    model: nn.Module = field(metadata={"static": True})
+
+    @property
+    def num_folds(self) -> int:
+        """F."""
+        return jax.tree.leaves(self.variables)[0].shape[0] - 1
+
+    def reconstruct(self, number: Scalar, images: Array, bottleneck: Scalar) -> Array:
+        """Reconstructs images f32[B,H,W,C] with one of the networks; not clipped."""
+        own = jax.tree.map(lambda leaf: leaf[number], self.variables)
+        return apply(self.model, own, images, bottleneck)[0]
+
+
 class ViewParameters(NamedTuple):
-    """What the views of one trial are made with; None where no view in use needs it."""
+    """The parameters of one trial's views; None where no view in use needs them."""
 
     view: Any
-    """i32, position in VIEWS. Never batched: under vmap, a switch on a batched index executes every branch."""
+    """i32, position in the table of views. Never batched: under vmap, a switch on a batched index runs every branch."""
     seed: Any
     """u32, the trial's."""
     bottleneck: Any
     """i32, floats of the code in use."""
-    autoencoders: Params
-    """[1+F,...], parameters of the autoencoder trained on the whole train split, then of those trained without fold
-    0, 1, ... (F is 0 where no view in use needs them)."""
+    autoencoders: Autoencoders
     fold_of: Any = None
     """i32[N], the fold of every image."""
     blur: Matrices | None = None
@@ -62,14 +84,14 @@ class ViewParameters(NamedTuple):
     gain: Any = None
     """f32[R], of each radius of frequency."""
     labels: Any = None
-    """i32[N], what classifiers are told that the images are; None: the truth."""
+    """i32[N], the labels that classifiers are trained on; None: those of the data set."""
 
 
 AXES = ViewParameters(
     view=None,
     seed=0,
     bottleneck=0,
-    autoencoders=0,
+    autoencoders=0,  # pyright: ignore[reportArgumentType]
     fold_of=None,
     blur=0,  # pyright: ignore[reportArgumentType]
     downsample=0,  # pyright: ignore[reportArgumentType]
@@ -85,51 +107,41 @@ def eight_bit(images: Array) -> Array:
     return jnp.round(jnp.clip(images, 0.0, 1.0) * 255.0) / 255.0
 
 
-View = Callable[[ViewParameters, Array, Array, Autoencoder], Array]
-
-
-def original(
-    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
-) -> Array:
-    """The image itself."""
-    del parameters, indices, autoencoder
+def original(parameters: ViewParameters, images: Array, indices: Array) -> Array:
+    """Returns the images themselves."""
+    del parameters, indices
     return images
 
 
-def identity(
-    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
-) -> Array:
-    """The image after the clipping and rounding that every view ends with, which must change nothing."""
-    del parameters, indices, autoencoder
+def identity(parameters: ViewParameters, images: Array, indices: Array) -> Array:
+    """Applies the clipping and rounding that every view ends with, which must change nothing."""
+    del parameters, indices
     return eight_bit(images)
 
 
-def painted(
-    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
-) -> Array:
-    """The image as an autoencoder of the trial paints it.
+def reconstruction(parameters: ViewParameters, images: Array, indices: Array) -> Array:
+    """Reconstructs images with an autoencoder of the trial.
 
-    reconstruction: the one trained on all of train. crossfit: the one trained without the image's fold. infold: the one
-    trained without the next fold, and so with the image. mixed: half of the images as in reconstruction, the other half
-    as they are; which is which hangs on seed and index.
+    Views reconstruction: the one trained on the whole train split. crossfit: the one trained without the image's fold.
+    infold: the one trained without the next fold, and so with the image. mixed: half of the images as in
+    reconstruction, the other half as they are, decided by seed and index.
 
-    One function for all, since an autoencoder takes long to compile.
+    One function for all four, since an autoencoder takes long to compile.
     """
-    folds = jax.tree.leaves(parameters.autoencoders)[0].shape[0] - 1
+    autoencoders, folds = parameters.autoencoders, parameters.autoencoders.num_folds
     by_fold = _is_view(parameters, "crossfit", "infold")
     chosen, first, last = jnp.zeros_like(indices), 0, 1
     if folds:
         next_fold = _is_view(parameters, "infold").astype(jnp.int32)
-        seen_or_not = 1 + (parameters.fold_of[indices] + next_fold) % folds
-        chosen = jnp.where(by_fold, seen_or_not, 0)
+        of_fold = 1 + (parameters.fold_of[indices] + next_fold) % folds
+        chosen = jnp.where(by_fold, of_fold, 0)
         first, last = jnp.where(by_fold, 1, 0), jnp.where(by_fold, 1 + folds, 1)
 
-    def paint(number: Array, result: Array) -> Array:
-        params = jax.tree.map(lambda leaf: leaf[number], parameters.autoencoders)
-        own = forward(autoencoder, params, images, parameters.bottleneck)
+    def reconstruct(number: Array, result: Array) -> Array:
+        own = autoencoders.reconstruct(number, images, parameters.bottleneck)
         return jnp.where((chosen == number)[:, None, None, None], own, result)
 
-    result = eight_bit(jax.lax.fori_loop(first, last, paint, images))
+    result = eight_bit(jax.lax.fori_loop(first, last, reconstruct, images))
     coin = jax.vmap(lambda index: jax.random.bernoulli(key(parameters.seed, "mixed", index)))
     as_it_is = _is_view(parameters, "mixed") & ~coin(indices)
     return jnp.where(as_it_is[:, None, None, None], images, result)
@@ -139,20 +151,16 @@ def _is_view(parameters: ViewParameters, *names: str) -> Array:
     return jnp.stack([jnp.asarray(parameters.view == view_index(name)) for name in names]).any()
 
 
-def blur(
-    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
-) -> Array:
-    """The image under the Gaussian blur whose distortion is the trial's autoencoder's."""
-    del indices, autoencoder
+def blur(parameters: ViewParameters, images: Array, indices: Array) -> Array:
+    """Applies the Gaussian blur that distorts as much as the trial's autoencoder."""
+    del indices
     assert parameters.blur is not None
     return _linear(parameters.blur, images)
 
 
-def downsample(
-    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
-) -> Array:
-    """The image averaged to as many values as the code has floats, and enlarged again."""
-    del indices, autoencoder
+def downsample(parameters: ViewParameters, images: Array, indices: Array) -> Array:
+    """Averages images to as many values as the code has floats, and enlarges them again."""
+    del indices
     assert parameters.downsample is not None
     return _linear(parameters.downsample, images)
 
@@ -162,11 +170,9 @@ def _linear(matrices: Matrices, images: Array) -> Array:
     return eight_bit(jnp.einsum("jw,biwc->bijc", matrices.columns, rows, precision=EXACT))
 
 
-def pca(
-    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
-) -> Array:
-    """The image's projection on as many principal components of the train split as the code has floats."""
-    del indices, autoencoder
+def pca(parameters: ViewParameters, images: Array, indices: Array) -> Array:
+    """Projects images on as many principal components of the train split as the code has floats."""
+    del indices
     assert parameters.basis is not None
     mean, components = parameters.basis
     centred = images.reshape(images.shape[0], -1) - mean[None]
@@ -176,60 +182,36 @@ def pca(
     return eight_bit(projected + mean[None]).reshape(images.shape)
 
 
-def spectrum(
-    parameters: ViewParameters, images: Array, indices: Array, autoencoder: Autoencoder
-) -> Array:
-    """The image filtered so that its power spectrum falls as the autoencoder's reconstructions' does."""
-    del indices, autoencoder
+def spectrum(parameters: ViewParameters, images: Array, indices: Array) -> Array:
+    """Filters images so that their power spectrum falls as that of the autoencoder's reconstructions."""
+    del indices
     return eight_bit(filter_radially(images, parameters.gain))
 
 
-VIEWS: dict[str, View] = {
-    "original": original,
-    "reconstruction": painted,
-    "crossfit": painted,
-    "infold": painted,
-    "mixed": painted,
-    "blur": blur,
-    "pca": pca,
-    "downsample": downsample,
-    "spectrum": spectrum,
-    "identity": identity,
-    "reseeded": original,  # with another seed
-    "shuffled": original,  # with other labels
-}
-
-
 def view_index(name: str) -> int:
-    """Position of a view in VIEWS, the `view` of ViewParameters."""
+    """Returns the position of a view in the table, the `view` of ViewParameters."""
     return list(VIEWS).index(name)
 
 
 def apply_view(
-    parameters: ViewParameters,
-    images: Array,
-    indices: Array,
-    *,
-    in_use: Sequence[str],
-    autoencoder: Autoencoder,
+    parameters: ViewParameters, images: Array, indices: Array, *, in_use: Sequence[str]
 ) -> Array:
-    """The view that the parameters name, of images.
+    """Applies the view that the parameters name.
 
     Args:
       parameters: of one trial.
       images: f32[B,H,W,C] in [0, 1], multiples of 1/255.
-      indices: i32[B], positions of the images among all of the data set's.
-      in_use: names of the views that may be asked for; no other is compiled.
-      autoencoder: the model.
+      indices: i32[B], positions of the images in the data set.
+      in_use: names of the views that the parameters may name; no other is compiled.
+
+    Returns:
+      f32[B,H,W,C] in [0, 1], multiples of 1/255.
     """
+    function_of: dict[str, Callable[..., Array]] = {
+        name: resolve(VIEWS[name].function) for name in in_use
+    }
     # Two functions at least: a switch of one would dissolve in what follows, and bits change with the views in use.
-    functions = list(dict.fromkeys([original, identity, *(VIEWS[name] for name in in_use)]))
-    function_of = np.array([functions.index(f) if f in functions else 0 for f in VIEWS.values()])
-    branches = [
-        lambda parameters, images, indices, function=function: function(
-            parameters, images, indices, autoencoder
-        )
-        for function in functions
-    ]
-    which = jnp.asarray(function_of)[parameters.view]
+    branches = list(dict.fromkeys([original, identity, *function_of.values()]))
+    branch_of = [branches.index(function_of.get(name, original)) for name in VIEWS]
+    which = jnp.asarray(np.array(branch_of))[parameters.view]
     return jax.lax.switch(which, branches, parameters, images, indices)

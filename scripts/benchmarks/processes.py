@@ -143,11 +143,10 @@ def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolutio
 
     from benchmarks.networks import CNN
     from benchmarks.stage import Stage, random_dataset
-    from blurjax.cli import terminal
-    from blurjax.config.sections import ComputeConfig
+    from blurjax import configure_jax
     from blurjax.experiment import layout
 
-    terminal.prepare_jax(ComputeConfig(cache_programs=False))
+    configure_jax(cache_programs=False)
     settings = {
         "sweep.num_seeds": trials,
         "compute.trials_per_vmap": side_by_side,
@@ -188,10 +187,9 @@ def large_steps(stage: str, rounds: int, batch_size: int, dtype: str) -> None:
     """Times steps one by one; prints milliseconds and the peaks of memory."""
     from benchmarks.networks import AUTOENCODER, CNN
     from benchmarks.stage import Stage, random_dataset
-    from blurjax.cli import terminal
-    from blurjax.config.sections import ComputeConfig
+    from blurjax import configure_jax
 
-    terminal.prepare_jax(ComputeConfig(cache_programs=False))
+    configure_jax(cache_programs=False)
     settings = {"sweep.num_seeds": 2, "data.resident_limit": 0, "autoencoder.bottleneck": 512}
     for section in ("autoencoder", "classifier"):
         settings |= {f"{section}.batch_size": batch_size, f"{section}.dtype": dtype}
@@ -258,7 +256,7 @@ def streamed(epochs: int, batches: int, batch_size: int) -> None:
         experiment.run_experiment(fitted, directory / "run", dataset=dataset)
         done.set()
         watch.join()
-    found = {"image_bytes": dataset.splits["train"].images.nbytes, "peak_anonymous": peaks[0]}
+    found = {"image_bytes": dataset.images.nbytes, "peak_anonymous": peaks[0]}
     print(json.dumps(found | {"steps": 2 * epochs * batches}))
 
 

@@ -17,8 +17,11 @@ from PIL import Image
 
 from benchmarks.stage import random_dataset
 from benchmarks.timing import Contender, interleave, row, spread
-from blurjax.data import decode, folder, pipeline
-from blurjax.engine.mapping import make_mesh, shared
+from blurjax.data.decoding import EncodedImages, decode
+from blurjax.data.folder_source import encoded_images, scan
+from blurjax.data.prefetch import read_batches
+from blurjax.data.tfds_source import import_tensorflow, open_prepared
+from blurjax.engine import make_mesh, shared
 from blurjax.train.evaluation import dispatch
 from blurjax.train.feed import StreamedFeed
 
@@ -47,7 +50,7 @@ def write_photographs(root: Path) -> None:
 
 def write_tfrecords(files: list[Path], directory: Path) -> Path:
     """The same files as a TFDS data set; returns the directory of its version."""
-    tfds = pipeline.import_tensorflow("tensorflow_datasets")
+    tfds = import_tensorflow("tensorflow_datasets")
     features = {
         "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
         "label": tfds.features.ClassLabel(num_classes=2),
@@ -68,7 +71,7 @@ def write_tfrecords(files: list[Path], directory: Path) -> Path:
 
 def plain(dataset: Any, read: Callable[[Any], Any], batch_size: int) -> Callable[[int], None]:
     """A pipeline of tf.data alone: the decoder and the antialiased resampling of TensorFlow."""
-    tf = pipeline.import_tensorflow()
+    tf = import_tensorflow()
 
     def one(*item: Any) -> Any:
         image = tf.io.decode_jpeg(read(*item), channels=3)
@@ -90,26 +93,29 @@ def repeat(one_pass: Callable[[], Any]) -> Callable[[int], None]:
     return run
 
 
+def decoded(source: EncodedImages) -> Iterator[Any]:
+    """Decodes the train split of a source, as blurjax does once."""
+    return decode(source.splits["train"], SIZE, 3)
+
+
 def reading(options: Namespace) -> Rows:
     """Images a second of each way to read a folder of JPEG files, the same as TFRecords, and the cache of either."""
-    tf = pipeline.import_tensorflow()
+    tf = import_tensorflow()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         if options.images is None:
             write_photographs(directory / "photographs")
-        listing = folder.scan(options.images or directory / "photographs")
+        listing = scan(options.images or directory / "photographs")
         paths = [listing.root / file.path for file in listing.splits["train"]]
         version = write_tfrecords(paths, directory / "tfds")
-        tfds = pipeline.import_tensorflow("tensorflow_datasets")
+        tfds = import_tensorflow("tensorflow_datasets")
         records = tfds.builder_from_directory(version).as_dataset(
             split="train",
             decoders={"image": tfds.decode.SkipDecoding()},
             read_config=tfds.ReadConfig(interleave_cycle_length=1),
         )
-        files = decode.Folder(listing)
-        prepared = decode.PreparedDataset("photographs", version, {"train": "train"})
         names = [os.fsencode(path) for path in paths]
-        cached = np.concatenate([part.images for part in prepared.decode("train", SIZE, 3)])
+        cached = np.concatenate([part.images for part in decoded(encoded_images(listing))])
         np.save(directory / "cache.npy", cached)
         cached, order = np.load(directory / "cache.npy", mmap_mode="r"), _order(len(paths), options)
         read_file, batch_size = tf.io.read_file, options.batch_size
@@ -117,10 +123,12 @@ def reading(options: Namespace) -> Rows:
             "JPEG files, tf.data alone": plain(
                 tf.data.Dataset.from_tensor_slices(names), read_file, batch_size
             ),
-            "JPEG files, decoded once": repeat(lambda: files.decode("train", SIZE, 3)),
+            "JPEG files, decoded once": repeat(lambda: decoded(encoded_images(listing))),
             "TFRecords, tf.data alone": plain(records, lambda item: item["image"], batch_size),
-            "TFRecords, decoded once": repeat(lambda: prepared.decode("train", SIZE, 3)),
-            "streamed in random order": repeat(lambda: pipeline.stream(cached, order, CHUNK)),
+            "TFRecords, decoded once": repeat(
+                lambda: decoded(open_prepared("photographs", version, {"train": "train"}))
+            ),
+            "streamed in random order": repeat(lambda: read_batches(cached, order, CHUNK)),
         }
         contenders = [Contender(name, run, 1, len(paths)) for name, run in passes.items()]
         times = interleave(contenders, options.rounds, options.seconds)
@@ -148,7 +156,7 @@ def overlap(options: Namespace) -> Rows:
         batches = 100 if options.quick else 1000
         dataset = random_dataset(32, batches * options.batch_size, Path(directory))
         feed = StreamedFeed(dataset, CHUNK, options.batch_size, shared(make_mesh(1, jax.devices())))
-        positions = np.random.default_rng(0).permutation(len(dataset.splits["train"].labels))
+        positions = np.random.default_rng(0).permutation(len(dataset.splits["train"]))
 
         def evaluate(seconds: float) -> Callable[[int], None]:
             size = options.batch_size

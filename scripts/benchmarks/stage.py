@@ -9,33 +9,38 @@ from typing import Any
 
 import jax
 import numpy as np
+from blurjax.experiment.trials import autoencoder_trials, classifier_trials
 
 from benchmarks.networks import Network
 from blurjax.config import settings
-from blurjax.data.dataset import Dataset, Split
+from blurjax.config.sections import SPLITS
+from blurjax.data.dataset import Dataset
 from blurjax.experiment.programs import Programs
-from blurjax.experiment.trials import autoencoder_trials, classifier_trials
 from blurjax.views.functions import ViewParameters
 
 
 def random_dataset(
     size: int, examples: int, directory: Path | None = None, classes: int = 10
 ) -> Dataset:
-    """N random images u8[N,size,size,3] to train on, few in the other splits; in files of a directory, if given."""
+    """N random images u8[N,size,size,3] to train on, few in the other splits; in a file of a directory, if given."""
+    sizes = [examples, 10, 10]
+    count, ends = sum(sizes), np.cumsum(sizes)
     rng = np.random.default_rng(0)
-
-    def split(name: str, count: int) -> Split:
-        images = rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-        if directory is not None:
-            np.save(directory / f"{name}.npy", images)
-            images = np.load(directory / f"{name}.npy", mmap_mode="r")
-        return Split(
-            images, np.arange(count, dtype=np.int32) % classes, tuple(map(str, range(count)))
-        )
-
-    counts = {"train": examples, "validation": 10, "test": 10}
-    splits = {name: split(name, count) for name, count in counts.items()}
-    return Dataset("random", tuple(map(str, range(classes))), splits, fingerprint="")
+    images = rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    if directory is not None:
+        np.save(directory / "images.npy", images)
+        images = np.load(directory / "images.npy", mmap_mode="r")
+    return Dataset(
+        name="random",
+        class_names=tuple(map(str, range(classes))),
+        images=images,
+        labels=np.arange(count, dtype=np.int32) % classes,
+        names=tuple(map(str, range(count))),
+        splits=dict(
+            zip(SPLITS, np.split(np.arange(count, dtype=np.int32), ends[:-1]), strict=True)
+        ),
+        fingerprint="",
+    )
 
 
 class Stage:
@@ -53,7 +58,7 @@ class Stage:
         config = settings.fit_to_data(
             settings.load(None, forever | changes),
             shape=dataset.image_shape,
-            train_examples=len(dataset.splits["train"].labels),
+            train_examples=len(dataset.splits["train"]),
         )
         self.config, self.programs = config, Programs(config, dataset)
         if network.stage == "autoencoder":

@@ -17,7 +17,7 @@ from benchmarks.networks import AUTOENCODER, CNN, Network
 from benchmarks.stage import Stage, random_dataset
 from benchmarks.timing import MOST_REPEATS, Contender, Times, interleave, row, spread
 from benchmarks.torch_networks import torch_contender
-from blurjax.engine.mapping import shared, sweep
+from blurjax.engine import shared, sweep
 from blurjax.views.functions import AXES
 
 Rows = Iterator[dict[str, Any]]
@@ -141,7 +141,7 @@ def fixed_batch(stage: Stage, batch_size: int, trials: int, steps: int) -> Conte
         return jax.lax.fori_loop(0, length, body, state)
 
     axes = (0, AXES, None, None)
-    train = jax.jit(sweep(loop, *programs.layout, axes), donate_argnums=0)
+    train = jax.jit(sweep(loop, axes, **programs.layout._asdict()), donate_argnums=0)
 
     def run(repeats: int) -> None:
         left = repeats * steps

@@ -53,6 +53,9 @@ def test_help_answers_at_once_without_jax_or_tensorflow(tmp_path, cache):
         (["fly"], "invalid choice: 'fly'"),
         (["report", "nowhere"], "nowhere is not a run of blurjax"),
         (["report"], "arguments are required: DIR"),
+        (["run", "--dry-rum"], "did you mean dry-run?"),
+        (["run", "--import", "nowhere"], "--import nowhere failed with ModuleNotFoundError"),
+        (["run", "--import"], "expected one argument"),
     ],
 )
 def test_a_mistake_ends_in_one_sentence_and_exit_code_2(
@@ -81,6 +84,48 @@ def test_dashes_and_underscores_name_the_same_setting(tmp_path, cache, settings_
     assert plan == two.stdout.splitlines()[:-1]
     assert "autoencoders:                    2 models x 18 steps" in plan[1]
     assert list(tmp_path.iterdir()) == []  # a dry run writes nothing
+
+
+RESNET = """
+from typing import Literal
+from blurjax.config.sections import CLASSIFIERS, ModelConfig, ModelSpec
+
+class ResNet(ModelConfig):
+    name: Literal["resnet"] = "resnet"
+    depth: int = 3
+    \"\"\"number of blocks\"\"\"
+
+CLASSIFIERS.register("resnet", ModelSpec(ResNet, "models_of_mine:build"))
+"""
+
+
+def test_an_imported_module_adds_settings(tmp_path, cache):
+    (tmp_path / "models_of_mine.py").write_text(RESNET)
+    arguments = ("run", "--import", "models_of_mine", "--classifier.model", "resnet")
+    shown = run(*arguments, "--help", cwd=tmp_path, cache=cache).stdout
+    assert "--classifier.model.depth DEPTH" in shown
+    assert "number of blocks [3]" in shown
+    wrong = run(*arguments, "--classifier.model.depth", "deep", cwd=tmp_path, cache=cache)
+    assert wrong.returncode == 2
+    assert "classifier.model.depth cannot be 'deep'" in wrong.stderr
+
+
+def test_an_import_that_fails_is_one_sentence_and_with_debug_a_traceback(tmp_path, cache):
+    (tmp_path / "broken.py").write_text("1 / 0")
+    process = run("run", "--import", "broken", cwd=tmp_path, cache=cache)
+    assert process.returncode == 2
+    assert "--import broken failed with ZeroDivisionError: division by zero;" in process.stderr
+    assert process.stderr.count("\n") == 1
+    process = run("run", "--import", "broken", "--debug", cwd=tmp_path, cache=cache)
+    assert 'broken.py", line 1' in process.stderr
+
+
+def test_a_settings_file_cannot_import(tmp_path, cache):
+    (tmp_path / "broken.py").write_text("1 / 0")
+    (tmp_path / "mine.yaml").write_text("import: {broken: 1}")
+    process = run("run", "mine.yaml", cwd=tmp_path, cache=cache)
+    assert process.returncode == 2
+    assert "There is no setting import" in process.stderr
 
 
 def test_datasets_lists_what_can_be_named(capsys):

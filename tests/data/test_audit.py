@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import tiny
 from images import noise
-from loading import settings
+from loading import dataset_of, names_of, settings
 from PIL import Image
 
 from blurjax import run_experiment
-from blurjax.data import dataset as datasets
-from blurjax.data.audit import EXAMPLES, audit
-from blurjax.data.dataset import SPLITS, Dataset, Split
+from blurjax.config.sections import SPLITS
+from blurjax.data import examples
+from blurjax.data.audit import EXAMPLES, audit_dataset
 from blurjax.data.duplicates import content_groups
-from blurjax.data.near_duplicates import close_pairs, difference_hashes, looks
+from blurjax.data.near_duplicates import close_pairs, difference_hashes, hash_images
 from blurjax.data.sources import load
 from blurjax.experiment import run as experiment
 from blurjax.runtime.errors import UserError
@@ -38,15 +38,13 @@ def config(tmp_path):
 def made(**splits):
     """A data set of lists of (image, label); each image is called split/row."""
 
-    def split(name):
-        examples = splits.get(name) or [(noise(10**6 + SPLITS.index(name)), SEA)]
-        return Split(
-            images=np.stack([image for image, _ in examples]),
-            labels=np.array([label for _, label in examples], np.int32),
-            names=tuple(f"{name}/{row}" for row in range(len(examples))),
-        )
-
-    return Dataset("made", CLASSES, {name: split(name) for name in SPLITS}, "fingerprint")
+    made_up = {name: [(noise(10**6 + row), SEA)] for row, name in enumerate(SPLITS)} | splits
+    names = tuple(f"{name}/{row}" for name in SPLITS for row in range(len(made_up[name])))
+    arrays = {
+        name: (np.stack([image for image, _ in examples]), [label for _, label in examples])
+        for name, examples in made_up.items()
+    }
+    return dataset_of(arrays, CLASSES, names)
 
 
 def names(group):
@@ -60,7 +58,7 @@ def test_groups_within_and_across_splits_and_with_conflicting_labels():
     a, b, c = noise(1), noise(2), noise(3)
     almost = a.copy()
     almost[7, 7, 2] ^= 1
-    found = audit(
+    found = audit_dataset(
         made(
             train=[(a, SEA), (b, SEA), (c, SEA), (noise(4), SEA), (a, SEA), (almost, SEA)],
             validation=[(b, STREET), (noise(5), SEA)],
@@ -85,12 +83,12 @@ def test_groups_within_and_across_splits_and_with_conflicting_labels():
 
 
 def test_a_conflict_within_train():
-    found = audit(made(train=[(noise(1), SEA), (noise(1), STREET)]))["exact"]
+    found = audit_dataset(made(train=[(noise(1), SEA), (noise(1), STREET)]))["exact"]
     assert (found["groups"], found["across_splits"], found["conflicting_labels"]) == (1, 0, 1)
 
 
 def test_no_duplicates():
-    found = audit(made(train=[(noise(1), SEA), (noise(2), STREET)]))["exact"]
+    found = audit_dataset(made(train=[(noise(1), SEA), (noise(2), STREET)]))["exact"]
     assert found == {
         "groups": 0,
         "images": 0,
@@ -102,7 +100,7 @@ def test_no_duplicates():
 
 def test_examples_are_limited_and_counts_are_not():
     train = [(noise(seed), SEA) for seed in range(30) for _ in range(2)] + [(noise(99), SEA)] * 50
-    found = audit(made(train=train, test=[(noise(99), SEA)]))["exact"]
+    found = audit_dataset(made(train=train, test=[(noise(99), SEA)]))["exact"]
     assert (found["groups"], found["images"]) == (31, 111)
     assert len(found["examples"]) == EXAMPLES == 20
     assert len(found["examples"][0]["images"]) == EXAMPLES
@@ -111,10 +109,13 @@ def test_examples_are_limited_and_counts_are_not():
 def test_memory_maps_are_read_block_by_block(tmp_path, monkeypatch):
     images = np.stack([noise(seed % 7, 16, 16) for seed in range(20)])
     np.save(tmp_path / "images.npy", images)
-    monkeypatch.setattr(datasets, "_BLOCK_BYTES", 3 * images[0].nbytes)
+    monkeypatch.setattr(examples, "_BLOCK_BYTES", 3 * images[0].nbytes)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
-    assert content_groups(mapped[:11], mapped[11:]).tolist() == [row % 7 for row in range(20)]
-    np.testing.assert_array_equal(looks(mapped).hashes, difference_hashes(images))
+    assert content_groups(mapped).tolist() == [row % 7 for row in range(20)]
+    backwards = np.arange(20)[::-1]
+    found = hash_images(mapped, backwards).hashes
+    np.testing.assert_array_equal(found, difference_hashes(images[backwards]))
+    assert content_groups(mapped, backwards).tolist() == [row % 7 for row in range(20)]
 
 
 def test_class_balance():
@@ -122,7 +123,7 @@ def test_class_balance():
         train=[(noise(1), SEA), (noise(2), SEA), (noise(3), STREET), (noise(4), SEA)],
         test=[(noise(5), STREET)],
     )
-    assert audit(dataset)["class_balance"] == {
+    assert audit_dataset(dataset)["class_balance"] == {
         "train": {"sea": 0.75, "street": 0.25},
         "validation": {"sea": 1.0, "street": 0.0},
         "test": {"sea": 0.0, "street": 1.0},
@@ -154,7 +155,7 @@ def test_copies_compressed_again_or_brightened_are_found_across_splits():
         validation=[(compressed(landscape(3)), STREET)],
         test=[(brightened(landscape(3)), SEA), (landscape(50), SEA), (landscape(7), SEA)],
     )
-    found = audit(dataset)
+    found = audit_dataset(dataset)
     assert found["near"]["threshold"] == 3
     pairs = {(pair["a"]["name"], pair["b"]["name"]) for pair in found["near"]["examples"]}
     assert pairs == {
@@ -178,7 +179,7 @@ def test_copies_compressed_again_or_brightened_are_found_across_splits():
 
 def test_within_a_split_nothing_is_near():
     dataset = made(train=[(landscape(1, 8), SEA), (compressed(landscape(1, 8)), SEA)])
-    assert audit(dataset)["near"] == {"threshold": 3, "pairs": 0, "examples": []}
+    assert audit_dataset(dataset)["near"] == {"threshold": 3, "pairs": 0, "examples": []}
 
 
 def test_flat_images_resemble_each_other_and_are_no_near_duplicates():
@@ -189,7 +190,7 @@ def test_flat_images_resemble_each_other_and_are_no_near_duplicates():
         validation=[(landscape(0), SEA)],
         test=[(slope + np.uint8(4 * row + 2), SEA) for row in range(50)],
     )
-    assert audit(dataset)["near"]["pairs"] == 0
+    assert audit_dataset(dataset)["near"]["pairs"] == 0
 
 
 def test_images_of_one_layout_are_told_apart_by_their_pixels():
@@ -197,12 +198,12 @@ def test_images_of_one_layout_are_told_apart_by_their_pixels():
     images = np.stack([ramp, ramp // 2, brightened(ramp)])
     assert len(set(difference_hashes(images).tolist())) == 1
     dataset = made(train=[(ramp, SEA)], validation=[(ramp // 2, SEA)], test=[(images[2], SEA)])
-    found = audit(dataset)["near"]["examples"]
+    found = audit_dataset(dataset)["near"]["examples"]
     assert [(pair["a"]["name"], pair["b"]["name"]) for pair in found] == [("train/0", "test/0")]
 
 
 def test_digits_do_not_flood_the_audit(config):
-    found = audit(load(config("digits")))
+    found = audit_dataset(load(config("digits")))
     assert found["exact"]["groups"] == 0
     assert found["near"]["pairs"] <= 3  # of 698,102 pairs of images across splits
 
@@ -242,13 +243,15 @@ def test_large_sets_are_searched_in_seconds():
     test = random.integers(0, 256, (5_000, 8, 8, 1), np.uint8)
     test[[10, 20, 4_999]] = np.clip(train[[19_999, 7, 300]] + 2.0, 0, 255).astype(np.uint8)
 
-    def split(images):
-        return Split(images, np.zeros(len(images), np.int32), tuple(map(str, range(len(images)))))
-
-    splits = {"train": split(train), "validation": split(train[:0]), "test": split(test)}
-    splits["validation"] = split(random.integers(0, 256, (1, 8, 8, 1), np.uint8))
+    validation = random.integers(0, 256, (1, 8, 8, 1), np.uint8)
+    splits = {"train": train, "validation": validation, "test": test}
+    dataset = dataset_of(
+        {name: (images, np.zeros(len(images), np.int32)) for name, images in splits.items()},
+        CLASSES,
+        tuple(str(row) for images in splits.values() for row in range(len(images))),
+    )
     begun = time.perf_counter()
-    found = audit(Dataset("noise", CLASSES, splits, "fingerprint"))
+    found = audit_dataset(dataset)
     assert time.perf_counter() - begun < 10  # comparing all with all takes minutes
     pairs = {(pair["a"]["name"], pair["b"]["name"]) for pair in found["near"]["examples"]}
     assert pairs == {("19999", "10"), ("7", "20"), ("300", "4999")}
@@ -271,11 +274,13 @@ def test_a_run_holds_its_audit_and_makes_it_once(tmp_path, monkeypatch):
     stopped(tiny.config(source), tmp_path / "run")
     first = read_json(tmp_path / "run" / "audit.json")
     dataset = load(tiny.config(source).data)
-    assert first == audit(dataset)
+    assert first == audit_dataset(dataset)
     assert set(first["class_balance"]["train"]) == {"0", "1"}
 
     calls = []
-    monkeypatch.setattr(experiment, "audit", lambda *arguments: calls.append(arguments) or {})
+    monkeypatch.setattr(
+        experiment, "audit_dataset", lambda *arguments: calls.append(arguments) or {}
+    )
     stopped(tiny.config(source), tmp_path / "run")
     assert calls == []
     write_json(tmp_path / "run" / "audit.json", first | {"fingerprint": "of other data"})
@@ -311,7 +316,7 @@ def test_duplicates_among_photographs(photographs, tmp_path, config):
             (tmp_path / "scenes" / folder).mkdir(parents=True, exist_ok=True)
             (tmp_path / "scenes" / name).write_bytes(content)
     dataset = load(config(f"folder:{tmp_path / 'scenes'}", image_size=64))
-    found = audit(dataset)
+    found = audit_dataset(dataset)
     assert found["exact"]["groups"] == len(equal) == 9
     assert found["exact"]["conflicting_labels"] == 7
     groups = found["exact"]["examples"]
@@ -319,7 +324,7 @@ def test_duplicates_among_photographs(photographs, tmp_path, config):
     with_test = [g for g in groups if {image["split"] for image in g["images"]} >= {"test"}]
     assert len(with_test) == 2
     pairs = {(pair["a"]["name"], pair["b"]["name"]) for pair in found["near"]["examples"]}
-    trained = set(dataset.splits["train"].names) | set(dataset.splits["validation"].names)
+    trained = set(names_of(dataset, "train")) | set(names_of(dataset, "validation"))
     assert {pair for pair in near if pair[0] in trained} == near
     assert pairs >= near
     assert found["near"]["pairs"] <= 6

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from blurjax.data import cache, dataset
+from blurjax.data import cache
 from blurjax.runtime.errors import UserError
 
 
@@ -136,14 +136,3 @@ def test_images_are_written_batch_by_batch(tmp_path, counts):
             writer.append(batch)
     expected = np.concatenate([np.zeros((0, 2, 2, 1), np.uint8), *batches])
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), expected)
-
-
-def test_gathered_rows_are_mapped_from_disk(tmp_path, monkeypatch):
-    images = np.arange(40 * 4, dtype=np.uint8).reshape(40, 2, 2, 1)
-    rows = np.array([1, 5, 39])
-    monkeypatch.setattr(dataset, "_BLOCK_BYTES", 2 * images[0].nbytes)
-    gathered = cache.gather(tmp_path, images, "sha", rows)
-    assert isinstance(gathered, np.memmap)
-    np.testing.assert_array_equal(gathered, images[rows])
-    other = cache.gather(tmp_path, images, "sha", rows - 1)
-    np.testing.assert_array_equal(other, images[[0, 4, 38]])

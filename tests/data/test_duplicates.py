@@ -5,10 +5,10 @@ from functools import partial
 import numpy as np
 import pytest
 from images import noise
-from loading import refused, settings, sizes
+from loading import names_of, refused, settings, sizes
 
-from blurjax.data.audit import audit
-from blurjax.data.dataset import SPLITS
+from blurjax.config.sections import SPLITS
+from blurjax.data.audit import audit_dataset
 from blurjax.data.sources import load
 
 CLASSES = ("sea", "street")
@@ -52,10 +52,10 @@ def test_the_train_copy_goes_and_the_others_stay(config, tmp_path):
     ]
     source = save(tmp_path / "x.npz", [*examples, *others()])
     kept, dropped = load(config(source)), load(config(source, duplicates="drop"))
-    gone = set(kept.splits["train"].names) - set(dropped.splits["train"].names)
+    gone = set(names_of(kept, "train")) - set(names_of(dropped, "train"))
     assert gone == {"0", "2", "5", "6", "7", "8"}
     for split in ("validation", "test"):
-        assert kept.splits[split].names == dropped.splits[split].names
+        assert names_of(kept, split) == names_of(dropped, split)
     assert (kept.dropped, dropped.dropped) == (0, 6)
     assert kept.notes == ()
     assert dropped.notes == (
@@ -63,7 +63,7 @@ def test_the_train_copy_goes_and_the_others_stay(config, tmp_path):
         "2 with a copy of another label, 2 repeated in train.",
     )
     assert kept.fingerprint != dropped.fingerprint
-    found = audit(dropped, "drop")
+    found = audit_dataset(dropped, "drop")
     assert (found["duplicates"], found["dropped"]) == ("drop", 6)
     assert found["fingerprint"] == dropped.fingerprint
     assert len(found["exact"]["examples"]) == 1
@@ -82,12 +82,12 @@ def test_splits_that_do_not_ship_are_drawn_as_if_nothing_were_dropped(config, tm
     source = save(tmp_path / "x.npz", examples)
     kept, dropped = load(config(source)), load(config(source, duplicates="drop"))
     for split in ("validation", "test"):
-        assert kept.splits[split].names == dropped.splits[split].names
+        assert names_of(kept, split) == names_of(dropped, split)
     in_other_splits = {
-        int(name) % 40 for split in ("validation", "test") for name in kept.splits[split].names
+        int(name) % 40 for split in ("validation", "test") for name in names_of(kept, split)
     }
     stays = sorted(set(range(40)) - in_other_splits)
-    assert [int(name) for name in dropped.splits["train"].names] == stays
+    assert [int(name) for name in names_of(dropped, "train")] == stays
     assert dropped.dropped == sizes(kept)["train"] - len(stays) > 0
 
 

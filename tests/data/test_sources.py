@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from images import noise, write_folder
-from loading import by_name, refused, settings, sizes
+from loading import by_name, names_of, refused, settings, sizes
 
 from blurjax.data import sources
 from blurjax.data.sources import load
@@ -122,9 +122,9 @@ def test_npz_splits_are_kept(config, tmp_path):
     split = np.array(["train"] * 12 + ["test"] * 8 + ["validation"] * 4)
     dataset = load(config(save_npz(tmp_path / "x.npz", split=split)))
     positions = [str(position) for position in range(24)]
-    assert dataset.splits["train"].names == tuple(positions[:12])
-    assert dataset.splits["test"].names == tuple(positions[12:20])
-    assert dataset.splits["validation"].names == tuple(positions[20:])
+    assert names_of(dataset, "train") == tuple(positions[:12])
+    assert names_of(dataset, "test") == tuple(positions[12:20])
+    assert names_of(dataset, "validation") == tuple(positions[20:])
 
 
 @pytest.mark.parametrize(

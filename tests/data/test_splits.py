@@ -14,7 +14,9 @@ NAMES = ("a", "b", "c")
 def made(labels=LABELS, shipped=None, names=NAMES, **settings):
     shipped = shipped or {"train": np.arange(len(labels))}
     config = DataConfig(**settings)
-    return splits.thinned(splits.membership(labels, shipped, names, config), labels, config)
+    return splits.subset_of_train(
+        splits.split_positions(labels, shipped, names, config), labels, config
+    )
 
 
 def counts(rows, labels=LABELS):

@@ -106,7 +106,7 @@ def test_auto_runs_side_by_side_what_an_accelerator_has_memory_for(
     source, monkeypatch, room, expected
 ):
     fitted, dataset = loaded(source, sweep__num_seeds=10, compute__devices=1)
-    images = sum(split.images.nbytes for split in dataset.splits.values())
+    images = dataset.images.nbytes
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(layout, "bytes_per_trial", lambda config, dataset: 1e6)
     monkeypatch.setattr(memory, "free_bytes", lambda devices: images + room * 1e6 / memory.SHARE)

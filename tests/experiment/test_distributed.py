@@ -1,5 +1,6 @@
 """Several processes on one experiment, started as a user starts them, on loopback; and host devices of any number."""
 
+import os
 import re
 import signal
 import socket
@@ -218,8 +219,9 @@ def test_a_process_with_other_versions_is_named_by_all(settings, cache, tmp_path
     older = tmp_path / "older" / "optax-0.0.1.dist-info"
     older.mkdir(parents=True)
     (older / "METADATA").write_text("Metadata-Version: 2.1\nName: optax\nVersion: 0.0.1\n")
+    path = os.pathsep.join([str(older.parent), os.environ.get("PYTHONPATH", "")])
     processes = start_all(
-        2, "run", settings, environment={"PYTHONPATH": str(older.parent)}, cwd=tmp_path, cache=cache
+        2, "run", settings, environment={"PYTHONPATH": path}, cwd=tmp_path, cache=cache
     )
     for ended in finish_all(processes):
         assert ended.returncode == 2

@@ -9,7 +9,7 @@ import pytest
 from command import run
 from PIL import Image
 
-from blurjax.data import pipeline
+from blurjax.data import tfds_source
 from blurjax.runtime.run_directory import read_npz
 
 CLASSES, SIZE = 1000, 224
@@ -32,7 +32,7 @@ VIEWS = ["--views.train", "original", "reconstruction", "--views.test", "origina
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """A data_dir with `many`: coloured blots as JPEG, two of each class to train on and one to test on."""
-    tfds = pipeline.import_tensorflow("tensorflow_datasets")
+    tfds = tfds_source.import_tensorflow("tensorflow_datasets")
     features = {
         "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
         "label": tfds.features.ClassLabel(num_classes=CLASSES),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from blurjax.runtime import run_directory
+from blurjax.runtime import files
 from blurjax.runtime.run_directory import RunDirectory
 from blurjax.train.checkpoints import Checkpoints
 
@@ -51,14 +51,14 @@ class Injector:
 @contextmanager
 def injected(injector: Injector) -> Iterator[None]:
     """Puts an injector between a run in this process and everything that it commits."""
-    write_atomically = run_directory.write_atomically
+    write_atomically = files.write_atomically
     append_metrics, save = RunDirectory.append_metrics, Checkpoints.save
 
     def injected_write(path: Path, write: Callable[[Any], None]) -> None:
         def half() -> None:
             """The temporary file that a killed process leaves."""
             path.parent.mkdir(parents=True, exist_ok=True)
-            left = path.with_name(f".{path.name}.0{run_directory.TEMPORARY}")
+            left = path.with_name(f".{path.name}.0{files.TEMPORARY}")
             with left.open("wb") as file:
                 write(file)
             os.truncate(left, left.stat().st_size // 2)
@@ -68,7 +68,7 @@ def injected(injector: Injector) -> Iterator[None]:
 
     def injected_append(self: RunDirectory, line: dict[str, Any]) -> None:
         def half() -> None:
-            text = json.dumps(run_directory.jsonable(line))
+            text = json.dumps(files.jsonable(line))
             with (self / "metrics.jsonl").open("a") as file:
                 file.write(text[: len(text) // 2])
 
@@ -93,7 +93,7 @@ def injected(injector: Injector) -> Iterator[None]:
         injector.commit(f"checkpoint: {job} step {step}", write, half)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_directory, "write_atomically", injected_write)
+        patch.setattr(files, "write_atomically", injected_write)
         patch.setattr(RunDirectory, "append_metrics", injected_append)
         patch.setattr(Checkpoints, "save", injected_save)
         yield

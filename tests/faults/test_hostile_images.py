@@ -14,7 +14,7 @@ from images import noise, write_folder
 from PIL import Image
 
 from blurjax.config import settings as configuration
-from blurjax.data import pixels, sources
+from blurjax.data import image_files, sources
 
 
 def encoded(kind, pixels_of=None, **options):
@@ -113,8 +113,8 @@ def load(folder, tmp_path, on_bad_image="error"):
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_bad_one_is_named(name):
-    with pytest.raises(pixels.BadImageError) as caught:
-        pixels.decode(REFUSED[name], 16, 3)
+    with pytest.raises(image_files.BadImageError) as caught:
+        image_files.decode(REFUSED[name], 16, 3)
     assert str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -130,9 +130,9 @@ def test_all_bad_ones_are_skipped_and_counted_and_the_rest_is_used(folder, tmp_p
         (folder / "a" / "secret.png").chmod(0)
         refused += 1
     dataset = load(folder, tmp_path, "skip")
-    assert sum(len(split.labels) for split in dataset.splits.values()) == 24 + len(ACCEPTED)
+    assert sum(len(positions) for positions in dataset.splits.values()) == 24 + len(ACCEPTED)
     assert any(f"{refused} unusable images were skipped" in note for note in dataset.notes)
-    images = np.concatenate([np.asarray(split.images) for split in dataset.splits.values()])
+    images = np.concatenate([dataset.images[positions] for positions in dataset.splits.values()])
     assert images.dtype == np.uint8
     assert images.shape[1:] == (16, 16, 3)
 
@@ -151,7 +151,7 @@ def test_changed_bytes_give_an_image_or_a_reason(content, changes, cut):
     for position, value in changes:
         if damaged:
             damaged[position % len(damaged)] = value
-    with contextlib.suppress(pixels.BadImageError):
-        image = pixels.decode(bytes(damaged), 16, 3)
+    with contextlib.suppress(image_files.BadImageError):
+        image = image_files.decode(bytes(damaged), 16, 3)
         assert image.shape == (16, 16, 3)
         assert image.dtype == np.uint8

@@ -57,7 +57,7 @@ def test_a_second_process_is_refused_until_the_first_is_dead(path, caplog):
             pass
         process.kill()
     with hold(path):
-        assert read_owner(path)["pid"] == os.getpid()
+        assert read_owner(path).pid == os.getpid()
     assert f"left by process {process.pid}" in caplog.text
     assert not path.exists()
 
@@ -83,10 +83,10 @@ def test_another_machine_is_respected_while_it_lives(path):
         hold(path),
     ):
         pass
-    assert read_owner(path)["token"] == "theirs"
+    assert read_owner(path).token == "theirs"
     write_owner(path, heartbeat=time.time() - lock.VANISHED_SECONDS - 1)
     with hold(path):
-        assert read_owner(path)["pid"] == os.getpid()
+        assert read_owner(path).pid == os.getpid()
 
 
 def test_another_machine_can_be_taken_over_at_once(path, caplog):
@@ -101,7 +101,7 @@ def test_another_machine_can_be_taken_over_at_once(path, caplog):
 def test_a_damaged_lock_is_nobodys(path, content):
     path.write_bytes(content)
     with hold(path) as held:
-        assert read_owner(path)["pid"] == os.getpid()
+        assert read_owner(path).pid == os.getpid()
         held.check()
 
 
@@ -114,23 +114,23 @@ def test_a_damaged_lock_is_nobodys(path, content):
 def test_an_owner_that_cannot_be_is_none(path, host, owner):
     write_owner(path, host=host, **owner)
     with hold(path):
-        assert read_owner(path)["pid"] == os.getpid()
+        assert read_owner(path).pid == os.getpid()
 
 
 def test_the_heart_beats_and_does_not_overwrite_another_owner(path, monkeypatch):
     monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.05)
     with hold(path) as held:
-        first = read_owner(path)["heartbeat"]
+        first = read_owner(path).heartbeat
         deadline = time.monotonic() + 5
-        while read_owner(path)["heartbeat"] == first and time.monotonic() < deadline:
+        while read_owner(path).heartbeat == first and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert read_owner(path)["heartbeat"] > first
+        assert read_owner(path).heartbeat > first
         held.check()
         write_owner(path, heartbeat=time.time())
         with pytest.raises(UserError, match="taken over by process 1 on elsewhere"):
             held.check()
         time.sleep(0.2)
-        assert read_owner(path)["token"] == "theirs"
+        assert read_owner(path).token == "theirs"
     assert path.exists()
 
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import (
-    RunDirectory,
+from blurjax.runtime.files import (
     jsonable,
     os_error_sentence,
     read_json,
@@ -21,6 +20,7 @@ from blurjax.runtime.run_directory import (
     write_json,
     write_npz,
 )
+from blurjax.runtime.run_directory import FORMAT, RunDirectory
 
 
 @pytest.fixture
@@ -120,16 +120,16 @@ def test_a_directory_with_other_files_is_refused(tmp_path):
 
 
 def test_another_format_is_refused(run):
-    write_json(run / "format.json", {"format": 99})
+    write_json(run.format, {"format": 99})
     with pytest.raises(
-        UserError, match="written in format 99, this version of blurjax reads format 3"
+        UserError, match=f"written in format 99, this version of blurjax reads format {FORMAT}"
     ):
         run.create()
 
 
 def test_a_directory_that_leads_elsewhere_is_refused(run, tmp_path):
     (tmp_path / "mine").mkdir()
-    (run / "figures").symlink_to(tmp_path / "mine")
+    (run.figures).symlink_to(tmp_path / "mine")
     with pytest.raises(UserError, match="figures is a link"):
         run.create()
 
@@ -155,18 +155,18 @@ def test_changed_settings_are_refused_by_name_and_remembered_ones_accepted(run):
 def test_a_line_cut_off_by_a_crash_is_dropped_and_the_rest_kept_by_choice(run):
     for step in (1, 2, 3):
         run.append_metrics({"job": "a", "step": step, "loss": np.float32(0.5)})
-    with (run / "metrics.jsonl").open("a") as file:
+    with (run.metrics_file).open("a") as file:
         file.write('{"job": "a", "st')
     assert [line["step"] for line in run.metrics()] == [1, 2, 3]
     run.keep_metrics(lambda line: line["step"] <= 2)
     run.append_metrics({"job": "a", "step": 3})
     assert [line["step"] for line in run.metrics()] == [1, 2, 3]
-    assert all(json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
+    assert all(json.loads(line) for line in (run.metrics_file).read_text().splitlines())
 
 
 def test_damaged_metrics_are_named(run):
     run.append_metrics({"step": 1})
-    (run / "metrics.jsonl").write_bytes(b'{"step\xff": 1}\n{"step": 2}\n')
+    (run.metrics_file).write_bytes(b'{"step\xff": 1}\n{"step": 2}\n')
     with pytest.raises(UserError, match=r"metrics\.jsonl is damaged"):
         run.metrics()
 
@@ -177,7 +177,7 @@ def test_what_is_logged_under_the_lock_is_kept(run):
     with run.lock():
         logger.warning("meanwhile")
     logger.warning("after")
-    (line,) = (run / "run.log").read_text().splitlines()
+    (line,) = (run.path / "run.log").read_text().splitlines()
     assert line.endswith("WARNING meanwhile")
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from blurjax.engine.mapping import make_mesh, per_trial
+from blurjax.engine import make_mesh, per_trial
 from blurjax.train.checkpoints import Checkpoints
 
 

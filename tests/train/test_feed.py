@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 import pytest
+from loading import dataset_of
 
-from blurjax.data.dataset import Dataset, Split
-from blurjax.engine.mapping import gather_batch, make_mesh, shared
+from blurjax.engine import make_mesh, shared
+from blurjax.train.batches import gather_batch
 from blurjax.train.feed import (
     ResidentFeed,
     StreamedFeed,
@@ -20,7 +21,7 @@ N, BATCH = 10, 4
 
 def order(seed, epoch, *, fold=-1, table=None, lengths=None, steps=3):
     if table is None:
-        table, lengths = members_by_fold(N, None, 0)
+        table, lengths = members_by_fold(np.arange(N), None, 0)
     return np.asarray(
         epoch_order(seed, fold, epoch, table, lengths, steps=steps, batch_size=BATCH, stream="test")
     )
@@ -50,14 +51,14 @@ def test_steps_depend_on_seed_and_step_alone():
 
 def test_a_fold_trial_never_sees_its_fold_and_sees_the_rest_equally_often():
     fold_of = np.array([0, 1] * 5)
-    table, lengths = members_by_fold(N, fold_of, 2)
+    table, lengths = members_by_fold(np.arange(N), fold_of, 2)
     stream = stream_of(0, 5, fold=1, table=table, lengths=lengths)
     assert set(stream) == {0, 2, 4, 6, 8}
     assert set(np.bincount(stream)[::2]) == {12}
 
 
 def test_folds_of_unequal_size_pass_through_all_of_theirs():
-    table, lengths = members_by_fold(N, np.array([0] * 4 + [1] * 3 + [2] * 3), 3)
+    table, lengths = members_by_fold(np.arange(N), np.array([0] * 4 + [1] * 3 + [2] * 3), 3)
     np.testing.assert_array_equal(lengths, [10, 6, 7, 7])
     stream = stream_of(0, 7, fold=0, table=table, lengths=lengths)
     for start in range(0, 84, 6):
@@ -76,12 +77,9 @@ def dataset():
 
     def split(count):
         images = rng.integers(0, 256, (count, 8, 8, 1), dtype=np.uint8)
-        return Split(
-            images, rng.integers(0, 2, count).astype(np.int32), tuple(map(str, range(count)))
-        )
+        return images, rng.integers(0, 2, count)
 
-    splits = {"train": split(N), "validation": split(5), "test": split(7)}
-    return Dataset("noise", ("a", "b"), splits, "fingerprint", ())
+    return dataset_of({"train": split(N), "validation": split(5), "test": split(7)})
 
 
 def batches(feed, order):

@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from blurjax.data import pipeline
+from blurjax.data.prefetch import read_batches
+from blurjax.data.tfds_source import import_tensorflow
 from blurjax.runtime.errors import UserError
 
 
@@ -22,7 +23,7 @@ def random_order(steps=7, batch_size=5, count=50):
 
 def test_streams_exact_values_in_the_order_asked_for(tmp_path):
     images, order = stored_images(tmp_path / "images.npy"), random_order()
-    chunks = list(pipeline.stream(images, order, chunk=3))
+    chunks = list(read_batches(images, order, chunk=3))
     assert [len(chunk) for chunk in chunks] == [3, 3, 1]
     np.testing.assert_array_equal(np.concatenate(chunks), np.asarray(images)[order])
     assert chunks[0].dtype == np.uint8
@@ -30,26 +31,26 @@ def test_streams_exact_values_in_the_order_asked_for(tmp_path):
 
 def test_repeated_rows_come_back_repeated(tmp_path):
     images = stored_images(tmp_path / "images.npy")
-    (chunk,) = pipeline.stream(images, np.array([[4, 0, 4, 4]]), chunk=1)
+    (chunk,) = read_batches(images, np.array([[4, 0, 4, 4]]), chunk=1)
     np.testing.assert_array_equal(chunk[0], images[[4, 0, 4, 4]])
 
 
 def test_starts_at_any_step(tmp_path):
     images, order = stored_images(tmp_path / "images.npy"), random_order()
-    whole = np.concatenate(list(pipeline.stream(images, order, chunk=2)))
-    rest = np.concatenate(list(pipeline.stream(images, order[5:], chunk=2)))
+    whole = np.concatenate(list(read_batches(images, order, chunk=2)))
+    rest = np.concatenate(list(read_batches(images, order[5:], chunk=2)))
     np.testing.assert_array_equal(rest, whole[5:])
 
 
 def test_streams_an_array_in_memory_too():
     images = np.arange(10 * 64, dtype=np.uint8).reshape(10, 8, 8, 1)
-    (chunk,) = pipeline.stream(images, np.array([[9, 1], [0, 2]]), chunk=10)
+    (chunk,) = read_batches(images, np.array([[9, 1], [0, 2]]), chunk=10)
     np.testing.assert_array_equal(chunk, images[[[9, 1], [0, 2]]])
 
 
 def test_an_empty_order_streams_nothing():
     images = np.zeros((10, 8, 8, 1), np.uint8)
-    assert list(pipeline.stream(images, np.zeros((0, 4), np.int64), chunk=2)) == []
+    assert list(read_batches(images, np.zeros((0, 4), np.int64), chunk=2)) == []
 
 
 def test_reads_ahead_only_a_few_chunks():
@@ -61,14 +62,14 @@ def test_reads_ahead_only_a_few_chunks():
             return np.asarray(self).take(indices, **options)
 
     images = np.zeros((1000, 8, 8, 1), np.uint8).view(Watched)
-    chunks = pipeline.stream(images, np.arange(1000).reshape(1000, 1), chunk=2)
+    chunks = read_batches(images, np.arange(1000).reshape(1000, 1), chunk=2)
     next(chunks)
     time.sleep(0.3)
     assert 2 <= len(read) < 100
 
 
 def test_accelerators_are_hidden_from_tensorflow():
-    tf = pipeline.import_tensorflow()
+    tf = import_tensorflow()
     assert tf.config.get_visible_devices("GPU") == []
     assert tf.config.get_visible_devices("TPU") == []
 
@@ -76,4 +77,4 @@ def test_accelerators_are_hidden_from_tensorflow():
 def test_missing_tensorflow_is_said_with_what_works_without(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(UserError, match=r"install tensorflow-cpu .* npz:FILE works without"):
-        pipeline.import_tensorflow()
+        import_tensorflow()

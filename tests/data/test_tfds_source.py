@@ -7,7 +7,7 @@ import pytest
 from images import noise
 from loading import refused, settings, sizes
 
-from blurjax.data import decode, pipeline, sources
+from blurjax.data import sources, tfds_source
 from blurjax.data.sources import load
 
 
@@ -21,7 +21,7 @@ def prepared(tmp_path_factory):
     """A data_dir with `tiny` (train, test), `many/one` and `many/two`, `contest`, whose test split has no labels, and
     `texts`, which has no images.
     """
-    tfds = pipeline.import_tensorflow("tensorflow_datasets")
+    tfds = tfds_source.import_tensorflow("tensorflow_datasets")
     directory = tmp_path_factory.mktemp("tfds")
 
     def store(name, config=None, label=lambda seed: seed % 2, **splits):
@@ -63,10 +63,10 @@ def test_a_prepared_tfds_data_set_comes_back_exactly(config, prepared):
         "test": 10,
     }
     seeds = {noise(seed).tobytes(): seed for seed in range(30)}
-    for name, split in dataset.splits.items():
-        for image, label in zip(split.images, split.labels, strict=True):
-            seed = seeds.pop(image.tobytes())
-            assert label == seed % 2
+    for name, positions in dataset.splits.items():
+        for position in positions:
+            seed = seeds.pop(dataset.images[position].tobytes())
+            assert dataset.labels[position] == seed % 2
             assert (seed >= 20) == (name == "test")
     assert seeds == {}
 
@@ -74,7 +74,7 @@ def test_a_prepared_tfds_data_set_comes_back_exactly(config, prepared):
 def test_a_second_load_of_a_tfds_data_set_comes_from_the_cache(config, prepared, monkeypatch):
     settings = config("tfds:tiny", data_dir=prepared)
     first = load(settings)
-    monkeypatch.setattr(decode, "PreparedDataset", None)
+    monkeypatch.setattr(tfds_source, "open_prepared", None)
     assert load(settings).fingerprint == first.fingerprint
 
 

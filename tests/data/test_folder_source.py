@@ -5,7 +5,7 @@ import os
 import pytest
 from images import noise, write_folder, write_image
 
-from blurjax.data import folder
+from blurjax.data.folder_source import scan
 from blurjax.runtime.errors import UserError
 
 
@@ -15,7 +15,7 @@ def paths(listing, split="train"):
 
 def test_class_folders_become_classes_in_order(tmp_path):
     write_folder(tmp_path, {"b": 2, "a": 1, "B": 1})
-    listing = folder.scan(tmp_path)
+    listing = scan(tmp_path)
     assert listing.class_names == ("B", "a", "b")
     assert paths(listing) == ["B/000.png", "a/000.png", "b/000.png", "b/001.png"]
     assert [file.label for file in listing.splits["train"]] == [0, 1, 2, 2]
@@ -29,7 +29,7 @@ def test_class_folders_become_classes_in_order(tmp_path):
 def test_split_folders_become_splits(tmp_path, names):
     for position, name in enumerate(names):
         write_folder(tmp_path / name, {"a": position + 1, "b": 1})
-    listing = folder.scan(tmp_path)
+    listing = scan(tmp_path)
     sizes = {split: len(files) for split, files in listing.splits.items()}
     assert sizes == {"train": 2, "validation": 3, "test": 4}
 
@@ -38,7 +38,7 @@ def test_kaggles_layout_of_the_intel_scenes(tmp_path):
     for name in ("seg_train", "seg_test"):
         write_folder(tmp_path / name / name, {"forest": 1, "sea": 1})
     write_image(tmp_path / "seg_pred" / "seg_pred" / "1.png", noise(0))
-    listing = folder.scan(tmp_path)
+    listing = scan(tmp_path)
     assert listing.class_names == ("forest", "sea")
     assert paths(listing) == [
         "seg_train/seg_train/forest/000.png",
@@ -50,12 +50,12 @@ def test_kaggles_layout_of_the_intel_scenes(tmp_path):
 
 def test_a_class_may_be_called_train(tmp_path):
     write_folder(tmp_path, {"bus": 1, "train": 1})
-    assert folder.scan(tmp_path).class_names == ("bus", "train")
+    assert scan(tmp_path).class_names == ("bus", "train")
 
 
 def test_folders_within_a_class_belong_to_it(tmp_path):
     write_folder(tmp_path, {"a/2020/june": 1, "a": 1, "b": 1})
-    assert paths(folder.scan(tmp_path)) == ["a/000.png", "a/2020/june/000.png", "b/000.png"]
+    assert paths(scan(tmp_path)) == ["a/000.png", "a/2020/june/000.png", "b/000.png"]
 
 
 def test_well_known_companions_of_images_are_ignored(tmp_path):
@@ -76,12 +76,12 @@ def test_well_known_companions_of_images_are_ignored(tmp_path):
     (tmp_path / ".ipynb_checkpoints").mkdir()
     (tmp_path / "__MACOSX").mkdir()
     (tmp_path / "a" / "photo").write_text("anything else counts")
-    assert paths(folder.scan(tmp_path)) == ["a/000.png", "a/photo", "b/000.png"]
+    assert paths(scan(tmp_path)) == ["a/000.png", "a/photo", "b/000.png"]
 
 
 def test_images_beside_class_folders_are_noted(tmp_path):
     write_folder(tmp_path / "photos", {"a": 1, "b": 1, ".": 3})
-    (note,) = folder.scan(tmp_path / "photos").notes
+    (note,) = scan(tmp_path / "photos").notes
     assert note == "3 files were left out because of lying beside the class folders of photos."
 
 
@@ -92,7 +92,7 @@ def test_links_into_themselves_do_not_hang(tmp_path):
     (tmp_path / "b" / "deep" / "up").symlink_to("..")
     (tmp_path / "b" / "again").symlink_to("deep")
     # a/self leads nowhere and is left to the decoder to report; each real folder is entered once.
-    assert paths(folder.scan(tmp_path)) == ["a/000.png", "a/self", "b/000.png", "b/again/000.png"]
+    assert paths(scan(tmp_path)) == ["a/000.png", "a/self", "b/000.png", "b/again/000.png"]
 
 
 def test_linked_files_and_class_folders_are_followed(tmp_path):
@@ -100,12 +100,12 @@ def test_linked_files_and_class_folders_are_followed(tmp_path):
     root = write_folder(tmp_path / "data", {"a": 1})
     (root / "b").symlink_to(tmp_path / "store" / "x")
     (root / "a" / "linked.png").symlink_to(tmp_path / "store" / "x" / "000.png")
-    assert paths(folder.scan(root)) == ["a/000.png", "a/linked.png", "b/000.png", "b/001.png"]
+    assert paths(scan(root)) == ["a/000.png", "a/linked.png", "b/000.png", "b/001.png"]
 
 
 def test_names_that_are_not_utf8_become_text(tmp_path):
     write_folder(tmp_path, {"a": 1, os.fsdecode(b"caf\xe9"): 1})
-    listing = folder.scan(tmp_path)
+    listing = scan(tmp_path)
     assert listing.class_names == ("a", "caf\\xe9")
     assert listing.splits["train"][1].name == "caf\\xe9/000.png"
     assert (tmp_path / listing.splits["train"][1].path).is_file()
@@ -113,7 +113,7 @@ def test_names_that_are_not_utf8_become_text(tmp_path):
 
 def refused(path, message):
     with pytest.raises(UserError, match=message) as caught:
-        folder.scan(path)
+        scan(path)
     assert "\n" not in str(caught.value)
 
 
@@ -188,7 +188,7 @@ def test_files_are_asked_for_once(tmp_path, monkeypatch):
             return ask(path, **options)
 
         monkeypatch.setattr(os, name, counted)
-    assert len(folder.scan(tmp_path).splits["train"]) == 100
+    assert len(scan(tmp_path).splits["train"]) == 100
     assert len(asked) < 100  # and one each by its entry of the directory
 
 

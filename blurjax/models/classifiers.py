@@ -8,12 +8,25 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from blurjax.config.sections import Cnn
 from blurjax.engine.types import Array
-from blurjax.models.autoencoder import he_uniform, lecun_uniform
+from blurjax.models.application import ModelContext
+from blurjax.models.autoencoders import he_uniform, lecun_uniform
 from blurjax.models.layers import Conv, max_pool_2x2
 
 
-class Classifier(nn.Module):
+def build_cnn(settings: Cnn, context: ModelContext) -> CnnClassifier:
+    """Builds the classifier `cnn`."""
+    return CnnClassifier(
+        num_classes=context.num_classes,
+        width=settings.width,
+        dense=settings.dense,
+        dtype=jnp.dtype(context.dtype),
+        lowering=context.lowering,
+    )
+
+
+class CnnClassifier(nn.Module):
     """3x3 convolutions with ReLU and 2x2 max pooling, one hidden dense layer, logits.
 
     Three levels up to 64x64 images, one more for every further doubling; a map of 2x2 is not pooled again.
@@ -33,8 +46,9 @@ class Classifier(nn.Module):
     lowering: str = "auto"
 
     @nn.compact
-    def __call__(self, images: Array) -> Array:
-        """Images f32[B,H,W,C] in [0,1] -> logits f32[B,K]."""
+    def __call__(self, images: Array, *, train: bool = False) -> Array:
+        """Computes logits f32[B,K] of images f32[B,H,W,C] in [0,1]."""
+        del train
         x = images - 0.5
         for level in range(max(3, math.ceil(math.log2(images.shape[1] / 8)))):
             features = self.width * min(2**level, 4)

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from images import noise, write_folder, write_image
-from loading import by_name, refused, settings, sizes
+from loading import by_name, images_of, names_of, refused, settings, sizes
 
-from blurjax.data import cache, decode, sources
-from blurjax.data.dataset import SPLITS, pixels_sha256
+from blurjax.config.sections import SPLITS
+from blurjax.data import cache, folder_source
+from blurjax.data import dataset as datasets
+from blurjax.data.examples import pixels_sha256
 from blurjax.data.sources import load
 
 
@@ -43,32 +45,38 @@ def test_folders_with_splits_are_memory_mapped_and_kept(config, tmp_path):
         write_folder(tmp_path / "photos" / split, {"a": 2, "b": 2}, first_seed=10 * seed)
     dataset = load(config(f"folder:{tmp_path / 'photos'}"))
     for seed, split in enumerate(SPLITS):
-        images = dataset.splits[split].images
-        assert isinstance(images, np.memmap)
-        assert not images.flags.writeable
+        assert isinstance(dataset.images, np.memmap)
+        assert not dataset.images.flags.writeable
         expected = [noise(10 * seed + position) for position in range(4)]
-        np.testing.assert_array_equal(images, expected)
+        np.testing.assert_array_equal(images_of(dataset, split), expected)
 
 
 def test_large_splits_are_mapped_from_disk_and_equal_small_ones(config, tmp_path, monkeypatch):
     write_folder(tmp_path / "photos", {"a": 10, "b": 10})
     settings = config(f"folder:{tmp_path / 'photos'}")
-    small = load(settings).splits
-    monkeypatch.setattr(sources, "COPY_BYTES", 0)
-    large = load(settings).splits
-    for name in SPLITS:
-        assert isinstance(large[name].images, np.memmap)
-        np.testing.assert_array_equal(large[name].images, small[name].images)
+    small = load(settings)
+    assert not isinstance(small.images, np.memmap)
+    assert np.concatenate([small.splits[split] for split in SPLITS]).tolist() == list(range(20))
+    monkeypatch.setattr(datasets, "COPY_BYTES", 0)
+    large = load(settings.model_copy(update={"resident_limit": 0.0}))
+    assert isinstance(large.images, np.memmap)
+    assert large.fingerprint == small.fingerprint
+    for split in SPLITS:
+        assert names_of(large, split) == names_of(small, split)
+        np.testing.assert_array_equal(images_of(large, split), images_of(small, split))
+        np.testing.assert_array_equal(
+            large.labels[large.splits[split]], small.labels[small.splits[split]]
+        )
 
 
 def test_the_second_load_comes_from_the_cache(config, tmp_path, monkeypatch):
     write_folder(tmp_path / "photos", {"a": 5, "b": 5})
     settings = config(f"folder:{tmp_path / 'photos'}")
     first = load(settings)
-    monkeypatch.setattr(decode, "Folder", None)
+    monkeypatch.setattr(folder_source, "encoded_images", None)
     second = load(settings)
     assert second.fingerprint == first.fingerprint
-    np.testing.assert_array_equal(second.splits["test"].images, first.splits["test"].images)
+    np.testing.assert_array_equal(images_of(second, "test"), images_of(first, "test"))
 
 
 def test_a_damaged_cache_is_decoded_again(config, tmp_path, caplog):
@@ -81,7 +89,7 @@ def test_a_damaged_cache_is_decoded_again(config, tmp_path, caplog):
     file.write_bytes(content)
     second = load(settings)
     assert "is damaged and is made again" in caplog.text
-    np.testing.assert_array_equal(second.splits["train"].images, first.splits["train"].images)
+    np.testing.assert_array_equal(images_of(second, "train"), images_of(first, "train"))
 
 
 def test_the_fingerprint_follows_content_not_place(config, tmp_path):

@@ -9,12 +9,26 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from blurjax.config.sections import Conv as ConvConfig
 from blurjax.engine.types import Array, Scalar
+from blurjax.models.application import ModelContext
 from blurjax.models.layers import Conv, average_pool_2x2
 
 SMALLEST_MAP = 4
 # Uniform, since drawing truncated normals takes seconds to compile.
 he_uniform, lecun_uniform = nn.initializers.he_uniform(), nn.initializers.lecun_uniform()
+
+
+def build_conv(settings: ConvConfig, context: ModelContext) -> ConvAutoencoder:
+    """Builds the autoencoder `conv`."""
+    return ConvAutoencoder(
+        image_shape=context.image_shape,
+        max_bottleneck=context.max_bottleneck,
+        width=settings.width,
+        dtype=jnp.dtype(context.dtype),
+        lowering=context.lowering,
+        rematerialize=context.rematerialize,
+    )
 
 
 def map_sizes(image_size: int) -> list[int]:
@@ -25,7 +39,7 @@ def map_sizes(image_size: int) -> list[int]:
     return sizes
 
 
-class Autoencoder(nn.Module):
+class ConvAutoencoder(nn.Module):
     """Image -> code -> image.
 
     Each level of the encoder is a 3x3 convolution, GELU and 2x2 average pooling; each level of the decoder doubles the
@@ -73,8 +87,9 @@ class Autoencoder(nn.Module):
     def _level(self, level: Callable[[Conv, Array], Array]) -> Callable[[Conv, Array], Array]:
         return nn.remat(level) if self.rematerialize else level
 
-    def encode(self, images: Array, bottleneck: Scalar | int) -> Array:
-        """Images f32[B,H,W,C] in [0,1] -> code f32[B,D], zero from `bottleneck` on."""
+    def encode(self, images: Array, bottleneck: Scalar | int, *, train: bool = False) -> Array:
+        """Encodes images f32[B,H,W,C] in [0,1] into codes f32[B,D], zero from `bottleneck` on."""
+        del train
         x = images - 0.5
         for conv in self.encoder:
             x = self._level(_down)(conv, x)
@@ -82,8 +97,9 @@ class Autoencoder(nn.Module):
         in_use = jnp.arange(self.max_bottleneck) < bottleneck
         return jnp.where(in_use[None, :], code.astype(jnp.float32), 0.0)
 
-    def decode(self, code: Array) -> Array:
-        """Code f32[B,D] -> images f32[B,H,W,C], not clipped."""
+    def decode(self, code: Array, *, train: bool = False) -> Array:
+        """Decodes codes f32[B,D] into images f32[B,H,W,C], not clipped."""
+        del train
         sizes = map_sizes(self.image_shape[0])[:-1]
         x = nn.gelu(self.from_code(code))
         x = x.reshape(code.shape[0], SMALLEST_MAP, SMALLEST_MAP, -1)
@@ -92,9 +108,9 @@ class Autoencoder(nn.Module):
         image = self.to_image(x)[:, : sizes[0], : sizes[0]]
         return image.astype(jnp.float32) + 0.5
 
-    def __call__(self, images: Array, bottleneck: Scalar | int) -> Array:
-        """Images f32[B,H,W,C] in [0,1] -> their reconstructions, not clipped."""
-        return self.decode(self.encode(images, bottleneck))
+    def __call__(self, images: Array, bottleneck: Scalar | int, *, train: bool = False) -> Array:
+        """Reconstructs images f32[B,H,W,C] in [0,1]; not clipped."""
+        return self.decode(self.encode(images, bottleneck, train=train), train=train)
 
 
 def _down(conv: Conv, x: Array) -> Array:

@@ -8,7 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from blurjax.data.dataset import check_classes, listed, readable, shown, text
+import numpy as np
+
+from blurjax.config.sections import DataConfig
+from blurjax.data.decoding import SAMPLE, EncodedImage, EncodedImages, load_decoded
+from blurjax.data.examples import Examples, check_classes
+from blurjax.data.messages import (
+    expand_path,
+    explain_read_errors,
+    join_names,
+    printable,
+    valid_utf8,
+)
 from blurjax.runtime.errors import UserError
 
 _SPLIT_FOLDERS = {
@@ -33,7 +44,7 @@ class File(NamedTuple):
     @property
     def name(self) -> str:
         """The path as text that any file and page can hold."""
-        return text(self.path)
+        return valid_utf8(self.path)
 
 
 class Listing(NamedTuple):
@@ -46,6 +57,40 @@ class Listing(NamedTuple):
     notes: tuple[str, ...]
 
 
+def load_folder(path: str, config: DataConfig) -> Examples:
+    """Loads `folder:PATH`, from the cache where its files are as they were.
+
+    Raises:
+      UserError: see `scan` and `load_decoded`.
+    """
+    listing = scan(expand_path(path))
+    listing = listing._replace(root=listing.root.resolve())
+    return load_decoded(
+        valid_utf8(listing.root.name or "/"),
+        lambda: encoded_images(listing),
+        list(listing.splits),
+        config,
+        {"folder": str(listing.root), "files": listing.splits},
+        listing.notes,
+    )
+
+
+def encoded_images(listing: Listing) -> EncodedImages:
+    """The image files of a folder, for `decoding`."""
+    root, files = listing.root, [file for part in listing.splits.values() for file in part]
+    spread = np.unique(np.linspace(0, len(files) - 1, SAMPLE).astype(int))
+    return EncodedImages(
+        place=root,
+        class_names=listing.class_names,
+        count=len(files),
+        splits={
+            split: (EncodedImage(root / file.path, file.label, file.name) for file in part)
+            for split, part in listing.splits.items()
+        },
+        sample=(root / files[position].path for position in spread),
+    )
+
+
 def scan(root: Path) -> Listing:
     """Lists the images in `root/train|validation|test/class/...`, or in `root/class/...`.
 
@@ -56,12 +101,14 @@ def scan(root: Path) -> Listing:
       UserError: root is missing or no folder, or holds no class folders, or a class has no images
         in a split, or a folder may not be read.
     """
-    with readable(root):
+    with explain_read_errors(root):
         _check_folder(root)
         places = _split_folders(root)
         notes = _left_out(root, set(places.values())) if places else ()
         places = {split: _unwrapped(path) for split, path in places.items()} or {"train": root}
-        folders = {split: {text(f.name): f for f in _folders(p)} for split, p in places.items()}
+        folders = {
+            split: {valid_utf8(f.name): f for f in _folders(p)} for split, p in places.items()
+        }
         for split, path in places.items():
             _check_class_folders(path, folders[split])
             notes += _loose_files(path)
@@ -71,17 +118,19 @@ def scan(root: Path) -> Listing:
             split: _files_of_split(root, by_name, number_of) for split, by_name in folders.items()
         }
     labels = {split: [file.label for file in files] for split, files in splits.items()}
-    check_classes(shown(root), class_names, labels)
+    check_classes(printable(root), class_names, labels)
     return Listing(root, class_names, splits, notes)
 
 
 def _check_folder(root: Path) -> None:
     if not root.exists():
         raise UserError(
-            f"The folder {shown(root)} does not exist; check data.source, which is folder:PATH."
+            f"The folder {printable(root)} does not exist; check data.source, which is folder:PATH."
         )
     if not root.is_dir():
-        raise UserError(f"{shown(root)} is not a folder; data.source must name one as folder:PATH.")
+        raise UserError(
+            f"{printable(root)} is not a folder; data.source must name one as folder:PATH."
+        )
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
@@ -93,7 +142,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
         split = role_of.get(folder.name.casefold())
         if split in found:
             raise UserError(
-                f"{shown(root)} has two folders for the {split} split, {found[split].name} and "
+                f"{printable(root)} has two folders for the {split} split, {found[split].name} and "
                 f"{folder.name}; move one of them away."
             )
         if split is not None:
@@ -102,7 +151,9 @@ def _split_folders(root: Path) -> dict[str, Path]:
     if "train" not in found:
         if len(found) > 1 and only_roles and all(map(_folders, found.values())):
             names = " and ".join(folder.name for folder in found.values())
-            raise UserError(f"{shown(root)} has the folders {names}, but none for the train split.")
+            raise UserError(
+                f"{printable(root)} has the folders {names}, but none for the train split."
+            )
         return {}
     if not only_roles and not _folders(found["train"]):
         return {}
@@ -121,14 +172,14 @@ def _check_class_folders(path: Path, folders: dict[str, Path]) -> None:
     if not folders:
         what = "images but no class folders" if _inside(path)[1] else "no class folders"
         raise UserError(
-            f"{shown(path)} holds {what}; put the images of each class into a folder of its own, "
-            f"as in {shown(path)}/CLASS/image.jpg."
+            f"{printable(path)} holds {what}; put the images of each class into a folder of its own, "
+            f"as in {printable(path)}/CLASS/image.jpg."
         )
     inner = next(iter(folders.values()))
     if len(folders) == 1 and len(_folders(inner)) > 1:
         raise UserError(
-            f"{shown(path)} has a single class folder, {shown(inner.name)}, with folders in it; "
-            f"did you mean folder:{shown(inner)}?"
+            f"{printable(path)} has a single class folder, {printable(inner.name)}, with folders in it; "
+            f"did you mean folder:{printable(inner)}?"
         )
 
 
@@ -194,7 +245,7 @@ def _left_out(root: Path, used: set[Path]) -> tuple[str, ...]:
     others = [folder.name for folder in _folders(root) if folder not in used]
     if not others:
         return ()
-    return (f"Folders beside the splits were left out: {listed(others)}.",)
+    return (f"Folders beside the splits were left out: {join_names(others)}.",)
 
 
 def _loose_files(path: Path) -> tuple[str, ...]:
@@ -202,7 +253,9 @@ def _loose_files(path: Path) -> tuple[str, ...]:
     if not count:
         return ()
     files = "1 file was" if count == 1 else f"{count} files were"
-    return (f"{files} left out because of lying beside the class folders of {text(path.name)}.",)
+    return (
+        f"{files} left out because of lying beside the class folders of {valid_utf8(path.name)}.",
+    )
 
 
 def _status(file: os.DirEntry[str]) -> os.stat_result:
@@ -214,6 +267,6 @@ def _status(file: os.DirEntry[str]) -> os.stat_result:
     # Reading from a pipe or a device could wait for ever.
     if not stat.S_ISREG(status.st_mode):
         raise UserError(
-            f"{shown(file.path)} is not a regular file; remove it from the class folder."
+            f"{printable(file.path)} is not a regular file; remove it from the class folder."
         )
     return status

@@ -1,6 +1,6 @@
-"""Probes of the code: what a linear classifier and a small network read out of it directly.
+"""Probes: a linear classifier and a small network trained on the code itself.
 
-They say whether what a classifier lacks has left the code, or is in it and was painted illegibly.
+They show whether what a classifier lacks is missing in the code, or is in it and not visible in the reconstruction.
 """
 
 from __future__ import annotations
@@ -11,25 +11,13 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-KINDS = ("linear", "mlp")
 MOST_IMAGES = 50_000
-"""Of the train split, that probes are fitted to."""
+"""Of the train split, used to fit probes."""
 BATCH_SIZE, STEPS = 200, 2000
-"""Of the small network; as long a training at any number of images."""
-
-
-def linear() -> Pipeline:
-    """Logistic regression on the standardised code, not fitted yet."""
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-
-
-def mlp(units: int, epochs: int, seed: int) -> Pipeline:
-    """A network of one hidden layer on the standardised code, not fitted yet."""
-    network = MLPClassifier((units,), max_iter=epochs, n_iter_no_change=epochs, random_state=seed)
-    return make_pipeline(StandardScaler(), network)
+"""Of the small network, which is trained equally long on any number of images."""
 
 
 def predict(
@@ -41,7 +29,7 @@ def predict(
     units: int,
     seed: int,
 ) -> np.ndarray:
-    """Fits a probe and asks it.
+    """Fits a probe to codes of the train split and predicts classes from those of the test split.
 
     Args:
       kind: "linear" or "mlp".
@@ -54,8 +42,14 @@ def predict(
     Returns:
       i32[M], predicted classes.
     """
-    epochs = round(min(200, max(5, STEPS * BATCH_SIZE / len(codes))))
-    probe = {"linear": linear(), "mlp": mlp(units, epochs, seed)}[kind]
+    if kind == "linear":
+        classifier = LogisticRegression(max_iter=1000)
+    else:
+        epochs = round(min(200, max(5, STEPS * BATCH_SIZE / len(codes))))
+        classifier = MLPClassifier(
+            (units,), max_iter=epochs, n_iter_no_change=epochs, random_state=seed
+        )
+    probe = make_pipeline(StandardScaler(), classifier)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # it is meant to end when its steps do
         warnings.filterwarnings("ignore", message="The number of unique classes")

@@ -9,7 +9,7 @@ import pytest
 from images import noise
 from PIL import Image
 
-from blurjax.data import pixels
+from blurjax.data import image_files
 
 
 def encoded(image, kind="PNG", **options):
@@ -42,7 +42,7 @@ def test_exif_orientation_is_honoured(orientation):
     exif[0x0112] = orientation
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation]))
     data = encoded(stored, "JPEG", quality=100, exif=exif)
-    np.testing.assert_allclose(pixels.decode(data, 16, 1)[..., 0], UPRIGHT, atol=1)
+    np.testing.assert_allclose(image_files.decode(data, 16, 1)[..., 0], UPRIGHT, atol=1)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "TIFF"])
@@ -51,7 +51,7 @@ def test_lossless_files_of_the_right_size_come_back_unchanged(kind, channels):
     image = noise(0, 16, 16, channels)
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encoded(Image.fromarray(image.squeeze()), kind, **options)
-    np.testing.assert_array_equal(pixels.decode(data, 16, channels), image)
+    np.testing.assert_array_equal(image_files.decode(data, 16, channels), image)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_lossless_files_of_the_right_size_come_back_unchanged(kind, channels):
     ids=lambda value: getattr(value, "mode", None),
 )
 def test_every_mode_becomes_eight_bit_rgb(image, kind, expected):
-    decoded = pixels.decode(encoded(image, kind), 16, 3)
+    decoded = image_files.decode(encoded(image, kind), 16, 3)
     np.testing.assert_allclose(decoded, np.broadcast_to(expected, (16, 16, 3)), atol=1)
 
 
@@ -78,58 +78,60 @@ def test_transparent_palette_entries_become_white():
     image = flat("P", 0)
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.paste(1, (0, 0, 8, 16))
-    decoded = pixels.decode(encoded(image, transparency=0), 16, 3)
+    decoded = image_files.decode(encoded(image, transparency=0), 16, 3)
     np.testing.assert_array_equal(decoded[0, 0], [0, 0, 255])
     np.testing.assert_array_equal(decoded[0, 15], [255, 255, 255])
 
 
 def test_colour_becomes_grey_by_luma():
-    decoded = pixels.decode(encoded(flat("RGB", (0, 255, 0))), 8, 1)
+    decoded = image_files.decode(encoded(flat("RGB", (0, 255, 0))), 8, 1)
     np.testing.assert_array_equal(decoded, np.full((8, 8, 1), 150))  # 0.587 * 255, ITU-R 601
 
 
 def test_the_first_frame_of_an_animation_counts():
     frames = [flat("RGB", "red"), flat("RGB", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    np.testing.assert_array_equal(pixels.decode(data, 16, 3)[0, 0], [255, 0, 0])
+    np.testing.assert_array_equal(image_files.decode(data, 16, 3)[0, 0], [255, 0, 0])
 
 
 def test_the_centre_square_is_cut_out():
     image = noise(0, 8, 14)
     data = encoded(Image.fromarray(image))
-    np.testing.assert_array_equal(pixels.decode(data, 8, 3), image[:, 3:11])
+    np.testing.assert_array_equal(image_files.decode(data, 8, 3), image[:, 3:11])
 
 
 def test_what_lies_outside_the_square_does_not_bleed_in():
     image = np.zeros((32, 64, 1), np.uint8)
     image[:, :16] = image[:, 48:] = 255
-    np.testing.assert_array_equal(pixels.resize(image[None], 8, 1), 0)
+    np.testing.assert_array_equal(image_files.resize(image[None], 8, 1), 0)
 
 
 def test_a_fine_checkerboard_shrinks_to_even_grey():
     board = ((np.indices((64, 64)).sum(0) % 2) * 255).astype(np.uint8)
-    shrunk = pixels.decode(encoded(Image.fromarray(board)), 8, 1)
+    shrunk = image_files.decode(encoded(Image.fromarray(board)), 8, 1)
     np.testing.assert_allclose(shrunk[1:-1, 1:-1], 127.5, atol=1)
 
 
 def test_arrays_and_files_are_resized_alike():
     image = noise(0, 40, 30)
-    resized = pixels.resize(image[None], 16, 1)[0]
-    np.testing.assert_array_equal(resized, pixels.decode(encoded(Image.fromarray(image)), 16, 1))
+    resized = image_files.resize(image[None], 16, 1)[0]
+    np.testing.assert_array_equal(
+        resized, image_files.decode(encoded(Image.fromarray(image)), 16, 1)
+    )
 
 
 def test_arrays_that_fit_are_not_copied():
     images = noise(0)[None]
-    assert pixels.resize(images, 8, 3) is images
+    assert image_files.resize(images, 8, 3) is images
 
 
 def test_grey_arrays_become_rgb_by_repetition():
     images = noise(0, channels=1)[None]
-    np.testing.assert_array_equal(pixels.resize(images, 8, 3), np.repeat(images, 3, axis=3))
+    np.testing.assert_array_equal(image_files.resize(images, 8, 3), np.repeat(images, 3, axis=3))
 
 
 def huge_png():
-    """A PNG of a few bytes that claims 20000x20000 pixels."""
+    """A PNG of a few bytes that claims 20000x20000 image_files."""
 
     def chunk(kind, body):
         return (
@@ -155,8 +157,8 @@ def huge_png():
     ids=["empty", "text", "cut JPEG", "cut PNG", "small", "bomb", "float", "deep"],
 )
 def test_bad_images_are_refused_with_the_reason(data, reason):
-    with pytest.raises(pixels.BadImageError, match=reason):
-        pixels.decode(data, 8, 3)
+    with pytest.raises(image_files.BadImageError, match=reason):
+        image_files.decode(data, 8, 3)
 
 
 def test_pillows_limit_is_an_error_and_not_a_warning(monkeypatch):
@@ -164,9 +166,9 @@ def test_pillows_limit_is_an_error_and_not_a_warning(monkeypatch):
     data = encoded(flat("L", 0))  # 256 pixels: between the limit and twice the limit
     with (
         pytest.warns(Image.DecompressionBombWarning),
-        pytest.raises(pixels.BadImageError, match="16x16"),
+        pytest.raises(image_files.BadImageError, match="16x16"),
     ):
-        pixels.decode(data, 8, 1)
+        image_files.decode(data, 8, 1)
 
 
 @pytest.mark.parametrize(
@@ -175,11 +177,11 @@ def test_pillows_limit_is_an_error_and_not_a_warning(monkeypatch):
 )
 def test_the_size_fits_the_median_of_the_shorter_sides(sides, expected):
     files = [encoded(flat("L", 0, (side + 5, side))) for side in sides]
-    assert pixels.fit(files, None, 3) == (expected, 3)
+    assert image_files.choose_size(files, None, 3) == (expected, 3)
 
 
 def test_channels_fit_the_files():
     grey, colour = encoded(flat("L", 0)), encoded(flat("RGB", 0))
-    assert pixels.fit([grey, grey], 8, None) == (8, 1)
-    assert pixels.fit([grey, colour], 8, None) == (8, 3)
-    assert pixels.fit([b"unreadable", grey], 8, None) == (8, 1)
+    assert image_files.choose_size([grey, grey], 8, None) == (8, 1)
+    assert image_files.choose_size([grey, colour], 8, None) == (8, 3)
+    assert image_files.choose_size([b"unreadable", grey], 8, None) == (8, 1)

@@ -1,4 +1,4 @@
-"""Images of any kind -> square, 8 bits, of one size: one decoder, one antialiased resampling."""
+"""Decodes image files of any kind, and resizes images: square, 8 bits, antialiased, by Pillow."""
 
 from __future__ import annotations
 
@@ -71,8 +71,10 @@ def resize(images: np.ndarray, size: int, channels: int) -> np.ndarray:
     return resized
 
 
-def fit(files: Iterable[Path | bytes], size: int | None, channels: int | None) -> tuple[int, int]:
-    """Fills an image size or number of channels that is None.
+def choose_size(
+    files: Iterable[Path | bytes], size: int | None, channels: int | None
+) -> tuple[int, int]:
+    """Chooses an image size or number of channels that is None.
 
     The size becomes the median of the shorter sides, at least 8 and at most 64; channels become 1
     if every image is stored as grey, else 3.

@@ -1,0 +1,169 @@
+"""The arguments of the command line; an option for every setting is generated from the settings' fields."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from blurjax.config import settings
+from blurjax.runtime.errors import UserError
+
+DESCRIPTION = """\
+Does a classifier learn better or worse from an autoencoder's reconstructions, and why?
+
+blurjax trains autoencoders and classifiers with many seeds in one compiled program, tests every train view on every
+test view, and writes the results, with intervals, into one page."""
+
+EXAMPLES = """\
+examples:
+  blurjax run                                  the digits that ship with scikit-learn, offline
+  blurjax run scenes --data.source folder:PHOTOS --out runs/photos
+  blurjax run --data.source tfds:fashion_mnist --sweep.num_seeds 5 --dry-run
+  blurjax report runs/photos
+  blurjax datasets"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that reports a mistake in one sentence, without the usage."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, allow_abbrev=False, **options)
+        self.set_defaults(parser=self)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UserError."""
+        raise UserError(f"{message[0].upper()}{message[1:]}.")
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parses the arguments; dashes and underscores in the names of options are equivalent.
+
+        Raises:
+          UserError: an option is unknown (names the nearest), lacks its value or has one too many.
+        """
+        parsed, unknown = self.parse_known_args([_with_usual_dashes(a) for a in arguments])
+        if not unknown:
+            return parsed
+        if not unknown[0].startswith("-"):
+            raise UserError(f"Unexpected {unknown[0]}.")
+        known = re.findall(r"--([\w.-]+)", parsed.parser.format_help())
+        raise UserError(settings.unknown_key(unknown[0].lstrip("-").split("=")[0], known))
+
+
+def _with_usual_dashes(argument: str) -> str:
+    """Returns an argument with the option's name as it is registered: --section.some_setting, --some-option."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument[2:].partition("=")
+    old, new = ("-", "_") if "." in name else ("_", "-")
+    return f"--{name.replace(old, new)}{equals}{value}"
+
+
+def make_parser() -> Parser:
+    """Returns the parser of all commands and options."""
+    parser = Parser(
+        "blurjax",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    run = commands.add_parser(
+        "run",
+        help="run an experiment, or continue one",
+        description="Run an experiment; on an existing directory, continue it and add what is missing.",
+        usage="blurjax run [PRESET | FILE.yaml] [--out DIR] [--dry-run] [--SECTION.SETTING VALUE ...]",
+    )
+    report = commands.add_parser(
+        "report", help="write the results, figures and page of a run again"
+    )
+    report.add_argument("directory", type=Path, metavar="DIR", help="a run directory")
+    datasets = commands.add_parser(
+        "datasets", help="list the data sources and the data sets that are available"
+    )
+    datasets.add_argument("--data-dir", type=Path, help="directory of prepared TFDS data sets")
+    _add_run_options(run)
+    for command in (run, report):
+        add_import(command)
+    for command in (run, report, datasets):
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    _add_settings(run)
+    return parser
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """Adds the option --import."""
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module first, also from the current directory, that registers views, models, optimizers or data "
+        "sources (repeatable)",
+    )
+
+
+def _add_run_options(run: argparse.ArgumentParser) -> None:
+    add = run.add_argument
+    add("preset", nargs="?", help=f"{', '.join(settings.presets())}, or a YAML file")
+    add("--out", type=Path, metavar="DIR", help="the run directory (default: runs/PRESET)")
+    add("--dry-run", action="store_true", help="print the plan and stop")
+    add(
+        "--take-over",
+        action="store_true",
+        help="continue a directory that another machine was writing to a moment ago, if that machine is gone",
+    )
+    add(
+        "--accept-changed-code",
+        action="store_true",
+        help="continue a directory although the code of its models or views was changed; the results say so",
+    )
+    add(
+        "--deterministic",
+        dest="compute.deterministic",
+        action="store_const",
+        const="true",
+        default=argparse.SUPPRESS,
+        help="the same as --compute.deterministic true",
+    )
+    add = run.add_argument_group(
+        "several processes",
+        "All are started with the same command and have their own devices; the run directory must be visible to all.",
+    ).add_argument
+    add(
+        "--distributed",
+        action="store_true",
+        help="run together with the other processes that SLURM, Open MPI or a TPU slice has started",
+    )
+    add(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="without one of these: the address at which process 0 waits for the others",
+    )
+    add("--num-processes", type=int, metavar="N", help="number of processes")
+    add("--process-id", type=int, metavar="I", help="number of this process, from 0")
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Adds an option for every setting, named by its dotted key, in a group for every section."""
+    groups: dict[str, Any] = {}
+    for key, field in settings.fields():
+        section = key.split(".")[0]
+        if section not in groups:
+            groups[section] = parser.add_argument_group(section)
+        is_list = isinstance(field.default, tuple)
+        default = getattr(field.default, "name", field.default)  # of a model, its name
+        shown = " ".join(map(str, default)) if is_list else default
+        text = str(field.description) + (f" [{shown}]" if shown not in (None, "") else "")
+        groups[section].add_argument(
+            f"--{key}",
+            dest=key,
+            nargs="*" if is_list else None,
+            default=argparse.SUPPRESS,
+            metavar=key.rsplit(".", 1)[-1].upper(),
+            help=text.replace("%", "%%"),
+        )

@@ -1,0 +1,212 @@
+"""Sources whose images are arrays already: digits, npz files, and what Python callers hold."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from blurjax.config.sections import SPLITS, DataConfig
+from blurjax.data import image_files
+from blurjax.data.examples import Examples, without_unused_classes
+from blurjax.data.messages import expand_path, join_names, printable, valid_utf8
+from blurjax.runtime.errors import UserError
+from blurjax.runtime.run_directory import DAMAGED
+
+
+class Arrays(NamedTuple):
+    """Images and labels that nobody has checked yet; see `Dataset.from_arrays`."""
+
+    image: Any
+    label: Any
+    split: Any = None
+    class_names: Any = None
+    names: Sequence[str] | None = None
+
+
+def load_digits(_: str, config: DataConfig) -> Examples:
+    """Loads `digits`: 1,797 handwritten digits, 8x8 grey, from scikit-learn."""
+    from sklearn import datasets
+
+    images, labels = datasets.load_digits(return_X_y=True)
+    scaled = np.round(images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)  # 0..16 -> 0..255
+    return examples_of_arrays(Arrays(scaled, labels), "digits", "digits", config)
+
+
+def load_npz(path: str, config: DataConfig) -> Examples:
+    """Loads `npz:FILE`, whose arrays are called image, label, split and class_names.
+
+    Raises:
+      UserError: the file is missing or damaged, or an array is missing or not as
+        `Dataset.from_arrays` describes it.
+    """
+    file = expand_path(path)
+    place = printable(file)
+    try:
+        exists = file.exists()
+    except OSError:  # such as a name too long
+        exists = False
+    if not exists:
+        raise UserError(f"The file {place} does not exist; check data.source, which is npz:FILE.")
+    if file.is_dir() or not zipfile.is_zipfile(file):
+        raise UserError(f"{place} is not an .npz file; write one with numpy.savez_compressed.")
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            missing = [name for name in ("image", "label") if name not in archive]
+            if missing:
+                found = f"it has {join_names(sorted(archive))}" if archive.files else "it is empty"
+                raise UserError(f"{place} has no array {' and no array '.join(missing)} ({found}).")
+            known = ("image", "label", "split", "class_names")
+            arrays = Arrays(**{name: archive[name] for name in known if name in archive})
+    except DAMAGED as error:
+        if "allow_pickle" in str(error):
+            raise UserError(
+                f"{place} holds pickled objects, which are never loaded; "
+                "save arrays of numbers or strings."
+            ) from None
+        raise UserError(f"{place} is damaged ({error}); save it again.") from None
+    return examples_of_arrays(arrays, valid_utf8(file.stem), place, config)
+
+
+def read_tf_data(
+    data: Any, class_names: Sequence[str] | None, name: str, config: DataConfig
+) -> Arrays:
+    """Reads one tf.data.Dataset, or one for each split, into memory; see `Dataset.from_tf_data`."""
+    by_split = data if isinstance(data, Mapping) else {"train": data}
+    images, labels, splits = [], [], []
+    for split, dataset in by_split.items():
+        if int(dataset.cardinality()) == -1:  # tf.data.INFINITE_CARDINALITY
+            raise UserError(
+                f"The {split} split of {printable(name)} never ends; leave out repeat()."
+            )
+        for example in dataset.as_numpy_iterator():
+            if isinstance(example, dict):
+                example = tuple(example[key] for key in ("image", "label") if key in example)
+            if not isinstance(example, tuple) or len(example) != 2:
+                raise UserError(
+                    f"The {split} split of {printable(name)} must have (image, label) pairs, or "
+                    'dicts with "image" and "label"; change it with map().'
+                )
+            image, label = example
+            if np.ndim(image) not in (2, 3) or np.ndim(label):
+                raise UserError(
+                    f"The {split} split of {printable(name)} has an image of shape {np.shape(image)} "
+                    f"and a label of shape {np.shape(label)}; images must be [H,W] or [H,W,C] and "
+                    "labels single numbers or strings: call unbatch() or map()."
+                )
+            if config.image_size is not None:  # images of different sizes become equal here
+                images.append(_check_images(name, np.asarray(image)[np.newaxis], config)[0])
+            else:
+                images.append(image)
+            labels.append(label.decode() if isinstance(label, bytes) else label)
+            splits.append(split)
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) != 1:
+        found = f"images of {shapes[0]} and {shapes[1]}" if shapes else "no images"
+        raise UserError(
+            f"{printable(name)} has {found}; images must all have one shape: set data.image_size "
+            "and data.channels."
+        )
+    return Arrays(np.stack(images), np.array(labels), np.array(splits), class_names)
+
+
+def examples_of_arrays(arrays: Arrays, name: str, place: str, config: DataConfig) -> Examples:
+    """Checks arrays, and resizes the images as the settings say.
+
+    Args:
+      arrays: see `Dataset.from_arrays`.
+      name: of the data set.
+      place: where the arrays are from, for error messages.
+      config: image size and channels.
+
+    Raises:
+      UserError: an array has another shape, dtype or values than described there.
+    """
+    images = _check_images(place, np.asarray(arrays.image), config)
+    label, split = (None if a is None else np.asarray(a) for a in (arrays.label, arrays.split))
+    names = tuple(map(str, range(len(images)) if arrays.names is None else arrays.names))
+    columns = {"label": label, "split": split, "names": np.empty(len(names))}
+    for column, array in columns.items():
+        if array is not None and array.shape != (len(images),):
+            raise UserError(
+                f"The array {column} of {place} has shape {array.shape}, but there are "
+                f"{len(images)} images; it must have shape ({len(images)},)."
+            )
+    labels, class_names = _number_labels(place, np.asarray(label), arrays.class_names)
+    examples = Examples(
+        name=name,
+        images=images,
+        labels=labels.astype(np.int32),
+        names=names,
+        class_names=class_names,
+        splits={} if split is None else _positions_by_split(place, split),
+    )
+    return without_unused_classes(examples)
+
+
+def _check_images(place: str, images: np.ndarray, config: DataConfig) -> np.ndarray:
+    """Returns images u8[N,H,W] or u8[N,H,W,C] as squares u8[N,size,size,channels]."""
+    if images.dtype != np.uint8:
+        raise UserError(
+            f"The array image of {place} is {images.dtype} and must be uint8; save values 0 to 255."
+        )
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
+        raise UserError(
+            f"The array image of {place} has shape {images.shape}; it must "
+            "be [N,H,W] or [N,H,W,C] with 1 or 3 channels."
+        )
+    height, width, channels = images.shape[1:]
+    if min(height, width) < image_files.SMALLEST:
+        raise UserError(
+            f"The images of {place} are {width}x{height} pixels; they "
+            f"must have at least {image_files.SMALLEST} on each side."
+        )
+    size = config.image_size or min(height, width, image_files.LARGEST)
+    return image_files.resize(images, size, config.channels or channels)
+
+
+def _number_labels(
+    place: str, labels: np.ndarray, class_names: Any
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns labels numbered from 0, and class names."""
+    if labels.dtype.kind not in "iuU":
+        raise UserError(
+            f"The array label of {place} is {labels.dtype}; it must hold integers or strings."
+        )
+    if class_names is None:
+        values, numbers = np.unique(labels, return_inverse=True)
+        return numbers, tuple(str(value) for value in values)
+    class_names = np.asarray(class_names)
+    if class_names.dtype.kind != "U" or class_names.ndim != 1:
+        raise UserError(f"The array class_names of {place} must be a list of strings.")
+    names = tuple(class_names.tolist())
+    number_of = {name: number for number, name in enumerate(names)}
+    if len(number_of) < len(names):
+        raise UserError(f"The array class_names of {place} names a class twice.")
+    if labels.dtype.kind == "U":
+        unknown = sorted(set(labels.tolist()) - set(names))
+        if unknown:
+            raise UserError(f"The label {printable(unknown[0])} in {place} is not in class_names.")
+        return np.array([number_of[label] for label in labels.tolist()]), names
+    if labels.min() < 0 or labels.max() >= len(names):
+        raise UserError(
+            f"The labels of {place} run from {labels.min()} to {labels.max()}, but there are "
+            f"{len(names)} class_names; labels must number them from 0."
+        )
+    return labels, names
+
+
+def _positions_by_split(place: str, splits: np.ndarray) -> dict[str, np.ndarray]:
+    found = set(splits.tolist())
+    unknown = sorted(str(name) for name in found - set(SPLITS))
+    if unknown or "train" not in found:
+        problem = f"has the value {printable(unknown[0])}" if unknown else "never says train"
+        raise UserError(
+            f"The array split of {place} {problem}; it must say train, validation or test "
+            "for each image, and train for some."
+        )
+    return {name: np.flatnonzero(splits == name) for name in SPLITS if name in found}

@@ -1,0 +1,187 @@
+"""Image files of any source, decoded once into the cache and memory-mapped from then on."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from blurjax.config.sections import SPLITS, DataConfig
+from blurjax.data import cache, image_files
+from blurjax.data.examples import Examples, pixels_sha256
+from blurjax.data.messages import join_names, printable
+from blurjax.data.prefetch import ahead
+from blurjax.runtime.errors import UserError
+from blurjax.runtime.run_directory import read_json, write_json
+
+BATCH = 128
+SAMPLE = 200
+"""How many images decide the image size and the number of channels."""
+_LOG_SECONDS = 10
+_log = logging.getLogger("blurjax")
+
+
+class EncodedImage(NamedTuple):
+    """An image before it is decoded."""
+
+    content: bytes | Path
+    """Of an image file, or where that lies."""
+    label: int
+    name: str
+
+
+class EncodedImages(NamedTuple):
+    """All images of a source before they are decoded."""
+
+    place: Path
+    """What the names of images are relative to, for messages."""
+    class_names: Sequence[str]
+    count: int
+    splits: Mapping[str, Iterable[EncodedImage]]
+    """Each is read once, in the order in which the images are to lie in the cache."""
+    sample: Iterable[bytes | Path]
+    """About SAMPLE image files."""
+
+
+class DecodedBatch(NamedTuple):
+    """Consecutive images of a split."""
+
+    images: np.ndarray
+    """u8[B,H,W,C]; zeros where there is a problem."""
+    problems: Sequence[str]
+    """Why an image cannot be used, or an empty string."""
+    labels: np.ndarray
+    """i64[B]."""
+    names: Sequence[str]
+
+
+def decode(encoded: Iterable[EncodedImage], size: int, channels: int) -> Iterator[DecodedBatch]:
+    """Decodes images in order, on all cores: Pillow lets other threads work while it does."""
+
+    def decode_one(content: bytes | Path) -> tuple[np.ndarray, str]:
+        try:
+            data = content if isinstance(content, bytes) else content.read_bytes()
+            return image_files.decode(data, size, channels), ""
+        except image_files.BadImageError as error:
+            problem = str(error)
+        except OSError as error:
+            problem = error.strerror or str(error)
+        return np.zeros((size, size, channels), np.uint8), problem
+
+    remaining = iter(encoded)
+    batches = iter(lambda: list(itertools.islice(remaining, BATCH)), [])
+    with ThreadPoolExecutor() as pool:
+        begun = (
+            (pool.map(decode_one, contents), labels, names)
+            for contents, labels, names in (zip(*batch, strict=True) for batch in batches)
+        )
+        for decoded, labels, names in ahead(begun):
+            images, problems = zip(*decoded, strict=True)
+            yield DecodedBatch(np.stack(images), problems, np.array(labels), names)
+
+
+def load_decoded(
+    name: str,
+    open_source: Callable[[], EncodedImages],
+    splits: Sequence[str],
+    config: DataConfig,
+    key: Mapping[str, Any],
+    notes: tuple[str, ...] = (),
+) -> Examples:
+    """Loads decoded images from the cache, after decoding them into it where they are not there.
+
+    Args:
+      name: of the data set.
+      open_source: called only where the images must be decoded.
+      splits: that the source has and that are asked for.
+      config: settings of the data.
+      key: all that the images depend on besides `config`.
+      notes: of the source.
+
+    Raises:
+      UserError: an image is unusable and such are not skipped, or none is left, or splits overlap.
+    """
+    settings = config.model_dump(include={"image_size", "channels", "on_bad_image"})
+    entry_name = cache.key(**key, **settings, decoder=image_files.VERSION)
+    entry = cache.entry(
+        cache.directory(config.cache_dir),
+        entry_name,
+        lambda directory: _build(directory, open_source(), config),
+    )
+    meta, codes = read_json(entry / "meta.json"), np.load(entry / "splits.npy")
+    skipped = meta["skipped"]
+    if skipped:
+        verb = "image was" if len(skipped) == 1 else "images were"
+        notes = (*notes, f"{len(skipped)} unusable {verb} skipped: {join_names(skipped)}.")
+    return Examples(
+        name=name,
+        images=np.load(entry / "images.npy", mmap_mode="r"),
+        labels=np.load(entry / "labels.npy"),
+        names=tuple(meta["names"]),
+        class_names=tuple(meta["class_names"]),
+        # A split of which nothing is left is still one: no other takes its place.
+        splits={split: np.flatnonzero(codes == SPLITS.index(split)) for split in splits},
+        pixels_sha256=meta["pixels_sha256"],
+        notes=notes,
+    )
+
+
+def _build(directory: Path, source: EncodedImages, config: DataConfig) -> None:
+    """Writes decoded images, and what belongs to them, into an entry of the cache."""
+    place = printable(source.place)
+    size, channels = image_files.choose_size(source.sample, config.image_size, config.channels)
+    labels, codes, names, skipped = [], [], [], []
+    _log.info("Decoding the images of %s; this happens once.", place)
+    with cache.ImageWriter(directory / "images.npy", (size, size, channels)) as writer:
+        for split, batch in _log_progress(source, size, channels):
+            good = np.array([not problem for problem in batch.problems])
+            if not good.all() and config.on_bad_image == "error":
+                bad = int(np.argmin(good))
+                raise UserError(
+                    f"{printable(source.place / batch.names[bad])} cannot be used as an image: "
+                    f"{batch.problems[bad]}; remove or replace it, or skip such images with "
+                    "data.on_bad_image=skip."
+                )
+            if batch.labels.min() < 0:
+                raise UserError(f"{place} hides the labels of a split; choose splits with labels.")
+            writer.append(batch.images[good])
+            labels += batch.labels[good].tolist()
+            codes += [SPLITS.index(split)] * int(good.sum())
+            for name, is_good in zip(batch.names, good, strict=True):
+                (names if is_good else skipped).append(name)
+    if not names:
+        raise UserError(f"{place} has no readable image; look at {printable(skipped[0])}.")
+    if len(set(names)) < len(names):
+        raise UserError(
+            f"The splits asked of {place} overlap, so that test images would be trained on; "
+            "change data.train_split, data.validation_split or data.test_split."
+        )
+    np.save(directory / "labels.npy", np.array(labels, np.int32))
+    np.save(directory / "splits.npy", np.array(codes, np.int8))
+    meta = {
+        "class_names": source.class_names,
+        "names": names,
+        "skipped": skipped,
+        "pixels_sha256": pixels_sha256(np.load(directory / "images.npy", mmap_mode="r")),
+    }
+    write_json(directory / "meta.json", meta)
+
+
+def _log_progress(
+    source: EncodedImages, size: int, channels: int
+) -> Iterator[tuple[str, DecodedBatch]]:
+    """Yields the batches of all splits, and logs from time to time how many images are done."""
+    logged, done = time.monotonic(), 0
+    for split, encoded in source.splits.items():
+        for batch in decode(encoded, size, channels):
+            yield split, batch
+            done += len(batch.names)
+            if time.monotonic() > logged + _LOG_SECONDS:
+                logged = time.monotonic()
+                _log.info("Decoded %s of %s images.", f"{done:,}", f"{source.count:,}")

@@ -1,0 +1,70 @@
+"""What a program sets up before jax is first used: devices, compiled programs on disk, determinism."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+
+COMPILE_SECONDS = 0.2
+"""Programs that compile faster are not kept on disk."""
+_DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+
+
+def configure_jax(
+    *,
+    cpu_devices: int | None = None,
+    cache_programs: bool = True,
+    cache_directory: str | Path | None = None,
+    deterministic: bool = False,
+) -> None:
+    """Sets jax up as the command line does: a CPU device for each core, and compiled programs kept between runs.
+
+    Call it right after the imports, before jax is first used. A second call that changes nothing is allowed, so that
+    the cell of a notebook can be run again.
+
+    Args:
+      cpu_devices: number of CPU devices; None: one for each core that the process may use, or as many as
+        `--xla_force_host_platform_device_count` in the environment variable XLA_FLAGS says.
+      cache_programs: whether programs that took more than 0.2 s to compile are kept on disk for the next process.
+      cache_directory: where; None: `blurjax/programs` in $XDG_CACHE_HOME or ~/.cache.
+      deterministic: whether a GPU uses deterministic operations alone, which may be slower.
+
+    Raises:
+      RuntimeError: jax has started its devices already, in another way than these arguments ask for.
+    """
+    if cpu_devices is not None and cpu_devices < 1:
+        raise ValueError(f"cpu_devices is {cpu_devices}; it must be at least 1.")
+    flags = os.environ.get("XLA_FLAGS", "")
+    if cpu_devices is None and "xla_force_host_platform_device_count" not in flags:
+        of_process = hasattr(os, "sched_getaffinity")  # macOS has none
+        cpu_devices = len(os.sched_getaffinity(0)) if of_process else os.cpu_count()
+    before = jax.config.read("jax_num_cpu_devices")
+    new_devices = cpu_devices is not None and cpu_devices != before
+    new_flags = deterministic and _DETERMINISTIC not in flags
+    if (new_devices or new_flags) and _has_devices():
+        raise RuntimeError(
+            f"jax has started its devices already ({jax.local_device_count()} of {jax.default_backend()}); call "
+            "configure_jax before anything else uses jax, in a notebook after restarting the kernel."
+        )
+    if new_devices:
+        jax.config.update("jax_num_cpu_devices", cpu_devices)
+    if new_flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}".strip()
+    if cache_programs:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        directory = cache_directory or base / "blurjax" / "programs"
+        jax.config.update("jax_compilation_cache_dir", str(directory))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", COMPILE_SECONDS)
+
+
+def _has_devices() -> bool:
+    """Whether jax has started its devices, which it does not say: from then on it refuses another number of them."""
+    before = jax.config.read("jax_num_cpu_devices")
+    try:
+        jax.config.update("jax_num_cpu_devices", before + 1 if before > 0 else 1)
+    except RuntimeError:
+        return True
+    jax.config.update("jax_num_cpu_devices", before)
+    return False

@@ -1,0 +1,211 @@
+"""What the results in a run directory depend on: settings, data, and the code of models and views.
+
+`fingerprints.json` holds, for each stage, the settings that are part of its identity (`blurjax.config.sections` says
+which), and a hash of what each model and view computes. A directory is continued only where both agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from blurjax.config.sections import FREE, Section
+from blurjax.config.settings import Config, override
+from blurjax.config.trials import num_folds, views_in_use
+from blurjax.data.dataset import Dataset
+from blurjax.experiment.programs import HYPERPARAMETER_DTYPES, Programs
+from blurjax.runtime import RunDirectory, UserError, read_json
+from blurjax.train.feed import fits
+from blurjax.train.jobs import find_jobs
+from blurjax.train.state import Hyperparameters
+from blurjax.views.functions import Autoencoders, Basis, Matrices, ViewParameters, apply_view
+
+
+def check_fingerprints(
+    run: RunDirectory, config: Config, dataset: Dataset, *, accept_changed_code: bool = False
+) -> None:
+    """Refuses a directory that was made with other settings, data or code, before anything in it is changed.
+
+    A stage of which nothing has been trained yet takes the new settings. A setting that an older directory does not
+    know counts as its default.
+
+    Args:
+      run: made, and locked where it is written to.
+      config: fitted to the data.
+      dataset: decoded images.
+      accept_changed_code: continue although models or views were changed; recorded as `accepted_changes`.
+
+    Raises:
+      UserError: names the first thing that differs.
+    """
+    known = read_json(run.fingerprints) if run.fingerprints.exists() else {}
+    new = dict(known)
+    defaults = identity_of(Config())
+    for stage, settings in stage_identities(config, dataset).items():
+        if _is_begun(run, stage) and stage in known:
+            old = known[stage]
+            before = {k: old.get(k, defaults.get(k)) for k in {**settings, **old}}
+            _refuse_other_settings(run, settings, before)
+        new[stage] = settings
+    accepted, code = [*known.get("accepted_changes", [])], dict(known.get("code", {}))
+    for part, value in code_hashes(config, dataset).items():
+        before = code.get(part, {}) if _is_begun(run, part) else {}
+        if before.get(jax.__version__, value) != value:
+            if not accept_changed_code:
+                raise UserError(
+                    f"{run.path} was made with other code of the {part}: it computes something else now. Restore the "
+                    "code, name another directory with --out, or continue with --accept-changed-code, which the "
+                    "results will say."
+                )
+            accepted.append(part)
+        code[part] = before | {jax.__version__: value}
+    run.write_json(run.fingerprints, new | {"code": code, "accepted_changes": accepted})
+
+
+def _refuse_other_settings(
+    run: RunDirectory, settings: Mapping[str, Any], before: Mapping[str, Any]
+) -> None:
+    """Raises UserError where settings differ; names the first."""
+    differing = [key for key in sorted(before) if settings.get(key) != before[key]]
+    if differing:
+        key, more = differing[0], len(differing) - 1
+        others = f" ({more} more {'settings differ' if more > 1 else 'setting differs'})"
+        raise UserError(
+            f"{run.path} was made with {key} = {before[key]!r}, not {settings.get(key)!r}"
+            f"{others if more else ''}; name another directory with --out, or use the old setting."
+        )
+
+
+def _is_begun(run: RunDirectory, part: str) -> bool:
+    """Returns whether the directory holds something that depends on a stage, a model or a view."""
+    if part in ("autoencoders", "folds", "autoencoder"):
+        return bool(find_jobs(run, "autoencoder"))
+    if part in ("classifiers", "classifier"):
+        return any(run.job("classifier").glob("*/job-*/job.json"))
+    view = part.removeprefix("view ")
+    shown = (*run.predictions(view, "*").parent.glob(f"*-on-{view}.npz"),)
+    return bool(
+        find_jobs(run, f"classifier/{view}") or run.quality(view, "train").exists() or shown
+    )
+
+
+# Settings.
+
+
+def stage_identities(config: Config, dataset: Dataset) -> dict[str, dict[str, Any]]:
+    """Returns stage -> dotted key -> value of everything in the settings and the data that its results depend on."""
+    own = identity_of(config)
+    streamed = not fits(dataset, config.data.resident_limit)
+    own |= {"data.seed": config.data.seed if streamed else None, "streaming": streamed}
+    own |= {"the images' sha256": dataset.fingerprint}
+    folds = {"autoencoder.folds": own.pop("autoencoder.folds")}
+    without_classifier = {k: v for k, v in own.items() if not k.startswith("classifier.")}
+    stages = {"autoencoders": without_classifier, "classifiers": own}
+    return stages | ({"folds": folds} if num_folds(config) else {})
+
+
+def identity_of(config: Config) -> dict[str, Any]:
+    """Returns dotted key -> JSON value of the settings of data and models that are not marked as free to change."""
+    sections = {
+        "data": config.data,
+        "autoencoder": config.autoencoder,
+        "classifier": config.classifier,
+    }
+    return {k: v for name, section in sections.items() for k, v in _identity(section, name).items()}
+
+
+def _identity(section: Section, prefix: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    values = section.model_dump(mode="json")
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            found |= _identity(value, f"{prefix}.{name}")
+        elif FREE not in field.metadata:
+            found[f"{prefix}.{name}"] = values[name]
+    return found
+
+
+# Code.
+
+
+def code_hashes(config: Config, dataset: Dataset) -> dict[str, str]:
+    """Returns a hash of what each model computes in a training step, and of what each view in use computes.
+
+    Of their jaxprs, traced for one example, with convolutions as XLA has them: how something is computed does not
+    count. jax's own functions are part of it, so hashes are comparable for one version of jax alone.
+    """
+    plain = {
+        "compute.convolution": "lax",
+        "compute.microbatches": 1,
+        "compute.rematerialize": False,
+    }
+    programs = Programs(override(config, plain), dataset)
+    row = Hyperparameters(*(jax.ShapeDtypeStruct((), dtype) for dtype in HYPERPARAMETER_DTYPES))
+    image = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.float32)
+    index = jax.ShapeDtypeStruct((1,), jnp.int32)
+    batch = {
+        "image": image,
+        "label": index,
+        "index": index,
+        "mask": jax.ShapeDtypeStruct((1,), bool),
+    }
+    autoencoder = jax.eval_shape(programs.autoencoder_init, row)
+    classifier = jax.eval_shape(programs.classifier_init, row)
+    views = _abstract_view_parameters(config, programs, autoencoder.variables, row)
+    as_it_is = programs.classifier_step(lambda parameters, images, indices: images)
+    hashes = {
+        "autoencoder": _hash(
+            (programs.autoencoder_init, row), (programs.autoencoder_step, autoencoder, None, batch)
+        ),
+        "classifier": _hash((programs.classifier_init, row), (as_it_is, classifier, views, batch)),
+    }
+    for view in views_in_use(config):
+        function = partial(apply_view, in_use=(view,))
+        hashes[f"view {view}"] = _hash((function, views, image, index))
+    return hashes
+
+
+def _abstract_view_parameters(
+    config: Config, programs: Programs, variables: Any, row: Hyperparameters
+) -> ViewParameters:
+    """Returns the shapes of one trial's view parameters, of every kind."""
+    height, width, channels = programs.dataset.image_shape
+    floats = partial(jax.ShapeDtypeStruct, dtype=np.float32)
+    integers = partial(jax.ShapeDtypeStruct, dtype=np.int32)
+    networks = 1 + num_folds(config)
+    stacked = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((networks, *leaf.shape), leaf.dtype), variables
+    )
+    matrices = Matrices(floats((height, height)), floats((width, width)))
+    values, components = height * width * channels, config.autoencoder.max_bottleneck or 1
+    return ViewParameters(
+        view=integers(()),
+        seed=row.seed,
+        bottleneck=row.bottleneck,
+        autoencoders=Autoencoders(stacked, programs.autoencoder),
+        fold_of=integers((1,)),
+        blur=matrices,
+        downsample=matrices,
+        basis=Basis(floats((values,)), floats((components, values))),
+        gain=floats((min(height, width) // 2 + 1,)),
+    )
+
+
+def _hash(*calls: tuple[Any, ...]) -> str:
+    """Returns a hash of the jaxprs of functions, each with its arguments, and of the constants in them."""
+    digest = hashlib.sha256()
+    for function, *arguments in calls:
+        closed = jax.make_jaxpr(function)(*arguments)
+        # Where Python keeps a function says nothing of what it computes.
+        digest.update(re.sub(r"0x[0-9a-f]+", "", str(closed)).encode())
+        for constant in closed.consts:
+            digest.update(np.asarray(constant).tobytes())
+    return digest.hexdigest()[:16]

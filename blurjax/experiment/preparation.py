@@ -1,0 +1,46 @@
+"""Settings and data made ready for each other, before anything is trained."""
+
+from __future__ import annotations
+
+import math
+
+from blurjax.config.settings import Config, fit_to_data
+from blurjax.config.trials import num_folds, views_in_use
+from blurjax.data import Dataset, load
+from blurjax.runtime import UserError
+
+
+def prepare(config: Config, dataset: Dataset | None = None) -> tuple[Config, Dataset]:
+    """Loads the data where they are not given, and fits to them what the settings leave open.
+
+    Raises:
+      UserError: the data cannot be read, or do not make an experiment.
+    """
+    dataset = load(config.data) if dataset is None else dataset
+    train_examples = len(dataset.splits["train"])
+    config = fit_to_data(config, shape=dataset.image_shape, train_examples=train_examples)
+    check_views(config, dataset)
+    return config, dataset
+
+
+def check_views(config: Config, dataset: Dataset) -> None:
+    """Raises UserError where a view in use cannot be made of these images."""
+    in_use = views_in_use(config)
+    count, values = len(dataset.splits["train"]), math.prod(dataset.image_shape)
+    widest, narrowest = max(config.bottlenecks), min(config.bottlenecks)
+    if "pca" in in_use and widest > min(count, values):
+        raise UserError(
+            f"The view pca has at most {min(count, values)} components here ({count} training images of {values} "
+            f"values), fewer than the bottleneck {widest}; lower autoencoder.bottleneck, or leave pca out of "
+            "views.train and views.test."
+        )
+    channels = dataset.image_shape[2]
+    if "downsample" in in_use and narrowest < channels:
+        raise UserError(
+            f"The view downsample needs a float for each of the {channels} channels, but the bottleneck is "
+            f"{narrowest}; raise autoencoder.bottleneck, or leave downsample out of views.train and views.test."
+        )
+    if num_folds(config) > count:
+        raise UserError(
+            f"autoencoder.folds is {num_folds(config)}, but the train split has only {count} images; lower it."
+        )

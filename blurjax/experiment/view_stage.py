@@ -1,0 +1,124 @@
+"""The stage of views: fits what they are made with, and measures how blurry they are (docs/run_directory.md)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection
+from functools import partial
+
+import numpy as np
+
+from blurjax.config.sections import SPLITS
+from blurjax.config.trials import (
+    Trial,
+    autoencoder_trials,
+    measured_views,
+    quality_trials,
+    views_in_use,
+)
+from blurjax.config.view_table import VIEWS
+from blurjax.data.splits import generator
+from blurjax.experiment.context import Arrays, Context, Models
+from blurjax.experiment.fitted_views import Fit, FittedViews
+from blurjax.runtime import processes, read_npz
+from blurjax.views.fitting import (
+    candidate_sigmas,
+    gaussian,
+    principal_components,
+    sigma_of_distortion,
+)
+from blurjax.views.functions import Basis
+
+
+def make_views(context: Context, autoencoders: Models) -> FittedViews:
+    """Fits what the views in use need, or reads it where the run directory holds it, and measures all of them."""
+    views = _fit_views(context, autoencoders)
+    _write_quality(context, views, measured_views(context.config), SPLITS)
+    return views
+
+
+def _fit_views(context: Context, autoencoders: Models) -> FittedViews:
+    in_use = views_in_use(context.config)
+    basis = _basis(context) if "pca" in in_use else None
+    trials = autoencoder_trials(context.config)
+    height, width, _ = context.programs.dataset.image_shape
+    unfitted = Fit(0.0, True, np.ones(min(height, width) // 2 + 1, np.float32))
+    views = FittedViews(context, autoencoders, dict.fromkeys(trials, unfitted), basis)
+    if not any(VIEWS[view].needs_code for view in in_use):
+        return views
+    _write_quality(context, views, ("original", "reconstruction"), ("validation",))
+    path = context.run.fitted_views
+    context.complete(path, trials, partial(_fit, context, views))
+    arrays = read_npz(path)
+    columns = zip(*(arrays[n] for n in ("trial", "sigma", "reachable", "gain")), strict=True)
+    fits = {Trial.from_key(k): Fit(float(s), bool(there), gain) for k, s, there, gain in columns}
+    return FittedViews(context, autoencoders, fits, basis)
+
+
+def _fit(context: Context, views: FittedViews, trials: list[Trial]) -> Arrays:
+    """Computes the columns of the file for autoencoders, from the quality of their reconstructions of validation."""
+    original, reconstruction = (
+        read_npz(context.run.quality(view, "validation")) for view in ("original", "reconstruction")
+    )
+    row_of = {key: row for row, key in enumerate(reconstruction["trial"].tolist())}
+    rows = [row_of[trial.key] for trial in trials]
+    before, after = original["spectrum"][:1], reconstruction["spectrum"][rows]
+    gain = np.sqrt(np.divide(after, before, out=np.ones_like(after), where=before > 0))
+    gain[:, 0] = 1.0  # the mean, which a spectrum leaves out
+    sigma, reachable = np.zeros(len(trials), np.float32), np.ones(len(trials), bool)
+    if "blur" in views_in_use(context.config):
+        sigmas, distortion = _distortion_of_blur(context, views, trials[0])
+        target = reconstruction["mse"][rows].mean(axis=1, dtype=np.float64)
+        sigma, reachable = sigma_of_distortion(sigmas, distortion, target)
+    return {"sigma": sigma, "reachable": reachable, "gain": gain}
+
+
+def _distortion_of_blur(
+    context: Context, views: FittedViews, trial: Trial
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns sigmas f64[S], and the mean squared error f64[S] on validation of the blurs that they make."""
+    programs = context.programs
+    shape, positions = programs.dataset.image_shape, programs.dataset.splits["validation"]
+    sigmas = candidate_sigmas(shape)
+    blurs = programs.place_rows([gaussian(sigma, shape) for sigma in sigmas])
+    parameters = views.parameters("blur", [trial] * len(sigmas))._replace(blur=blurs)
+    wait = context.dispatch(programs.measure_view, None, parameters, positions, len(sigmas))
+    return sigmas, wait()["mse"].mean(axis=1, dtype=np.float64)
+
+
+def _basis(context: Context) -> Basis:
+    path = context.run.principal_components
+
+    def fit() -> None:
+        config, dataset = context.config, context.programs.dataset
+        components, seed = config.autoencoder.max_bottleneck, config.data.split_seed
+        assert components is not None
+        train, rng = dataset.splits["train"], generator(seed, "pca")
+        basis = principal_components(dataset.images, train, components, rng, seed)
+        context.run.write_npz(path, **basis._asdict())
+
+    processes.on_first(lambda: None if path.exists() else fit())
+    return Basis(**read_npz(path))
+
+
+def _write_quality(
+    context: Context, views: FittedViews, names: Collection[str], splits: Collection[str]
+) -> None:
+    """Measures views on splits (of train, its monitored subset) where that is not done yet."""
+    for name, split in itertools.product(names, splits):
+        measure = partial(_measure, context, views, name, split)
+        context.complete(
+            context.run.quality(name, split), quality_trials(context.config, name), measure
+        )
+
+
+def _measure(
+    context: Context, views: FittedViews, view: str, split: str, trials: list[Trial]
+) -> Arrays:
+    programs = context.programs
+    positions = (programs.monitored | {"test": programs.dataset.splits["test"]})[split]
+    parameters = views.parameters(view, trials)
+    wait = context.dispatch(programs.measure_view, None, parameters, positions, len(trials))
+    measured = wait()
+    failed = np.array([views.failed_step(view, trial) for trial in trials], np.int32)
+    return measured | {"spectrum": measured["spectrum"].mean(axis=1), "failed_step": failed}
