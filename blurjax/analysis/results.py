@@ -64,7 +64,9 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
     settings, num_classes = recorded.config.report, len(recorded.dataset["class_names"])
     confidence, correct = settings.confidence, point.correct()
     quality = scores.image_quality(point.quality)
-    rebuilt = quality.get("reconstruction", {})
+    rebuilt, fitted, blur = quality.get("reconstruction", {}), point.fitted_views, {}
+    if fitted:
+        blur = {"sigma": scores.mean_and_trials(fitted["sigma"]), "reachable": fitted["reachable"]}
     shuffled = point.cells.get((SHUFFLED, VIEWS[SHUFFLED].own_test_view))
     return {
         "values": point.point._asdict(),
@@ -74,8 +76,11 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
         "reconstruction": {n: rebuilt.get(n, {}) for n in ("psnr", "ssim")},
         "quality": quality,
         "spectra": scores.spectra(point.quality),
-        "blur": scores.matched_blur(point.fitted_views),
-        "probe": scores.probes(point.probes, confidence),
+        "blur": blur,
+        "probe": {
+            kind: statistics.accuracy(a["prediction"] == a["label"], confidence).as_json()
+            for kind, a in point.probes.items()
+        },
         "per_class_change": scores.per_class_change(point.cells, num_classes, confidence),
         "flips": _flips(recorded, point),
         "autoencoder_converged": scores.autoencoder_converged(point.autoencoder_curves),
@@ -98,11 +103,11 @@ def _flips(recorded: RecordedRun, point: RecordedPoint) -> Block:
     Empty where they were not kept: they are for the first learning rate and weight decay.
     """
     config, kept, correct = recorded.config, recorded.flips, point.correct()
-    first_recipe = (config.learning_rates[0], config.weight_decays[0])
     bottleneck, *recipe = point.point
-    if kept is None or tuple(recipe) != first_recipe or bottleneck not in kept["bottleneck"]:
+    is_first = recipe == [config.learning_rates[0], config.weight_decays[0]]
+    if kept is None or not is_first or not {ORIGINAL, RECONSTRUCTION} <= correct.keys():
         return {}
-    if not {ORIGINAL, RECONSTRUCTION} <= correct.keys():
+    if bottleneck not in kept["bottleneck"]:
         return {}
     row = kept["bottleneck"].tolist().index(bottleneck)
     # Kept while trials could still turn out to be frozen: counted again over those that are left.

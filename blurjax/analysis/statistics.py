@@ -163,15 +163,7 @@ def over_trials(values: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Fl
 
 
 def flips(a: ArrayLike, b: ArrayLike) -> NDArray[np.int32]:
-    """Counts the trials in which the correctness of each image's answer differs between two views.
-
-    Args:
-      a: bool[T,N], of one view.
-      b: bool[T,N], of the other.
-
-    Returns:
-      i32[N].
-    """
+    """Counts the trials in which an image's answer is right in exactly one of two views, bool[T,N] each: i32[N]."""
     return np.abs(paired(a, b)).sum(axis=0).astype(np.int32)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from blurjax.analysis.formatting import count, p_value, signed, signed_span
 
-Results = Mapping[str, Any]
 Point = Mapping[str, Any]
 Row = Sequence[Any]
 Entry = tuple[Point, Row, Mapping[str, Any]]
@@ -32,7 +31,7 @@ TEX = str.maketrans(
 )
 
 
-def result_tables(results: Results, level: str) -> dict[str, bytes]:
+def result_tables(results: Mapping[str, Any], level: str) -> dict[str, bytes]:
     """Returns file name -> content: accuracy, causes and comparisons, each as .csv and .tex.
 
     Shares in the CSV files are in [0, 1], in the LaTeX ones in percent and points.

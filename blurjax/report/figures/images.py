@@ -34,9 +34,8 @@ def reconstructions(data: FigureData) -> Drawing | None:
     if gallery is None or len(gallery["bottleneck"]) < 2:
         return None
     rebuilt = gallery["views"][:, gallery["view_names"].tolist().index("reconstruction")]
-    rows = [("original", gallery["original"])]
-    for floats, images in zip(gallery["bottleneck"].tolist(), rebuilt, strict=True):
-        rows.append((count(floats, "float"), images))
+    names = [count(floats, "float") for floats in gallery["bottleneck"].tolist()]
+    rows = [("original", gallery["original"]), *zip(names, rebuilt, strict=True)]
     drawn = _grid(rows, _titles(data, gallery["label"]), PER_ROW)
     caption = (
         "Test images, and below them their reconstructions by the first trial's autoencoders, whose codes "

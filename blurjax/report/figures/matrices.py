@@ -90,13 +90,11 @@ def confusion(data: FigureData) -> Drawing | None:
             "Share of each true class that is predicted as each class; the colour follows the square root, "
             "so that rare mistakes can be seen. Classes are in the order of the table below."
         )
-        return Drawing(drawn, caption)
-    trials = len(data.point["trials"])
-    caption = (
-        f"Number of test images{f', summed over {trials} trials' if trials > 1 else ''}, and share of the "
-        "true class; a cell without images is empty. A class whose name cannot be drawn is given by its "
-        "number in the table below."
-    )
+    else:
+        caption = (
+            "Number of test images, summed over trials, and share of the true class; a cell without images is "
+            "empty. A class whose name cannot be drawn is given by its number in the table below."
+        )
     return Drawing(drawn, caption)
 
 

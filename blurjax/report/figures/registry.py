@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from blurjax.analysis.formatting import level
+from blurjax.analysis.recorded_run import Arrays
 from blurjax.report.figures import style
-
-Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -50,22 +48,17 @@ Per = Literal["point", "bottleneck", "run"]
 
 
 class FigureSpec(NamedTuple):
-    """A registered figure.
-
-    Attributes:
-      draw: returns None where the run lacks the data that the figure shows.
-      title: stands above it.
-      alternative: describes it to readers who cannot see it.
-      anchor: the part of "How it was computed" that explains it.
-      per: whether it is drawn for every point, once for the points of a bottleneck, or once for a
-        run of several points.
-    """
+    """A registered figure."""
 
     draw: Draw
+    """Returns None where the run lacks the data that the figure shows."""
     title: str
     alternative: str
+    """Describes it to readers who cannot see it."""
     anchor: str
+    """The part of "How it was computed" that explains it."""
     per: Per
+    """Drawn for every point, once for the points of a bottleneck, or once for a run of several points."""
 
 
 class PageFigure(NamedTuple):
