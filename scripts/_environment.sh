@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Sourced by the scripts beside it: a virtual environment in .venv with blurjax and its test tools, made once and
-# brought up to date whenever pyproject.toml or constraints.txt changed.
+# Sourced by the other scripts. Creates a virtual environment in .venv with blurjax and its test tools, and updates it
+# when pyproject.toml or constraints.txt has changed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,28 +1,28 @@
 #!/usr/bin/env python
-"""Measures blurjax against other ways to train the same networks, and its own overheads.
+"""Compares blurjax with other ways to train the same networks, and measures its overheads.
 
     python scripts/benchmark.py --quick                         # at most three minutes on two cores
     python scripts/benchmark.py --with-torch --json FILE        # W1 to W4
     python scripts/benchmark.py --workloads pipeline startup linear memory reading overlap growth large
 
-Within a workload all contenders are timed in turn, round after round, so that what else the machine does meets all of
-them; figures are medians with quartiles, ratios are medians of the ratios within each round.
+Within a workload all contenders are timed in turn, round after round, so that other load on the machine affects all of
+them alike. Times are medians with quartiles; ratios are medians of the ratios within each round.
 
   W1        a CNN (3x3 convolutions of 32, 64, 128 filters, ReLU, 2x2 max pooling; dense 128; 10 classes), Adam
   W2        a convolutional autoencoder, 64x64x3, Adam
   W3        W1 at several numbers of trials
   W4        the whole digits experiment, once with a cold and once with a warm cache of programs
-  pipeline  what batches cost: whole epochs against as many steps on one batch that stays on the device
+  pipeline  the cost of batches: whole epochs against the same number of steps on one batch on the device
   startup   seconds from process start to the first finished step
   linear    seconds of an epoch against the number of examples and of trials
   memory    peak memory against the number of trials, and of trials side by side
-  reading   images a second and core: decoding JPEG files and TFRecords, plain tf.data beside it, and the cache
-  overlap   whether streamed batches are read while a device computes, emulated by one that takes no processor time
-  growth    peak memory of streamed training: tenfold steps, tenfold images
+  reading   images a second and core: decoding JPEG files and TFRecords, tf.data alone, and the cache
+  overlap   whether streamed batches are read while a device (an emulated one) computes
+  growth    peak memory of streamed training with ten times the steps and ten times the images
   large     steps and memory at 224x224 pixels and 1,000 classes
 
-blurjax trains as in a real run: decoded images on the device, an order for each trial, clipping, learning rate schedule
-and the check for values that are not finite included. The other contenders are given their batches on the device.
+blurjax trains as in a real run, with decoded images on the device, an order for each trial, gradient clipping, a
+learning rate schedule and a check for values that are not finite. The other contenders get their batches on the device.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# A process of their own: these come first, while this one has no accelerator.
+# These run in processes of their own, and first, before this process occupies the accelerator.
 OWN_PROCESS = ("W4", "startup", "memory", "large", "growth")
 WORKLOADS = (
     *("W1", "W2", "W3", "W4", "pipeline", "startup", "linear", "memory"),
@@ -43,24 +43,42 @@ WORKLOADS = (
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The options."""
+    """Parses the options."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     add = parser.add_argument
     add("--workloads", nargs="+", choices=WORKLOADS, default=WORKLOADS[:4], metavar="NAME")
-    add("--quick", action="store_true", help="little of everything, flax in W1 alone")
+    add("--quick", action="store_true", help="short measurements; flax in W1 only")
     add("--rounds", type=int, help="default: 9; with --quick 3")
-    add("--seconds", type=float, help="of each contender in a round; default: 1, with --quick 0.2")
-    add("--trials", type=int, nargs="+", help="of W1, W2, W3; default: as fits the machine")
-    add("--batch-size", type=int, default=64)
-    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of activations")
-    add("--convolution", default="auto", help="blurjax's compute.convolution")
-    add("--trials-per-vmap", type=int, nargs="+", default=[], help="measure these besides auto")
     add(
-        "--images", type=Path, metavar="FOLDER", help="of JPEG files, for reading; default: made up"
+        "--seconds",
+        type=float,
+        help="seconds for each contender in a round; default: 1, with --quick 0.2",
+    )
+    add(
+        "--trials",
+        type=int,
+        nargs="+",
+        help="numbers of trials in W1, W2, W3; default: chosen for the machine",
+    )
+    add("--batch-size", type=int, default=64)
+    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="dtype of activations")
+    add("--convolution", default="auto", help="blurjax's compute.convolution")
+    add(
+        "--trials-per-vmap",
+        type=int,
+        nargs="+",
+        default=[],
+        help="measure these in addition to auto",
+    )
+    add(
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of JPEG files for reading; default: random ones",
     )
     add("--with-torch", action="store_true", help="pip install blurjax[benchmark]")
-    add("--json", type=Path, metavar="FILE", help="write the results there, too")
+    add("--json", type=Path, metavar="FILE", help="write the results to this file")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (3 if options.quick else 9)
     options.seconds = options.seconds or (0.2 if options.quick else 1.0)
@@ -68,7 +86,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measures, prints tables, writes JSON."""
+    """Measures, prints tables and writes JSON."""
     options = parse()
     from benchmarks import processes, reading, subjects
 
@@ -90,7 +108,7 @@ def main() -> None:
 
 
 def machine(options: argparse.Namespace, rows: list[dict[str, Any]], load: Any) -> dict[str, Any]:
-    """Where and how the rows were measured."""
+    """Returns where and how the rows were measured."""
     from blurjax.runtime.environment import describe_environment
 
     environment = describe_environment()
@@ -110,7 +128,7 @@ HEADER = f"{'':<28}{'trials':>7}{'ms per trial-step':>26}{'x blurjax':>22}{'of m
 
 
 def print_row(row: dict[str, Any], before: list[dict[str, Any]]) -> None:
-    """One line, under a title where a table begins."""
+    """Prints a row, and a title above the first one of a table."""
     if not before or row["workload"] != before[-1]["workload"]:
         title = [f"{row['workload']}: {row['title']}"]
         title += [f"batch {row['batch_size']}, {row['dtype']}"] if "batch_size" in row else []
@@ -125,7 +143,7 @@ def print_row(row: dict[str, Any], before: list[dict[str, Any]]) -> None:
 
 
 def spread_text(median: float | None, quartiles: list[float] | None) -> str:
-    """Such as "1.23 (1.20-1.27)"."""
+    """Returns text such as "1.23 (1.20-1.27)"."""
     if median is None:
         return ""
     numbers = [median, *(quartiles or ())]
@@ -134,7 +152,7 @@ def spread_text(median: float | None, quartiles: list[float] | None) -> str:
 
 
 def remarks(row: dict[str, Any]) -> list[str]:
-    """What a row says besides times."""
+    """Returns what a row contains apart from times, as texts."""
     found = []
     if "gflop_per_s" in row:
         found.append(f"{row['gflop_per_s']:,.0f} GFLOP/s, {row['size']}x{row['size']}")
@@ -165,7 +183,7 @@ def remarks(row: dict[str, Any]) -> list[str]:
 
 
 def print_machine(found: dict[str, Any]) -> None:
-    """Under all tables."""
+    """Prints the machine and the versions."""
     packages = found["packages"]
     versions = ", ".join(f"{n} {packages[n]}" for n in ("jax", "flax", "torch") if n in packages)
     print(

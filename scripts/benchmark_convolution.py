@@ -27,7 +27,7 @@ STATIC = {"size": (3, 3), "padding": SAME, "precision": None}
 
 
 def in_loop(function: Callable, steps: int) -> Callable:
-    """`steps` runs, each of slightly other arguments, so that none can be left out or hoisted."""
+    """Repeats a function with slightly different arguments, so that no run can be removed or hoisted."""
 
     def run(*arguments: jax.Array) -> tuple[jax.Array, ...]:
         def step(_: jax.Array, arguments: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
@@ -43,7 +43,7 @@ def in_loop(function: Callable, steps: int) -> Callable:
 def compare(
     title: str, ways: dict[str, Callable], *shapes: tuple, steps: int, repeats: int
 ) -> None:
-    """Prints one table: each way's median time, and its ratio to the first way."""
+    """Prints a table with the median time of every way and its ratio to the first."""
     arguments = [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes)]
     programs = {name: jax.jit(in_loop(way, steps)) for name, way in ways.items()}
     for program in programs.values():
@@ -62,7 +62,7 @@ def compare(
 
 
 def with_gradients(function: Callable) -> Callable:
-    """The value and both gradients."""
+    """Returns a function that computes the value and both gradients."""
 
     def run(images: jax.Array, kernel: jax.Array) -> tuple:
         value, pull_back = jax.vjp(function, images, kernel)
@@ -72,7 +72,7 @@ def with_gradients(function: Callable) -> Callable:
 
 
 def by(name: str) -> Callable:
-    """The convolution with a named lowering."""
+    """Returns the convolution with a named lowering."""
     return lambda images, kernel: convolution(images, kernel, lowering=name)
 
 

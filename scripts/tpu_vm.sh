@@ -6,19 +6,19 @@ usage() {
     cat <<'USAGE'
 usage: scripts/tpu_vm.sh NAME ZONE COMMAND
 
-  create TYPE VERSION    make the slice, e.g. create v5litepod-16 v2-alpha-tpuv5-lite
-  install                copy this checkout to every worker and install it there, with blurjax[tpu]
-  ssh 'SHELL COMMAND'    run something on every worker, e.g. mount the file system for the results
+  create TYPE VERSION    create the slice, e.g. create v5litepod-16 v2-alpha-tpuv5-lite
+  install                copy this checkout to every worker and install it there, as blurjax[tpu]
+  ssh 'SHELL COMMAND'    run a command on every worker, e.g. mount the file system for the results
   run [PRESET] --out DIR [--SECTION.SETTING VALUE ...]
                          `blurjax run` on all workers, as one run
-  stop                   have the run save itself and end, within ten seconds
+  stop                   save the run and end it, within ten seconds
 
-DIR must be an absolute path on a file system that all workers see, and that outlives them: NFS, or a bucket mounted with
-gcsfuse. Checkpoints are committed by renaming a directory, which gcsfuse does in a bucket with a hierarchical namespace, or
-with --rename-dir-limit.
+DIR must be an absolute path on a file system that is visible to all workers and outlives them: NFS, or a bucket mounted
+with gcsfuse. Checkpoints are committed by renaming a directory, which gcsfuse supports in a bucket with a hierarchical
+namespace, or with --rename-dir-limit.
 
-To continue after `stop`, a lost connection (`stop` first) or a slice that was taken away (make, install and mount again):
-the same `run`. Where the workers that vanished were alive less than five minutes ago, add --take-over.
+To continue after `stop`, after a lost connection (`stop` first) or after preemption (create, install and mount again), use
+the same `run`. If the previous workers were alive less than five minutes ago, add --take-over.
 
 DRY_RUN=1 prints the commands instead. A slice costs money until it is deleted:
 gcloud compute tpus tpu-vm delete NAME --zone=ZONE
@@ -45,7 +45,7 @@ on_all_workers() {
     call gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all --batch-size=all --command="$1"
 }
 
-# Prints the value of --out; nothing where there is none.
+# Prints the value of --out, or nothing.
 out_of() {
     while [ $# -gt 0 ]; do
         case $1 in
@@ -75,7 +75,7 @@ install)
     call mkdir -p dist
     call tar -czf dist/checkout.tar.gz blurjax configs pyproject.toml constraints.txt README.md LICENSE
     call gcloud compute tpus tpu-vm scp dist/checkout.tar.gz "$name:" --zone="$zone" --worker=all
-    # The workers' own Python may be older than 3.11; uv brings one.
+    # The workers' own Python may be older than 3.11; uv installs one.
     on_all_workers "rm -rf $there && mkdir $there && tar -xzf checkout.tar.gz -C $there && cd $there &&\
  python3 -m pip install --quiet --user uv && python3 -m uv venv --python 3.12 &&\
  python3 -m uv pip install -c constraints.txt '.[tpu]'"
@@ -87,7 +87,7 @@ ssh)
 run)
     case $(out_of "$@") in
     /*) ;;
-    *) fail "run needs --out DIR, an absolute path on a file system that all workers see." ;;
+    *) fail "run needs --out DIR, an absolute path on a file system that is visible to all workers." ;;
     esac
     on_all_workers "$there/.venv/bin/blurjax run $(printf '%q ' "$@")--distributed"
     ;;

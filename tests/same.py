@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from blurjax.runtime.run_directory import read_npz
+from blurjax.runtime.files import read_npz
 
 PLAIN = ("config.yaml", "dataset.json", "fingerprints.json", "audit.json", "format.json")
 

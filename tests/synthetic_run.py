@@ -27,7 +27,8 @@ from blurjax.config.trials import (
     views_in_use,
 )
 from blurjax.config.view_table import VIEWS, named
-from blurjax.runtime.run_directory import RunDirectory, read_npz
+from blurjax.runtime.files import read_npz
+from blurjax.runtime.run_directory import RunDirectory
 
 OWN = {
     "original": 0.965,

@@ -18,8 +18,8 @@ from benchmarks.contenders import random_params
 from benchmarks.networks import AUTOENCODER, BOTTLENECK, CNN
 from benchmarks.timing import Contender
 
-from blurjax.models.autoencoder import Autoencoder
-from blurjax.models.classifier import Classifier
+from blurjax.models.autoencoders import ConvAutoencoder
+from blurjax.models.classifiers import CnnClassifier
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -79,8 +79,8 @@ def test_operations_are_those_of_the_networks():
 @pytest.mark.parametrize(
     ("network", "model", "rest"),
     [
-        (CNN, Classifier(num_classes=10), ()),
-        (AUTOENCODER, Autoencoder((64, 64, 3), BOTTLENECK), (BOTTLENECK,)),
+        (CNN, CnnClassifier(num_classes=10), ()),
+        (AUTOENCODER, ConvAutoencoder((64, 64, 3), BOTTLENECK), (BOTTLENECK,)),
     ],
     ids=["W1", "W2"],
 )

@@ -24,8 +24,7 @@ from blurjax.config.trials import (
     views_in_use,
 )
 from blurjax.config.view_table import VIEWS
-from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import RunDirectory, read_json, read_npz
+from blurjax.runtime import RunDirectory, UserError, read_json, read_npz
 
 Arrays = Mapping[str, np.ndarray]
 Cell = tuple[str, str]

@@ -15,8 +15,7 @@ from blurjax.analysis.verdicts import smallest_equivalent
 from blurjax.config.settings import Config
 from blurjax.config.trials import points
 from blurjax.config.view_table import VIEWS
-from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import FORMAT, RunDirectory, jsonable, read_json
+from blurjax.runtime import FORMAT, RunDirectory, UserError, jsonable, read_json
 
 Block = dict[str, Any]
 

@@ -1,5 +1,1 @@
-"""The command line: arguments to calls of the package, and what a terminal shows."""
-
-from blurjax.cli.commands import main
-
-__all__ = ["main"]
+"""The command line: arguments to calls of the package, and terminal output. `commands.main` is its entry point."""

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parsed = argparse.Namespace()
     try:
         _import_modules(arguments)
-        parsed = make_parser().parse(arguments)
+        parsed = make_parser().parse(arguments or ["--help"])
         code = COMMANDS[parsed.command](parsed)
     except UserError as error:
         if "--debug" in arguments:
@@ -53,7 +53,7 @@ def _import_modules(arguments: Sequence[str]) -> None:
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(
-                f"--import {name} failed with {reason}; name a module that Python finds here, and see --debug."
+                f"--import {name} failed with {reason}; correct the module or its name (--debug shows the traceback)."
             ) from error
 
 
@@ -125,19 +125,8 @@ def datasets(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _help_or_version(parsed: argparse.Namespace) -> int:
-    if parsed.version:
-        from importlib.metadata import version
-
-        print(f"blurjax {version('blurjax')}")
-    else:
-        parsed.parser.print_help()
-    return 0
-
-
-COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "report": report,
     "datasets": datasets,
-    None: _help_or_version,
 }

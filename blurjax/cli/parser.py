@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -47,7 +48,7 @@ class Parser(argparse.ArgumentParser):
         if not unknown:
             return parsed
         if not unknown[0].startswith("-"):
-            raise UserError(f"Unexpected {unknown[0]}.")
+            raise UserError(f"Unexpected argument {unknown[0]}; remove it, or see --help.")
         known = re.findall(r"--([\w.-]+)", parsed.parser.format_help())
         raise UserError(settings.unknown_key(unknown[0].lstrip("-").split("=")[0], known))
 
@@ -69,8 +70,10 @@ def make_parser() -> Parser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    parser.add_argument("--version", action="version", version=f"blurjax {version('blurjax')}")
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", parser_class=Parser, required=True
+    )
     run = commands.add_parser(
         "run",
         help="run an experiment, or continue one",

@@ -1,7 +1,7 @@
 """Images and labels: where they come from, how they are decoded, cached, split, audited and read in batches."""
 
 from blurjax.config.sections import SPLITS
-from blurjax.data.array_source import Arrays, examples_of_arrays
+from blurjax.data.array_source import examples_of_arrays
 from blurjax.data.audit import audit_dataset
 from blurjax.data.dataset import Dataset
 from blurjax.data.examples import Examples
@@ -9,7 +9,6 @@ from blurjax.data.sources import describe, load, register_source
 
 __all__ = [
     "SPLITS",
-    "Arrays",
     "Dataset",
     "Examples",
     "audit_dataset",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,17 +13,7 @@ from blurjax.data import image_files
 from blurjax.data.examples import Examples, without_unused_classes
 from blurjax.data.messages import expand_path, join_names, printable, valid_utf8
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import DAMAGED
-
-
-class Arrays(NamedTuple):
-    """Images and labels that nobody has checked yet; see `Dataset.from_arrays`."""
-
-    image: Any
-    label: Any
-    split: Any = None
-    class_names: Any = None
-    names: Sequence[str] | None = None
+from blurjax.runtime.files import DAMAGED
 
 
 def load_digits(_: str, config: DataConfig) -> Examples:
@@ -32,7 +22,7 @@ def load_digits(_: str, config: DataConfig) -> Examples:
 
     images, labels = datasets.load_digits(return_X_y=True)
     scaled = np.round(images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)  # 0..16 -> 0..255
-    return examples_of_arrays(Arrays(scaled, labels), "digits", "digits", config)
+    return examples_of_arrays(scaled, labels, name="digits", config=config)
 
 
 def load_npz(path: str, config: DataConfig) -> Examples:
@@ -59,7 +49,7 @@ def load_npz(path: str, config: DataConfig) -> Examples:
                 found = f"it has {join_names(sorted(archive))}" if archive.files else "it is empty"
                 raise UserError(f"{place} has no array {' and no array '.join(missing)} ({found}).")
             known = ("image", "label", "split", "class_names")
-            arrays = Arrays(**{name: archive[name] for name in known if name in archive})
+            arrays = [archive.get(name) for name in known]
     except DAMAGED as error:
         if "allow_pickle" in str(error):
             raise UserError(
@@ -67,12 +57,12 @@ def load_npz(path: str, config: DataConfig) -> Examples:
                 "save arrays of numbers or strings."
             ) from None
         raise UserError(f"{place} is damaged ({error}); save it again.") from None
-    return examples_of_arrays(arrays, valid_utf8(file.stem), place, config)
+    return examples_of_arrays(*arrays, name=valid_utf8(file.stem), config=config, place=place)
 
 
-def read_tf_data(
+def examples_of_tf_data(
     data: Any, class_names: Sequence[str] | None, name: str, config: DataConfig
-) -> Arrays:
+) -> Examples:
     """Reads one tf.data.Dataset, or one for each split, into memory; see `Dataset.from_tf_data`."""
     by_split = data if isinstance(data, Mapping) else {"train": data}
     images, labels, splits = [], [], []
@@ -109,24 +99,41 @@ def read_tf_data(
             f"{printable(name)} has {found}; images must all have one shape: set data.image_size "
             "and data.channels."
         )
-    return Arrays(np.stack(images), np.array(labels), np.array(splits), class_names)
+    return examples_of_arrays(
+        np.stack(images), labels, splits, class_names, name=name, config=config
+    )
 
 
-def examples_of_arrays(arrays: Arrays, name: str, place: str, config: DataConfig) -> Examples:
-    """Checks arrays, and resizes the images as the settings say.
+def examples_of_arrays(
+    images: Any,
+    labels: Any,
+    splits: Any = None,
+    class_names: Any = None,
+    names: Sequence[str] | None = None,
+    *,
+    name: str,
+    config: DataConfig,
+    place: str | None = None,
+) -> Examples:
+    """Checks arrays, and resizes the images to the size and channels of the settings.
 
     Args:
-      arrays: see `Dataset.from_arrays`.
+      images: these and the following five, see `Dataset.from_arrays`.
+      labels: N integers or strings.
+      splits: N strings, or None.
+      class_names: strings, or None.
+      names: N strings, or None.
       name: of the data set.
-      place: where the arrays are from, for error messages.
       config: image size and channels.
+      place: where the arrays are from, for error messages; None: the name.
 
     Raises:
       UserError: an array has another shape, dtype or values than described there.
     """
-    images = _check_images(place, np.asarray(arrays.image), config)
-    label, split = (None if a is None else np.asarray(a) for a in (arrays.label, arrays.split))
-    names = tuple(map(str, range(len(images)) if arrays.names is None else arrays.names))
+    place = place or printable(name)
+    images, label = _check_images(place, np.asarray(images), config), np.asarray(labels)
+    split = None if splits is None else np.asarray(splits)
+    names = tuple(map(str, range(len(images)) if names is None else names))
     columns = {"label": label, "split": split, "names": np.empty(len(names))}
     for column, array in columns.items():
         if array is not None and array.shape != (len(images),):
@@ -134,11 +141,11 @@ def examples_of_arrays(arrays: Arrays, name: str, place: str, config: DataConfig
                 f"The array {column} of {place} has shape {array.shape}, but there are "
                 f"{len(images)} images; it must have shape ({len(images)},)."
             )
-    labels, class_names = _number_labels(place, np.asarray(label), arrays.class_names)
+    numbers, class_names = _number_labels(place, label, class_names)
     examples = Examples(
         name=name,
         images=images,
-        labels=labels.astype(np.int32),
+        labels=numbers.astype(np.int32),
         names=names,
         class_names=class_names,
         splits={} if split is None else _positions_by_split(place, split),

@@ -19,7 +19,7 @@ import numpy as np
 
 from blurjax.data.messages import expand_path, printable
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import read_json, synchronize, write_json
+from blurjax.runtime.files import read_json, synchronize, write_json
 
 CHECKSUMS = "checksums.json"
 _BLOCK_BYTES = 4 * 2**20
@@ -54,14 +54,19 @@ def entry(root: Path, name: str, build: Callable[[Path], None]) -> Path:
     path = root / name
     if _is_intact(path):
         return path
-    with _readable_errors(root):
+    try:
         root.mkdir(parents=True, exist_ok=True)
         with _lock(root / f".{name}.lock") as is_alone:
             if is_alone:
-                for left in root.glob(f".{name}.*.tmp"):  # by a process that was killed
-                    shutil.rmtree(left, ignore_errors=True)
+                for abandoned in root.glob(f".{name}.*.tmp"):  # by a process that was killed
+                    shutil.rmtree(abandoned, ignore_errors=True)
             if not _is_intact(path):  # another process may have built it while this one waited
                 _build(path, build)
+    except OSError as error:
+        raise UserError(
+            f"Decoded images cannot be cached in {printable(root)} ({error.strerror or error}); "
+            "make room there, or name another directory with data.cache_dir."
+        ) from None
     return path
 
 
@@ -77,19 +82,14 @@ def _build(path: Path, build: Callable[[Path], None]) -> None:
         for file in files:
             synchronize(file)
         write_json(temporary / CHECKSUMS, {file.name: _checksum(file) for file in files})
-        _put(temporary, path)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not _is_intact(path):  # where locks do not hold, another process may be first
+                raise
+        synchronize(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _put(temporary: Path, path: Path) -> None:
-    """Moves a whole entry to its place, unless another process was first: not every lock holds."""
-    try:
-        temporary.rename(path)
-    except OSError:
-        if not _is_intact(path):
-            raise
-    synchronize(path.parent)
 
 
 def _is_intact(path: Path) -> bool:
@@ -128,17 +128,6 @@ def _lock(path: Path) -> Iterator[bool]:
             yield True
 
 
-@contextlib.contextmanager
-def _readable_errors(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"Decoded images cannot be cached in {printable(root)} ({error.strerror or error}); "
-            "make room there, or name another directory with data.cache_dir."
-        ) from None
-
-
 class ImageWriter:
     """Writes a .npy file of images batch by batch; how many is known only at the end.
 
@@ -147,25 +136,22 @@ class ImageWriter:
 
     def __init__(self, path: Path, image_shape: tuple[int, int, int]):
         self._file = path.open("wb")
-        self._image_shape = image_shape
-        self._count = 0
+        self._shape = (0, *image_shape)
         self._write_header()
 
     def append(self, images: np.ndarray) -> None:
         """Adds images u8[n,H,W,C]."""
         self._file.write(np.ascontiguousarray(images, np.uint8).data)
-        self._count += len(images)
+        self._shape = (self._shape[0] + len(images), *self._shape[1:])
 
     def __enter__(self) -> ImageWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
         with self._file:
-            self._file.seek(0)
-            # NumPy leaves room in the header for the first axis to grow.
             self._write_header()
 
     def _write_header(self) -> None:
-        shape = (self._count, *self._image_shape)
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        self._file.seek(0)  # NumPy leaves room in the header for the first axis to grow
+        header = {"descr": "|u1", "fortran_order": False, "shape": self._shape}
         np.lib.format.write_array_header_1_0(self._file, header)

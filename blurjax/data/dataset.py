@@ -75,8 +75,10 @@ class Dataset:
             has too few images.
         """
         config = config or DataConfig()
-        arrays = array_source.Arrays(images, labels, splits, class_names, names)
-        return make_dataset(array_source.examples_of_arrays(arrays, name, name, config), config)
+        examples = array_source.examples_of_arrays(
+            images, labels, splits, class_names, names, name=name, config=config
+        )
+        return make_dataset(examples, config)
 
     @classmethod
     def from_tf_data(
@@ -101,8 +103,9 @@ class Dataset:
           UserError: the elements are not as described here; see also `from_arrays`.
         """
         config = config or DataConfig()
-        arrays = array_source.read_tf_data(data, class_names, name, config)
-        return make_dataset(array_source.examples_of_arrays(arrays, name, name, config), config)
+        return make_dataset(
+            array_source.examples_of_tf_data(data, class_names, name, config), config
+        )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +14,13 @@ from blurjax.config.sections import SPLITS, DataConfig
 from blurjax.data import cache, image_files
 from blurjax.data.examples import Examples, pixels_sha256
 from blurjax.data.messages import join_names, printable
-from blurjax.data.prefetch import ahead
+from blurjax.data.prefetch import run_ahead
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import read_json, write_json
+from blurjax.runtime.files import read_json, write_json
 
-BATCH = 128
 SAMPLE = 200
 """How many images decide the image size and the number of channels."""
+_AHEAD = 256  # images that are being decoded, or wait to be written
 _LOG_SECONDS = 10
 _log = logging.getLogger("blurjax")
 
@@ -31,7 +29,7 @@ class EncodedImage(NamedTuple):
     """An image before it is decoded."""
 
     content: bytes | Path
-    """Of an image file, or where that lies."""
+    """An image file, or where it lies."""
     label: int
     name: str
 
@@ -49,41 +47,26 @@ class EncodedImages(NamedTuple):
     """About SAMPLE image files."""
 
 
-class DecodedBatch(NamedTuple):
-    """Consecutive images of a split."""
+def decode(
+    encoded: Iterable[EncodedImage], size: int, channels: int
+) -> Iterator[tuple[EncodedImage, np.ndarray | str]]:
+    """Decodes images in order, on all cores: Pillow lets other threads work while it does.
 
-    images: np.ndarray
-    """u8[B,H,W,C]; zeros where there is a problem."""
-    problems: Sequence[str]
-    """Why an image cannot be used, or an empty string."""
-    labels: np.ndarray
-    """i64[B]."""
-    names: Sequence[str]
+    Yields:
+      Each image, and u8[size,size,channels], or the reason why it cannot be used.
+    """
 
-
-def decode(encoded: Iterable[EncodedImage], size: int, channels: int) -> Iterator[DecodedBatch]:
-    """Decodes images in order, on all cores: Pillow lets other threads work while it does."""
-
-    def decode_one(content: bytes | Path) -> tuple[np.ndarray, str]:
+    def decode_one(image: EncodedImage) -> tuple[EncodedImage, np.ndarray | str]:
         try:
+            content = image.content
             data = content if isinstance(content, bytes) else content.read_bytes()
-            return image_files.decode(data, size, channels), ""
+            return image, image_files.decode(data, size, channels)
         except image_files.BadImageError as error:
-            problem = str(error)
+            return image, str(error)
         except OSError as error:
-            problem = error.strerror or str(error)
-        return np.zeros((size, size, channels), np.uint8), problem
+            return image, error.strerror or str(error)
 
-    remaining = iter(encoded)
-    batches = iter(lambda: list(itertools.islice(remaining, BATCH)), [])
-    with ThreadPoolExecutor() as pool:
-        begun = (
-            (pool.map(decode_one, contents), labels, names)
-            for contents, labels, names in (zip(*batch, strict=True) for batch in batches)
-        )
-        for decoded, labels, names in ahead(begun):
-            images, problems = zip(*decoded, strict=True)
-            yield DecodedBatch(np.stack(images), problems, np.array(labels), names)
+    yield from run_ahead(decode_one, encoded, _AHEAD)
 
 
 def load_decoded(
@@ -138,23 +121,29 @@ def _build(directory: Path, source: EncodedImages, config: DataConfig) -> None:
     size, channels = image_files.choose_size(source.sample, config.image_size, config.channels)
     labels, codes, names, skipped = [], [], [], []
     _log.info("Decoding the images of %s; this happens once.", place)
+    logged = time.monotonic()
+    images = (
+        (s, *pair) for s, part in source.splits.items() for pair in decode(part, size, channels)
+    )
     with cache.ImageWriter(directory / "images.npy", (size, size, channels)) as writer:
-        for split, batch in _log_progress(source, size, channels):
-            good = np.array([not problem for problem in batch.problems])
-            if not good.all() and config.on_bad_image == "error":
-                bad = int(np.argmin(good))
-                raise UserError(
-                    f"{printable(source.place / batch.names[bad])} cannot be used as an image: "
-                    f"{batch.problems[bad]}; remove or replace it, or skip such images with "
-                    "data.on_bad_image=skip."
-                )
-            if batch.labels.min() < 0:
+        for split, image, pixels in images:
+            if image.label < 0:
                 raise UserError(f"{place} hides the labels of a split; choose splits with labels.")
-            writer.append(batch.images[good])
-            labels += batch.labels[good].tolist()
-            codes += [SPLITS.index(split)] * int(good.sum())
-            for name, is_good in zip(batch.names, good, strict=True):
-                (names if is_good else skipped).append(name)
+            if not isinstance(pixels, str):
+                writer.append(pixels[np.newaxis])
+                labels.append(image.label)
+                codes.append(SPLITS.index(split))
+                names.append(image.name)
+            elif config.on_bad_image == "skip":
+                skipped.append(image.name)
+            else:
+                raise UserError(
+                    f"{printable(source.place / image.name)} cannot be used as an image: {pixels}; "
+                    "remove or replace it, or skip such images with data.on_bad_image=skip."
+                )
+            if time.monotonic() > logged + _LOG_SECONDS:
+                logged, done = time.monotonic(), len(names) + len(skipped)
+                _log.info("Decoded %s of %s images.", f"{done:,}", f"{source.count:,}")
     if not names:
         raise UserError(f"{place} has no readable image; look at {printable(skipped[0])}.")
     if len(set(names)) < len(names):
@@ -171,17 +160,3 @@ def _build(directory: Path, source: EncodedImages, config: DataConfig) -> None:
         "pixels_sha256": pixels_sha256(np.load(directory / "images.npy", mmap_mode="r")),
     }
     write_json(directory / "meta.json", meta)
-
-
-def _log_progress(
-    source: EncodedImages, size: int, channels: int
-) -> Iterator[tuple[str, DecodedBatch]]:
-    """Yields the batches of all splits, and logs from time to time how many images are done."""
-    logged, done = time.monotonic(), 0
-    for split, encoded in source.splits.items():
-        for batch in decode(encoded, size, channels):
-            yield split, batch
-            done += len(batch.names)
-            if time.monotonic() > logged + _LOG_SECONDS:
-                logged = time.monotonic()
-                _log.info("Decoded %s of %s images.", f"{done:,}", f"{source.count:,}")

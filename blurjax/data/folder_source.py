@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,44 +102,49 @@ def scan(root: Path) -> Listing:
         in a split, or a folder may not be read.
     """
     with explain_read_errors(root):
-        _check_folder(root)
-        places = _split_folders(root)
-        notes = _left_out(root, set(places.values())) if places else ()
-        places = {split: _unwrapped(path) for split, path in places.items()} or {"train": root}
-        folders = {
-            split: {valid_utf8(f.name): f for f in _folders(p)} for split, p in places.items()
-        }
-        for split, path in places.items():
-            _check_class_folders(path, folders[split])
-            notes += _loose_files(path)
-        class_names = tuple(sorted({name for by_name in folders.values() for name in by_name}))
-        number_of = {name: number for number, name in enumerate(class_names)}
-        splits = {
-            split: _files_of_split(root, by_name, number_of) for split, by_name in folders.items()
-        }
+        if not root.exists():
+            raise UserError(
+                f"The folder {printable(root)} does not exist; check data.source, which is "
+                "folder:PATH."
+            )
+        if not root.is_dir():
+            raise UserError(
+                f"{printable(root)} is not a folder; data.source must name one as folder:PATH."
+            )
+        places, notes = _split_folders(root), ()
+        unused = [folder.name for folder in _folders(root) if folder not in places.values()]
+        if places and unused:
+            notes += (f"Folders beside the splits were left out: {join_names(unused)}.",)
+        classes: dict[str, dict[str, Path]] = {}
+        for split, path in (places or {"train": root}).items():
+            inner = _folders(path)
+            if places and [path.name] == [f.name for f in inner] and _folders(inner[0]):
+                path = inner[0]  # seg_train/seg_train, as Kaggle packs the Intel scenes
+            classes[split], loose = _class_folders(path)
+            if loose:
+                files = "1 file was" if loose == 1 else f"{loose} files were"
+                place = valid_utf8(path.name)
+                notes += (
+                    f"{files} left out because of lying beside the class folders of {place}.",
+                )
+        class_names = tuple(sorted({name for folders in classes.values() for name in folders}))
+        splits: dict[str, list[File]] = {split: [] for split in classes}
+        for split, folders in classes.items():
+            for name, folder in folders.items():
+                splits[split] += _files(root, folder, class_names.index(name))
+            splits[split].sort(key=lambda file: os.fsencode(file.path))
     labels = {split: [file.label for file in files] for split, files in splits.items()}
     check_classes(printable(root), class_names, labels)
     return Listing(root, class_names, splits, notes)
 
 
-def _check_folder(root: Path) -> None:
-    if not root.exists():
-        raise UserError(
-            f"The folder {printable(root)} does not exist; check data.source, which is folder:PATH."
-        )
-    if not root.is_dir():
-        raise UserError(
-            f"{printable(root)} is not a folder; data.source must name one as folder:PATH."
-        )
-
-
 def _split_folders(root: Path) -> dict[str, Path]:
     """Split -> folder; empty where the folders are classes, even if one is called train."""
-    role_of = {name: split for split, names in _SPLIT_FOLDERS.items() for name in names}
+    split_of = {name: split for split, names in _SPLIT_FOLDERS.items() for name in names}
     folders = _folders(root)
     found: dict[str, Path] = {}
     for folder in folders:
-        split = role_of.get(folder.name.casefold())
+        split = split_of.get(folder.name.casefold())
         if split in found:
             raise UserError(
                 f"{printable(root)} has two folders for the {split} split, {found[split].name} and "
@@ -147,126 +152,82 @@ def _split_folders(root: Path) -> dict[str, Path]:
             )
         if split is not None:
             found[split] = folder
-    only_roles = len(found) == len(folders)
+    only_splits = len(found) == len(folders)
     if "train" not in found:
-        if len(found) > 1 and only_roles and all(map(_folders, found.values())):
+        if len(found) > 1 and only_splits and all(map(_folders, found.values())):
             names = " and ".join(folder.name for folder in found.values())
             raise UserError(
                 f"{printable(root)} has the folders {names}, but none for the train split."
             )
         return {}
-    if not only_roles and not _folders(found["train"]):
+    if not only_splits and not _folders(found["train"]):
         return {}
     return {split: found[split] for split in _SPLIT_FOLDERS if split in found}
 
 
-def _unwrapped(path: Path) -> Path:
-    """seg_train/seg_train -> the inner one, which is how Kaggle packs the Intel scenes."""
-    folders = _folders(path)
-    if len(folders) == 1 and folders[0].name == path.name and _folders(folders[0]):
-        return folders[0]
-    return path
-
-
-def _check_class_folders(path: Path, folders: dict[str, Path]) -> None:
+def _class_folders(path: Path) -> tuple[dict[str, Path], int]:
+    """The folders of the classes of a split, and how many files lie beside them."""
+    folders, files = _contents(path)
+    place = printable(path)
     if not folders:
-        what = "images but no class folders" if _inside(path)[1] else "no class folders"
+        found = "images but no class folders" if files else "no class folders"
         raise UserError(
-            f"{printable(path)} holds {what}; put the images of each class into a folder of its own, "
-            f"as in {printable(path)}/CLASS/image.jpg."
+            f"{place} holds {found}; put the images of each class into a folder of its own, "
+            f"as in {place}/CLASS/image.jpg."
         )
-    inner = next(iter(folders.values()))
-    if len(folders) == 1 and len(_folders(inner)) > 1:
+    if len(folders) == 1 and len(_folders(folders[0])) > 1:
         raise UserError(
-            f"{printable(path)} has a single class folder, {printable(inner.name)}, with folders in it; "
-            f"did you mean folder:{printable(inner)}?"
+            f"{place} has a single class folder, {printable(folders[0].name)}, with folders in it; "
+            f"did you mean folder:{printable(folders[0])}?"
         )
+    return {valid_utf8(folder.name): folder for folder in folders}, len(files)
 
 
-def _files_of_split(root: Path, by_name: dict[str, Path], number_of: dict[str, int]) -> list[File]:
-    found: list[File] = []
-    for name, folder in by_name.items():
-        label, begin, prefix = number_of[name], len(str(folder)), str(folder.relative_to(root))
-        for file in _walk(folder, _identities_above(folder)):
-            status, path = _status(file), prefix + file.path[begin:]
-            found.append(File(path, label, status.st_size, status.st_mtime_ns))
-    return sorted(found, key=lambda file: os.fsencode(file.path))
-
-
-def _walk(folder: Path | str, seen: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
-    """Yields the files in a folder and below; one linked into itself, or twice, is entered once."""
-    folders, files = _inside(folder)
-    yield from files
-    for inner in folders:
-        status = inner.stat()
-        if (status.st_dev, status.st_ino) not in seen:
-            seen.add((status.st_dev, status.st_ino))
-            yield from _walk(inner.path, seen)
-
-
-def _identities_above(folder: Path) -> set[tuple[int, int]]:
-    """(device, inode) of a folder and all that it lies in, which a link must not lead back into."""
+def _files(root: Path, folder: Path, label: int) -> Iterator[File]:
+    """Yields the images in a folder and below; one linked into itself, or twice, is entered once."""
     chains = (folder.absolute(), folder.resolve())
-    above = {place for chain in chains for place in (chain, *chain.parents)}
-    return {(status.st_dev, status.st_ino) for status in map(Path.stat, above)}
+    above = {place.stat() for chain in chains for place in (chain, *chain.parents)}
+    entered = {(status.st_dev, status.st_ino) for status in above}
+    begin = len(str(root)) + 1
+    for path, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        statuses = {name: Path(path, name).stat() for name in _visible(folders)}
+        folders.clear()
+        for name, status in statuses.items():
+            if (identity := (status.st_dev, status.st_ino)) not in entered:
+                entered.add(identity)
+                folders.append(name)
+        for file in (Path(path, name) for name in _visible(names) if _may_be_image(name)):
+            try:
+                status = file.stat()
+            except OSError:  # a link that leads nowhere, which decoding will report
+                status = file.lstat()
+            else:
+                if not stat.S_ISREG(status.st_mode):  # reading a pipe could wait for ever
+                    raise UserError(
+                        f"{printable(file)} is not a regular file; remove it from the class folder."
+                    )
+            yield File(str(file)[begin:], label, status.st_size, status.st_mtime_ns)
 
 
-def _inside(path: Path | str) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
-    """The folders directly in path, sorted bytewise, and the files that may be images.
-
-    Without hidden ones; with links that lead nowhere, which decoding will report. One reading of the
-    directory tells the kinds: to ask for each file takes a round trip on a network file system.
-    """
-    folders, files = [], []
-    with os.scandir(path) as entries:
-        for entry in entries:
-            name = entry.name.casefold()
-            if name.startswith(".") or name in _NO_IMAGES:
-                continue
-            if _is_folder(entry):
-                folders.append(entry)
-            elif not name.endswith(_NO_IMAGE_SUFFIXES):
-                files.append(entry)
-    return sorted(folders, key=lambda entry: os.fsencode(entry.name)), files
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # such as a link to itself
-        return False
+def _contents(path: Path) -> tuple[list[Path], list[Path]]:
+    """The folders directly in path, sorted bytewise, and the files that may be images; none hidden."""
+    _, folders, files = next(os.walk(path, onerror=_raise))
+    images = [path / name for name in _visible(files) if _may_be_image(name)]
+    return [path / name for name in _visible(folders)], images
 
 
 def _folders(path: Path) -> list[Path]:
-    return [Path(entry.path) for entry in _inside(path)[0]]
+    return _contents(path)[0]
 
 
-def _left_out(root: Path, used: set[Path]) -> tuple[str, ...]:
-    others = [folder.name for folder in _folders(root) if folder not in used]
-    if not others:
-        return ()
-    return (f"Folders beside the splits were left out: {join_names(others)}.",)
+def _visible(names: Iterable[str]) -> list[str]:
+    seen = (n for n in names if not n.startswith(".") and n.casefold() not in _NO_IMAGES)
+    return sorted(seen, key=os.fsencode)
 
 
-def _loose_files(path: Path) -> tuple[str, ...]:
-    count = len(_inside(path)[1])
-    if not count:
-        return ()
-    files = "1 file was" if count == 1 else f"{count} files were"
-    return (
-        f"{files} left out because of lying beside the class folders of {valid_utf8(path.name)}.",
-    )
+def _may_be_image(name: str) -> bool:
+    return not name.casefold().endswith(_NO_IMAGE_SUFFIXES)
 
 
-def _status(file: os.DirEntry[str]) -> os.stat_result:
-    """Of the file, or of the link itself where it leads nowhere: decoding will report it."""
-    try:
-        status = file.stat()
-    except OSError:
-        return file.stat(follow_symlinks=False)
-    # Reading from a pipe or a device could wait for ever.
-    if not stat.S_ISREG(status.st_mode):
-        raise UserError(
-            f"{printable(file.path)} is not a regular file; remove it from the class folder."
-        )
-    return status
+def _raise(error: OSError) -> None:
+    raise error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -46,8 +47,14 @@ def decode(data: bytes, size: int, channels: int) -> np.ndarray:
     except BadImageError:
         raise
     except Exception as error:  # whatever a plugin of Pillow's stumbles over, the file is bad
-        raise BadImageError(_clause(error, data)) from None
-    return _to_array(_square(flat.convert("L" if channels == 1 else "RGB"), size))
+        if not data:
+            reason = "it is empty"
+        elif isinstance(error, UnidentifiedImageError):
+            reason = "it is no image of a known format"
+        else:
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise BadImageError(reason) from None
+    return _square(flat.convert("L" if channels == 1 else "RGB"), size)
 
 
 def resize(images: np.ndarray, size: int, channels: int) -> np.ndarray:
@@ -67,7 +74,7 @@ def resize(images: np.ndarray, size: int, channels: int) -> np.ndarray:
     resized = np.empty((len(images), size, size, channels), np.uint8)
     for target, pixels in zip(resized, images, strict=True):
         image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-        target[...] = _to_array(_square(image.convert(mode), size))
+        target[...] = _square(image.convert(mode), size)
     return resized
 
 
@@ -89,20 +96,16 @@ def choose_size(
     """
     if size is not None and channels is not None:
         return size, channels
-    headers = [header for file in files if (header := _header(file)) is not None]
-    sides = [side for side, _ in headers] or [SMALLEST]
-    fitted = max(SMALLEST, min(64, int(np.median(sides))))
-    grey = bool(headers) and all(is_grey for _, is_grey in headers)
+    sides, modes = [], set()
+    for file in files:
+        content = io.BytesIO(file) if isinstance(file, bytes) else file
+        # `decode` will report what cannot be opened.
+        with contextlib.suppress(Exception), Image.open(content) as image:
+            sides.append(min(image.size))
+            modes.add(image.mode)
+    fitted = max(SMALLEST, min(64, int(np.median(sides or [SMALLEST]))))
+    grey = bool(modes) and modes <= set(_GREY_MODES)
     return size or fitted, channels or (1 if grey else 3)
-
-
-def _header(file: Path | bytes) -> tuple[int, bool] | None:
-    """(shorter side, is grey); None where the file is unreadable, which `decode` will report."""
-    try:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            return min(image.size), image.mode in _GREY_MODES
-    except Exception:
-        return None
 
 
 def _check_size(image: Image.Image) -> None:
@@ -132,22 +135,10 @@ def _flat(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode in _GREY_MODES else "RGB")
 
 
-def _square(image: Image.Image, size: int) -> Image.Image:
-    """The centre square, resized."""
+def _square(image: Image.Image, size: int) -> np.ndarray:
+    """Cuts out the centre square and resizes it: u8[size,size,C]."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     # Cropped first: with resize(box=...) the filter would reach over the edge of the square.
     square = image.crop((left, top, left + side, top + side))
-    return square.resize((size, size), Image.Resampling.BICUBIC)
-
-
-def _to_array(image: Image.Image) -> np.ndarray:
-    return np.asarray(image).reshape(image.height, image.width, -1)
-
-
-def _clause(error: Exception, data: bytes) -> str:
-    if not data:
-        return "it is empty"
-    if isinstance(error, UnidentifiedImageError):
-        return "it is no image of a known format"
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC)).reshape(size, size, -1)

@@ -12,7 +12,8 @@ from blurjax.data.examples import blocks
 MAX_BITS = 3
 """Near duplicates differ in at most this many of the 64 bits of their hashes."""
 MAX_DIFFERENCE = 0.05
-"""Their thumbnails differ by less than this, root mean square of values in [0, 1]."""
+"""Their thumbnails, without the mean of each channel, differ by less than this: root mean square of
+values in [0, 1]."""
 MIN_CONTRAST = 2 * MAX_DIFFERENCE
 """Images with less are left out: two of them may differ that little by chance."""
 THUMBNAIL = 16
@@ -62,11 +63,14 @@ def similar_pairs(
       content_b: i64[M], from the same call.
     """
     for i, j in close_pairs(a.hashes, b.hashes):
-        kept = content_a[a.rows[i]] != content_b[b.rows[j]]
-        i, j = i[kept], j[kept]
-        kept = have_similar_thumbnails(a.thumbnails, b.thumbnails, a.rows[i], b.rows[j])
-        i, j = i[kept], j[kept]
-        yield a.rows[i], b.rows[j], np.bitwise_count(a.hashes[i] ^ b.hashes[j])
+        for start in range(0, len(i), _COMPARED):
+            part = slice(start, start + _COMPARED)
+            bits = np.bitwise_count(a.hashes[i[part]] ^ b.hashes[j[part]])
+            rows_a, rows_b = a.rows[i[part]], b.rows[j[part]]
+            difference = a.thumbnails[rows_a].astype(np.float32) - b.thumbnails[rows_b]
+            kept = _contrasts(difference) < MAX_DIFFERENCE
+            kept &= content_a[rows_a] != content_b[rows_b]
+            yield rows_a[kept], rows_b[kept], bits[kept]
 
 
 def difference_hashes(images: np.ndarray) -> np.ndarray:
@@ -112,28 +116,6 @@ def close_pairs(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.n
             i, j = i[is_close], j[is_close]
             is_new = ~np.any(bands_a[i, :band] == bands_b[j, :band], axis=1)
             yield i[is_new], j[is_new]
-
-
-def have_similar_thumbnails(
-    a: np.ndarray, b: np.ndarray, i: np.ndarray, j: np.ndarray
-) -> np.ndarray:
-    """Whether thumbnails differ by less than MAX_DIFFERENCE, but for the mean of each channel.
-
-    Args:
-      a: u8[N,h,w,C].
-      b: u8[M,h,w,C].
-      i: integers [n], positions in a.
-      j: integers [n], positions in b.
-
-    Returns:
-      bool[n], for each pair of positions.
-    """
-    alike = np.empty(len(i), bool)
-    for start in range(0, len(i), _COMPARED):
-        part = slice(start, start + _COMPARED)
-        difference = a[i[part]].astype(np.float32) - b[j[part]]
-        alike[part] = _contrasts(difference) < MAX_DIFFERENCE
-    return alike
 
 
 def _contrasts(images: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from blurjax.config.registry import Registry
 from blurjax.config.sections import DataConfig
 from blurjax.data import array_source, folder_source, tfds_source
 from blurjax.data.dataset import Dataset, make_dataset
@@ -27,14 +28,18 @@ class Source(NamedTuple):
     """One sentence for `blurjax datasets`; {data_dir} stands for where TFDS data sets lie."""
 
 
-SOURCES: dict[str, Source] = {}
+SOURCES: Registry[Source] = Registry("data source")
 
 
 def register_source(
     name: str, load: Callable[[str, DataConfig], Examples], form: str, description: str
 ) -> None:
-    """Adds a data source, or replaces one; the arguments are the fields of `Source`."""
-    SOURCES[name] = Source(load, form, description)
+    """Adds a data source; the arguments are the fields of `Source`.
+
+    Raises:
+      ValueError: there is another of that name.
+    """
+    SOURCES.register(name, Source(load, form, description))
 
 
 register_source(

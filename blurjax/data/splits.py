@@ -1,4 +1,8 @@
-"""Seeded, stratified splits, subsets and folds."""
+"""Seeded, stratified splits, subsets and folds.
+
+scikit-learn's StratifiedShuffleSplit may leave a small class out of a split; here every class of three images or
+more is in each.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,14 @@ def split_positions(
     """
     parts = dict(shipped)
     needed = ["train", *(name for name in ("validation", "test") if name not in shipped)]
-    _check_counts(labels[parts["train"]], class_names, needed)
+    counts = np.bincount(labels[parts["train"]], minlength=len(class_names))
+    rarest = int(np.argmin(counts))
+    if counts[rarest] < len(needed):
+        images = "1 image" if counts[rarest] == 1 else f"{counts[rarest]} images"
+        raise UserError(
+            f"Class {printable(class_names[rarest])} has {images} and needs at least {len(needed)}, "
+            f"one each for {' and '.join(needed)}; add images or remove the class."
+        )
     fractions = {"test": config.test_fraction, "validation": config.validation_fraction}
     for position, name in enumerate(name for name in fractions if name not in shipped):
         pool = parts["train"]
@@ -133,15 +144,3 @@ def _stratified(
         members = random.permutation(np.flatnonzero(labels == label))
         chosen[members[:quota]] = True
     return chosen
-
-
-def _check_counts(labels: np.ndarray, class_names: Sequence[str], needed: Sequence[str]) -> None:
-    """Raises UserError where a class has fewer images than there are splits to make of them."""
-    counts = np.bincount(labels, minlength=len(class_names))
-    label = int(np.argmin(counts))
-    if counts[label] < len(needed):
-        images = "1 image" if counts[label] == 1 else f"{counts[label]} images"
-        raise UserError(
-            f"Class {printable(class_names[label])} has {images} and needs at least {len(needed)}, "
-            f"one each for {' and '.join(needed)}; add images or remove the class."
-        )

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from blurjax.config.sections import SPLITS, DataConfig
-from blurjax.data.decoding import BATCH, SAMPLE, EncodedImage, EncodedImages, load_decoded
+from blurjax.data.decoding import SAMPLE, EncodedImage, EncodedImages, load_decoded
 from blurjax.data.examples import Examples, without_unused_classes
 from blurjax.data.messages import expand_path, explain_read_errors, join_names, printable
 from blurjax.runtime.errors import UserError
 
+_BATCH = 128
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
@@ -90,7 +91,19 @@ def open_prepared(name: str, directory: Path, splits: Mapping[str, str]) -> Enco
     with _explain_damage(name, directory, Exception):  # damaged files show as errors of every kind
         builder = tfds.builder_from_directory(directory)
     image, label = _feature_names(name, builder.info, tfds.features)
-    count = sum(_count(name, builder.info, *pair) for pair in splits.items())
+    count = 0
+    for split, tfds_name in splits.items():
+        try:
+            images = builder.info.splits[tfds_name].num_examples
+        except Exception:  # TFDS raises several kinds for names and slices that it does not know
+            images = 0
+        if not images:
+            or_none = "" if split == "train" else ", or to none to take a part of train"
+            raise UserError(
+                f"{name} has no images in a split {printable(tfds_name)}; set data.{split}_split to "
+                f"one of its splits ({', '.join(sorted(builder.info.splits))}){or_none}."
+            )
+        count += images
 
     def read(split: str) -> Iterator[EncodedImage]:
         """Yields the images of a split in the order in which they lie on disk."""
@@ -105,9 +118,9 @@ def open_prepared(name: str, directory: Path, splits: Mapping[str, str]) -> Enco
         )
         with _explain_damage(name, directory, import_tensorflow().errors.OpError):
             # Many at a time: TensorFlow takes a while over each handing over.
-            for batch in examples.batch(BATCH).prefetch(2).as_numpy_iterator():
+            for batch in examples.batch(_BATCH).prefetch(2).as_numpy_iterator():
                 ids = map(bytes.decode, batch["tfds_id"])
-                yield from map(EncodedImage, batch[image], batch[label], ids)
+                yield from map(EncodedImage, batch[image], batch[label].tolist(), ids)
 
     return EncodedImages(
         place=Path(name),
@@ -144,21 +157,6 @@ def _feature_names(name: str, info: Any, feature: Any) -> tuple[str, str]:
         f"{name} does not offer {wanted} for each example (its features are "
         f"{join_names(list(known))}); choose one for image classification."
     )
-
-
-def _count(name: str, info: Any, split: str, tfds_name: str) -> int:
-    """Returns how many images a split has; raises UserError, with the known splits, if none."""
-    try:
-        count = info.splits[tfds_name].num_examples
-    except Exception:  # TFDS raises several kinds for names and slices that it does not know
-        count = 0
-    if not count:
-        or_none = "" if split == "train" else ", or to none to take a part of train"
-        raise UserError(
-            f"{name} has no images in a split {printable(tfds_name)}; set data.{split}_split to "
-            f"one of its splits ({', '.join(sorted(info.splits))}){or_none}."
-        )
-    return count
 
 
 def data_directory(configured: Path | None) -> Path:
@@ -206,8 +204,26 @@ def list_prepared(directory: Path) -> Iterator[tuple[str, str]]:
         configs = (path for path in _folders(dataset) if not _VERSION.fullmatch(path.name))
         for place in (dataset, *configs):
             newest = _newest_version(place)
-            if newest is not None and _has_labelled_images(newest):
-                yield place.relative_to(directory).as_posix(), _split_sizes(newest)
+            if newest is None:
+                continue
+            try:
+                top = _read_json(newest / "features.json")["featuresDict"]["features"].values()
+                kinds = {feature["pythonClassName"].rpartition(".")[2] for feature in top}
+            except (OSError, ValueError, KeyError, AttributeError):
+                continue
+            if not {"Image", "ClassLabel"} <= kinds:
+                continue
+            try:
+                splits = _read_json(newest / "dataset_info.json")["splits"]
+                counts = [f"{sum(map(int, s['shardLengths'])):,} {s['name']}" for s in splits]
+                sentence = f"prepared: {', '.join(counts)} images."
+            except (OSError, ValueError, KeyError, TypeError):
+                sentence = "prepared, but its description is damaged."
+            yield place.relative_to(directory).as_posix(), sentence
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _newest_version(place: Path) -> Path | None:
@@ -224,22 +240,3 @@ def _folders(place: Path) -> list[Path]:
         return sorted(path for path in place.iterdir() if path.is_dir())
     except OSError:
         return []
-
-
-def _has_labelled_images(version: Path) -> bool:
-    try:
-        features = json.loads((version / "features.json").read_text(encoding="utf-8"))
-        top = features["featuresDict"]["features"].values()
-        kinds = {feature["pythonClassName"].rpartition(".")[2] for feature in top}
-    except (OSError, ValueError, KeyError, AttributeError):
-        return False
-    return {"Image", "ClassLabel"} <= kinds
-
-
-def _split_sizes(version: Path) -> str:
-    try:
-        splits = json.loads((version / "dataset_info.json").read_text(encoding="utf-8"))["splits"]
-        counts = [(s["name"], sum(int(n) for n in s["shardLengths"])) for s in splits]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "prepared, but its description is damaged."
-    return f"prepared: {', '.join(f'{count:,} {name}' for name, count in counts)} images."

@@ -40,7 +40,7 @@ def configure_jax(
     if cpu_devices is None and "xla_force_host_platform_device_count" not in flags:
         of_process = hasattr(os, "sched_getaffinity")  # macOS has none
         cpu_devices = len(os.sched_getaffinity(0)) if of_process else os.cpu_count()
-    before = jax.config.read("jax_num_cpu_devices")
+    before = jax.config.values["jax_num_cpu_devices"]
     new_devices = cpu_devices is not None and cpu_devices != before
     new_flags = deterministic and _DETERMINISTIC not in flags
     if (new_devices or new_flags) and _has_devices():
@@ -61,7 +61,7 @@ def configure_jax(
 
 def _has_devices() -> bool:
     """Whether jax has started its devices, which it does not say: from then on it refuses another number of them."""
-    before = jax.config.read("jax_num_cpu_devices")
+    before = jax.config.values["jax_num_cpu_devices"]
     try:
         jax.config.update("jax_num_cpu_devices", before + 1 if before > 0 else 1)
     except RuntimeError:

@@ -76,7 +76,7 @@ class Programs:
     @cached_property
     def layout(self) -> Layout:
         """How trials and batches lie on the devices."""
-        return make_layout(self.config, self.dataset, self._bytes_per_trial)
+        return make_layout(self.config, self.dataset, self.bytes_per_trial)
 
     @cached_property
     def feed(self) -> Feed:
@@ -311,7 +311,7 @@ class Programs:
         on_cpu = jax.default_backend() == "cpu"
         return {"xla_backend_optimization_level": 0} if on_cpu else {}
 
-    def _bytes_per_trial(self) -> float:
+    def bytes_per_trial(self) -> float:
         """Device memory that each of several trials side by side takes, in the training step that takes most.
 
         Of the views, the reconstruction takes most, and which of the trial's autoencoders makes it matters little.

@@ -46,7 +46,7 @@ def run_experiment(
     Args:
       config: settings; those left unset are fitted to the data.
       out: the run directory; made where it does not exist, continued where it does.
-      dataset: the data, where the caller has them already; None: what config.data names.
+      dataset: used instead of data.source, such as from `load_dataset` or `Dataset.from_arrays`.
       progress: called after every epoch.
       interrupted: asked after every chunk of steps; True saves and raises Interrupted.
       take_over: continue a directory even if another machine wrote to it a moment ago.

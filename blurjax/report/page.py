@@ -21,7 +21,7 @@ from blurjax.report import sentences
 from blurjax.report.figures import FIGURES, FigureData, PageFigure, draw_figures
 from blurjax.report.tables import result_tables
 from blurjax.report.view_display import first_views, in_order, main_cells
-from blurjax.runtime.run_directory import RunDirectory, read_json, read_npz, readable_os_errors
+from blurjax.runtime import RunDirectory, read_json, read_npz, readable_os_errors
 
 TEMPLATES = Path(__file__).with_name("templates")
 

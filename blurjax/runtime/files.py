@@ -127,16 +127,17 @@ def readable_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(os_error_sentence(error, path)) from None
-
-
-def os_error_sentence(error: OSError, path: Path) -> str:
-    """Says in one sentence what is wrong with the disk or the directory."""
-    where = error.filename or path
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full: {where} could not be written; free some space and run the same command again."
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{where} cannot be written ({error.strerror}); name another directory with --out."
-    if error.errno == errno.ENOENT:
-        return f"{where} has disappeared; was the run directory deleted?"
-    return f"{where}: {error.strerror or error}."
+        where, why = error.filename or path, error.strerror or error
+        match error.errno:
+            case errno.ENOSPC | errno.EDQUOT:
+                sentence = (
+                    f"The disk is full: {where} could not be written; "
+                    "free some space and run the same command again."
+                )
+            case errno.EACCES | errno.EPERM | errno.EROFS:
+                sentence = f"{where} cannot be written ({why}); name another directory with --out."
+            case errno.ENOENT:
+                sentence = f"{where} has disappeared; was the run directory deleted?"
+            case _:
+                sentence = f"{where}: {why}."
+        raise UserError(sentence) from None

@@ -72,7 +72,8 @@ def connect(
     except RuntimeError as error:  # the base class of jax's own errors
         reason = " ".join(str(error).split())[:300]
         raise UserError(
-            f"The other processes were not reached within {START_SECONDS} s: {reason}"
+            f"The other processes were not reached within {START_SECONDS} s; check that all were started and can reach "
+            f"process 0 ({reason})."
         ) from error
     if jax.process_count() > 1:
         ended = threading.Event()

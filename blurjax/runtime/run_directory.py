@@ -12,17 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from blurjax.runtime import lock
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.files import (  # noqa: F401 some only until all callers import them from there
-    DAMAGED,
+from blurjax.runtime.files import (
     TEMPORARY,
     jsonable,
     named_damage,
-    os_error_sentence,
     read_json,
-    read_npz,
     readable_os_errors,
-    synchronize,
-    write_atomically,
     write_bytes,
     write_json,
     write_npz,

@@ -1,4 +1,4 @@
-"""The ways to train the same networks that blurjax is compared with."""
+"""Other ways to train the same networks, with which blurjax is compared."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from benchmarks.timing import Contender
 
 LEARNING_RATE = 1e-3
 BATCHES = 4
-"""Different ones, on the device before the clock starts."""
+"""Number of different batches; they are on the device before the clock starts."""
 
 
 def random_batches(network: Network, batch_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """BATCHES of images f32[B,H,W,3] in [0,1] and labels i32[B]."""
+    """Returns BATCHES pairs of images f32[B,H,W,3] in [0,1] and labels i32[B]."""
     rng = np.random.default_rng(0)
     shape = (batch_size, network.image_size, network.image_size, 3)
     return [
@@ -30,14 +30,14 @@ def random_batches(network: Network, batch_size: int) -> list[tuple[np.ndarray, 
 
 
 def random_params(model: nn.Module, size: int, seed: int) -> Any:
-    """Of the shapes that a module wants; flax's own initialisers take seconds to compile."""
+    """Returns random parameters of a module; flax's own initialisers take seconds to compile."""
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
     return jax.tree.map(lambda leaf: 0.05 * rng.standard_normal(leaf.shape, np.float32), shapes)
 
 
 def _plain(network: Network, trials: int, dtype: str) -> tuple[list[Any], Callable[..., Any]]:
-    """States of all trials, and (state, images, labels) -> state, in plain flax and optax."""
+    """Returns the states of all trials and a step (state, images, labels) -> state, in plain flax and optax."""
     model, optimizer = network.plain(jnp.dtype(dtype)), optax.adam(LEARNING_RATE)
 
     def step(state: Any, images: jax.Array, labels: jax.Array) -> Any:
@@ -55,7 +55,7 @@ def _plain(network: Network, trials: int, dtype: str) -> tuple[list[Any], Callab
 
 
 def flax_step(network: Network, trials: int, batch_size: int, dtype: str) -> Contender:
-    """One jitted step a call, one seed after another."""
+    """Trains with one jitted step per call, one seed after another."""
     states, step = _plain(network, trials, dtype)
     jitted = jax.jit(step, donate_argnums=0)
     batches = jax.tree.map(jnp.asarray, random_batches(network, batch_size))
@@ -70,7 +70,7 @@ def flax_step(network: Network, trials: int, batch_size: int, dtype: str) -> Con
 
 
 def flax_vmap(network: Network, trials: int, batch_size: int, dtype: str) -> Contender:
-    """One jitted step a call, `jax.vmap` over the seeds; each has batches of its own."""
+    """Trains with one jitted step per call, `jax.vmap` over the seeds; each has its own batches."""
     states, step = _plain(network, trials, dtype)
     jitted = jax.jit(jax.vmap(step), donate_argnums=0)
     state = _stacked(states)
@@ -91,12 +91,12 @@ def _stacked(trees: list[Any]) -> Any:
 
 
 def matmul_size() -> int:
-    """Rows and columns: large enough for the machine's full rate."""
+    """Returns the number of rows and columns, large enough for the machine's full rate."""
     return 2048 if jax.default_backend() == "cpu" else 8192
 
 
 def matmul(dtype: str) -> Contender:
-    """Products of square matrices at jax's default precision: on CPU with all cores, else on one device."""
+    """Multiplies square matrices at jax's default precision: on CPU with all cores, else on one device."""
     size = matmul_size()
     product = jax.jit(jnp.matmul)
     matrix = jax.random.normal(jax.random.key(0), (size, size), jnp.dtype(dtype)) / size**0.5

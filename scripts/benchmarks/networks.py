@@ -1,4 +1,4 @@
-"""The networks of the workloads: their arithmetic, and plain flax modules with the parameters of blurjax's own."""
+"""The networks of the workloads: their arithmetic, and plain flax modules with the same parameters as blurjax's."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ import optax
 BOTTLENECK = 128
 
 Layer = tuple[int, int, int]
-"""(pixels of the output, numbers that each of its values is made of, channels of the output)."""
+"""(pixels of the output, inputs of each of its values, channels of the output)."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """What is trained in a workload."""
+    """A network that a workload trains."""
 
     title: str
     stage: str
-    """Of blurjax: "classifier" or "autoencoder"."""
+    """Stage of blurjax: "classifier" or "autoencoder"."""
     image_size: int
     layers: Sequence[Layer]
     plain: Callable[[Any], nn.Module]
-    """Activations' dtype -> module."""
+    """dtype of activations -> module."""
     loss: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
     """(output, images, labels) -> scalar."""
 
     def flop(self, batch_size: int) -> float:
-        """Floating-point operations of one training step, as the network is written down.
+        """Returns the floating-point operations of one training step, from the definition of the network.
 
-        Two for each product and sum; as many again for the kernels' gradients and for the images' gradients, which the
-        first layer does not need. Convolutions and dense layers alone count. (After upsampling, blurjax computes the
-        same values in 4/9 of the products; they are counted in full all the same.)
+        Every multiply-add counts as two; the gradients of kernels and of images count as many again, except the image
+        gradient of the first layer, which is not needed. Only convolutions and dense layers count. (blurjax computes
+        the convolutions after upsampling with 4/9 of the products; they are counted in full.)
         """
         forward = [2 * math.prod(layer) for layer in self.layers]
         return batch_size * (3 * sum(forward) - forward[0])
 
 
 class PlainClassifier(nn.Module):
-    """`blurjax.models.classifier.Classifier` at width 32, as flax's own layers say it."""
+    """`blurjax.models.classifiers.CnnClassifier` at width 32, in flax's own layers."""
 
     dtype: Any = jnp.float32
 
@@ -61,12 +61,12 @@ class PlainClassifier(nn.Module):
 
 
 class PlainAutoencoder(nn.Module):
-    """`blurjax.models.autoencoder.Autoencoder` at width 32, as flax's own layers say it."""
+    """`blurjax.models.autoencoders.ConvAutoencoder` at width 32, in flax's own layers."""
 
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        """Makes the layers, under the names that they have in blurjax."""
+        """Creates the layers, with the names that they have in blurjax."""
         self.encoder = [nn.Conv(n, (3, 3), dtype=self.dtype) for n in (32, 64, 128, 256)]
         self.to_code = nn.Dense(BOTTLENECK, dtype=self.dtype)
         self.from_code = nn.Dense(4 * 4 * 256, dtype=self.dtype)

@@ -1,4 +1,4 @@
-"""What is measured on processes of their own: whole experiments, time to the first step, peaks of memory."""
+"""Workloads measured in processes of their own: whole experiments, time to the first step, peaks of memory."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from benchmarks.timing import spread
 
 Rows = Iterator[dict[str, Any]]
 SHORT = ["--sweep.num_seeds=2", "--autoencoder.epochs=1", "--classifier.epochs=1"]
-"""Of the digits, for --quick."""
+"""Settings of the digits for --quick."""
 MEMORY_POINTS = ((1, 1), (8, 1), (8, 2), (8, 4), (8, 8), (2, 1), (4, 1), (16, 1))
 """(trials, trials side by side on a device)."""
 
 
 def _run(arguments: list[str], cache: Path) -> tuple[float, str]:
-    """Seconds and output of a Python process that keeps compiled programs in a cache."""
+    """Runs a Python process that keeps compiled programs in a cache; returns its seconds and output."""
     scripts = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (scripts, os.environ.get("PYTHONPATH"))))
     environment = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": path}
@@ -41,7 +41,7 @@ def _run(arguments: list[str], cache: Path) -> tuple[float, str]:
 
 
 def _alone(function: Callable[..., None], *arguments: Any) -> dict[str, Any]:
-    """What a function of this module prints last, JSON, called in a process of its own."""
+    """Calls a function of this module in a new process; returns the JSON that it prints last."""
     code = f"from benchmarks import processes; processes.{function.__name__}{arguments!r}"
     with tempfile.TemporaryDirectory() as directory:
         _, output = _run(["-c", code], Path(directory))
@@ -49,7 +49,7 @@ def _alone(function: Callable[..., None], *arguments: Any) -> dict[str, Any]:
 
 
 def digits(options: Namespace) -> Rows:
-    """The whole experiment on the digits, from the start of the process to its end, with a cold and a warm cache."""
+    """Times the whole experiment on the digits, as a process, with a cold and a warm cache."""
     changes = SHORT if options.quick else []
     for cache_is, directory in _cold_then_warm():
         out = directory / cache_is
@@ -71,7 +71,7 @@ def digits(options: Namespace) -> Rows:
 
 
 def startup(options: Namespace) -> Rows:
-    """Seconds from the start of a process to its first finished step of a digits run."""
+    """Times a process from its start to its first finished step of the digits."""
     repeats = 1 if options.quick else 3
     marks: dict[str, list[dict[str, float]]] = {"cold": [], "warm": []}
     for _ in range(repeats):
@@ -100,29 +100,30 @@ def startup(options: Namespace) -> Rows:
 
 
 def first_step(directory: str) -> None:
-    """Runs the digits as the command line does until the first step is done and saved; prints what was when."""
+    """Runs the digits as the command line does until the first step is saved; prints the times as JSON."""
     from blurjax.config import settings
 
     config = settings.load("digits", {"compute.chunk_steps": 1})
-    from blurjax.cli import terminal
-    from blurjax.experiment import run as experiment
+    from blurjax.engine import configure_jax
     from blurjax.experiment.plan import make_plan
+    from blurjax.experiment.preparation import prepare
+    from blurjax.experiment.run import run_experiment
     from blurjax.train.loop import Interrupted
 
-    terminal.prepare_jax(config.compute)
+    configure_jax(cache_programs=config.compute.cache_programs)
     marks = {"imports": time.time()}
-    dataset, config = experiment.load(config)
+    config, dataset = prepare(config)
     out = Path(tempfile.mkdtemp(dir=directory))
     make_plan(config, dataset, out)
     marks["plan"] = time.time()
     try:
-        experiment.run_experiment(config, out, dataset=dataset, interrupted=lambda: True)
+        run_experiment(config, out, dataset=dataset, interrupted=lambda: True)
     except Interrupted:
         print(json.dumps(marks | {"first step": time.time()}))
 
 
 def memory(options: Namespace) -> Rows:
-    """The most memory that processes have taken after some steps of W1."""
+    """Measures the peak memory of processes after some steps of W1."""
     for trials, side_by_side in MEMORY_POINTS[: 3 if options.quick else None]:
         size = trials, side_by_side, options.batch_size
         yield {
@@ -138,13 +139,12 @@ def memory(options: Namespace) -> Rows:
 
 
 def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolution: str) -> None:
-    """Takes five steps and prints the peaks: resident sets of the process, and of the fullest accelerator."""
+    """Takes five steps and prints the peak memory of the process and of the fullest accelerator."""
     import jax
 
     from benchmarks.networks import CNN
     from benchmarks.stage import Stage, random_dataset
     from blurjax import configure_jax
-    from blurjax.experiment import layout
 
     configure_jax(cache_programs=False)
     settings = {
@@ -163,13 +163,13 @@ def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolutio
         "resident_set_before": before,
         "peak_resident_set": _resident_set(),
         "peak_device_bytes": max(each.get("peak_bytes_in_use", 0) for each in stats) or None,
-        "estimated_bytes_per_trial": layout.bytes_per_trial(stage.config, dataset),
+        "estimated_bytes_per_trial": stage.programs.bytes_per_trial(),
     }
     print(json.dumps(found))
 
 
 def large(options: Namespace) -> Rows:
-    """Steps on 224x224 images of 1,000 classes, with the default widths, streamed; and the most memory they take."""
+    """Times steps on streamed 224x224 images of 1,000 classes, with the default widths, and their peak memory."""
     for stage in ("autoencoder", "classifier"):
         yield {
             "workload": "large",
@@ -184,7 +184,7 @@ def large(options: Namespace) -> Rows:
 
 
 def large_steps(stage: str, rounds: int, batch_size: int, dtype: str) -> None:
-    """Times steps one by one; prints milliseconds and the peaks of memory."""
+    """Times steps one by one; prints milliseconds and peak memory."""
     from benchmarks.networks import AUTOENCODER, CNN
     from benchmarks.stage import Stage, random_dataset
     from blurjax import configure_jax
@@ -205,11 +205,11 @@ def large_steps(stage: str, rounds: int, batch_size: int, dtype: str) -> None:
 
 
 GROWTH_POINTS = ((1, 1024), (10, 1024), (1, 10240))
-"""(epochs, batches that the data set has)."""
+"""(epochs, batches of the data set)."""
 
 
 def growth(options: Namespace) -> Rows:
-    """The most memory, mapped files left out, of an experiment on streamed images: tenfold as long, tenfold as many."""
+    """Measures the peak memory, without mapped files, of experiments with ten times the epochs or images."""
     for epochs, batches in GROWTH_POINTS:
         size = epochs, max(1, batches // (10 if options.quick else 1)), options.batch_size
         yield {
@@ -225,11 +225,11 @@ def growth(options: Namespace) -> Rows:
 
 
 def streamed(epochs: int, batches: int, batch_size: int) -> None:
-    """Runs an experiment on images on disk; prints the most memory that was no mapped file's."""
+    """Runs an experiment on images on disk; prints its peak memory without mapped files."""
     from benchmarks.stage import random_dataset
-    from blurjax.cli import terminal
     from blurjax.config import settings as config
-    from blurjax.experiment import run as experiment
+    from blurjax.engine import configure_jax
+    from blurjax.experiment.run import run_experiment
 
     settings = {
         "data.resident_limit": 0,
@@ -239,21 +239,18 @@ def streamed(epochs: int, batches: int, batch_size: int) -> None:
         "views.test": ["original"],
     }
     for section in ("autoencoder", "classifier"):
-        own = {"epochs": epochs, "batch_size": batch_size, "width": 8}
+        own = {"epochs": epochs, "batch_size": batch_size, "model.width": 8}
         settings |= {f"{section}.{name}": value for name, value in own.items()}
     loaded = config.load(None, settings)
-    terminal.prepare_jax(loaded.compute)
+    configure_jax(cache_programs=False)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         dataset = random_dataset(32, batches * batch_size, directory)
-        fitted = config.fit_to_data(
-            loaded, shape=dataset.image_shape, train_examples=batches * batch_size
-        )
         done = threading.Event()
         peaks: list[int] = []
         watch = threading.Thread(target=lambda: peaks.append(_peak_anonymous(done)), daemon=True)
         watch.start()
-        experiment.run_experiment(fitted, directory / "run", dataset=dataset)
+        run_experiment(loaded, directory / "run", dataset=dataset)
         done.set()
         watch.join()
     found = {"image_bytes": dataset.images.nbytes, "peak_anonymous": peaks[0]}
@@ -261,7 +258,7 @@ def streamed(epochs: int, batches: int, batch_size: int) -> None:
 
 
 def _peak_anonymous(done: threading.Event) -> int:
-    """The most bytes of memory that are no mapped file's, looked at 20 times a second (Linux)."""
+    """Returns the peak bytes of memory without mapped files, read 20 times a second (Linux)."""
     most = 0
     while not done.wait(0.05):
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -271,20 +268,20 @@ def _peak_anonymous(done: threading.Event) -> int:
 
 
 def _resident_set() -> int:
-    """The most bytes of memory that this process has had so far."""
+    """Returns the peak bytes of memory of this process so far."""
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _cold_then_warm() -> Iterator[tuple[str, Path]]:
-    """Twice the same new directory, whose cache the first user fills for the second."""
+    """Yields the same new directory twice; the first run fills the cache for the second."""
     with tempfile.TemporaryDirectory() as directory:
         for cache_is in ("cold", "warm"):
             yield cache_is, Path(directory)
 
 
 def measure(options: Namespace, workload: str) -> Rows:
-    """The rows of one workload or subject."""
+    """Yields the rows of one workload."""
     yield from {
         "W4": digits,
         "startup": startup,

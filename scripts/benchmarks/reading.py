@@ -1,4 +1,4 @@
-"""What reading images costs: decoding them once, streaming what was decoded, and both behind an accelerator's steps."""
+"""The cost of reading images: decoding them, streaming decoded ones, and overlap with the steps of an accelerator."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from blurjax.train.feed import StreamedFeed
 
 Rows = Iterator[dict[str, Any]]
 SIZE = 64
-"""Height and width that images are resized to."""
+"""Height and width to which images are resized."""
 MADE_UP, MADE_UP_SIZE = 2000, 100
-"""Photograph-like JPEG files, where the command line names no folder, and their height and width."""
+"""Number of random JPEG files, used where the command line names no folder, and their height and width."""
 CHUNK = 8
-"""Batches that are streamed at a time."""
+"""Batches in a chunk."""
 BUSY = 1.5
-"""An emulated accelerator takes so many times as long for a step as reading its batch does."""
+"""Duration of a step of the emulated accelerator, relative to that of reading its batch."""
 
 
 def write_photographs(root: Path) -> None:
-    """Smooth shapes in a little noise, in two classes: JPEG files of some 4 kB, as small photographs are."""
+    """Writes JPEG files of about 4 kB in two classes: smooth shapes with little noise, like small photographs."""
     rng = np.random.default_rng(0)
     for number in range(MADE_UP):
         coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
@@ -49,7 +49,7 @@ def write_photographs(root: Path) -> None:
 
 
 def write_tfrecords(files: list[Path], directory: Path) -> Path:
-    """The same files as a TFDS data set; returns the directory of its version."""
+    """Writes the same files as a TFDS data set; returns the directory of its version."""
     tfds = import_tensorflow("tensorflow_datasets")
     features = {
         "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
@@ -70,7 +70,7 @@ def write_tfrecords(files: list[Path], directory: Path) -> Path:
 
 
 def plain(dataset: Any, read: Callable[[Any], Any], batch_size: int) -> Callable[[int], None]:
-    """A pipeline of tf.data alone: the decoder and the antialiased resampling of TensorFlow."""
+    """Returns a pipeline of tf.data only, with the decoder and the antialiased resampling of TensorFlow."""
     tf = import_tensorflow()
 
     def one(*item: Any) -> Any:
@@ -83,7 +83,7 @@ def plain(dataset: Any, read: Callable[[Any], Any], batch_size: int) -> Callable
 
 
 def repeat(one_pass: Callable[[], Any]) -> Callable[[int], None]:
-    """Goes through an iterator that many times."""
+    """Returns a function that goes through an iterator a number of times."""
 
     def run(repeats: int) -> None:
         for _ in range(repeats):
@@ -99,7 +99,7 @@ def decoded(source: EncodedImages) -> Iterator[Any]:
 
 
 def reading(options: Namespace) -> Rows:
-    """Images a second of each way to read a folder of JPEG files, the same as TFRecords, and the cache of either."""
+    """Times the ways to read a folder of JPEG files, the same images as TFRecords, and the cache."""
     tf = import_tensorflow()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -115,7 +115,7 @@ def reading(options: Namespace) -> Rows:
             read_config=tfds.ReadConfig(interleave_cycle_length=1),
         )
         names = [os.fsencode(path) for path in paths]
-        cached = np.concatenate([part.images for part in decoded(encoded_images(listing))])
+        cached = np.stack([pixels for _, pixels in decoded(encoded_images(listing))])
         np.save(directory / "cache.npy", cached)
         cached, order = np.load(directory / "cache.npy", mmap_mode="r"), _order(len(paths), options)
         read_file, batch_size = tf.io.read_file, options.batch_size
@@ -141,16 +141,16 @@ def reading(options: Namespace) -> Rows:
 
 
 def _order(count: int, options: Namespace) -> np.ndarray:
-    """A random order of all images in batches i32[S,B], of those of the last batch as many as there is room for."""
+    """Returns a random order of the images in whole batches i32[S,B]."""
     steps = count // options.batch_size
     order = np.random.default_rng(0).permutation(count)[: steps * options.batch_size]
     return order.reshape(steps, options.batch_size).astype(np.int32)
 
 
 def overlap(options: Namespace) -> Rows:
-    """Streamed evaluation on an emulated accelerator: are batches read while it computes?
+    """Times a streamed evaluation on an emulated accelerator: are batches read while it computes?
 
-    Its steps take `BUSY` times as long as reading does, and no processor time.
+    Its steps take `BUSY` times as long as reading, and no processor time.
     """
     with tempfile.TemporaryDirectory() as directory:
         batches = 100 if options.quick else 1000
@@ -191,29 +191,29 @@ def overlap(options: Namespace) -> Rows:
 
 
 class Accelerator:
-    """Stands for a compiled evaluation on a device that takes so many seconds a chunk, one after another."""
+    """Emulates a compiled evaluation on a device that takes that many seconds for each chunk."""
 
     def __init__(self, seconds: float):
         self._seconds, self._free = seconds, 0.0
 
     def __call__(self, *arguments: Any) -> dict[str, Any]:
-        """Begins when it is free, and returns at once."""
+        """Starts when the device is free, and returns at once."""
         self._free = max(self._free, time.perf_counter()) + self._seconds
         return {"rows": Result(self._free)}
 
 
 class Result:
-    """There after a time, and waited for by who reads it."""
+    """A result that is available at a time; reading it waits until then."""
 
     def __init__(self, there: float):
         self._there = there
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Zeros [1,CHUNK,1]."""
+        """Returns zeros [1,CHUNK,1]."""
         time.sleep(max(0.0, self._there - time.perf_counter()))
         return np.zeros((1, CHUNK, 1), np.int32)
 
 
 def measure(options: Namespace, workload: str) -> Rows:
-    """The rows of one subject."""
+    """Yields the rows of one workload."""
     yield from {"reading": reading, "overlap": overlap}[workload](options)

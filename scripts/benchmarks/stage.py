@@ -9,20 +9,20 @@ from typing import Any
 
 import jax
 import numpy as np
-from blurjax.experiment.trials import autoencoder_trials, classifier_trials
 
 from benchmarks.networks import Network
 from blurjax.config import settings
 from blurjax.config.sections import SPLITS
+from blurjax.config.trials import autoencoder_trials, classifier_trials
 from blurjax.data.dataset import Dataset
 from blurjax.experiment.programs import Programs
-from blurjax.views.functions import ViewParameters
+from blurjax.views.functions import Autoencoders, ViewParameters
 
 
 def random_dataset(
     size: int, examples: int, directory: Path | None = None, classes: int = 10
 ) -> Dataset:
-    """N random images u8[N,size,size,3] to train on, few in the other splits; in a file of a directory, if given."""
+    """Returns random images u8[N,size,size,3] to train on and a few others, in a file of a directory if given."""
     sizes = [examples, 10, 10]
     count, ends = sum(sizes), np.cumsum(sizes)
     rng = np.random.default_rng(0)
@@ -44,12 +44,12 @@ def random_dataset(
 
 
 class Stage:
-    """The trials of a stage, trained as far as they are.
+    """The trials of a stage during training.
 
     Args:
-      network: blurjax's own model of this kind, at its default width, is trained.
-      dataset: of the network's image size.
-      changes: settings, by dotted key.
+      network: names the stage; blurjax's default model is trained.
+      dataset: images of the network's size.
+      changes: settings by dotted key.
     """
 
     def __init__(self, network: Network, dataset: Dataset, changes: dict[str, Any]):
@@ -60,33 +60,31 @@ class Stage:
             shape=dataset.image_shape,
             train_examples=len(dataset.splits["train"]),
         )
-        self.config, self.programs = config, Programs(config, dataset)
+        self.config, self.programs = config, (programs := Programs(config, dataset))
+        training = getattr(config, network.stage)
         if network.stage == "autoencoder":
-            trials = self.programs.place(autoencoder_trials(config))
-            self.states, self.views = self.programs.init_autoencoder(trials), None
-            self.train, self.order = (
-                self.programs.train_autoencoder,
-                self.programs.autoencoder_order,
-            )
+            rows = programs.place(autoencoder_trials(config), training)
+            self.states, self.views = programs.init_autoencoder(rows), None
+            self.train, self.order = programs.train_autoencoder, programs.autoencoder_order
         else:
-            trials = self.programs.place(classifier_trials(config, "original"))
-            painters = self.programs.init_autoencoder(trials).params
+            rows = programs.place(classifier_trials(config, "original"), training)
+            variables = programs.init_autoencoder(rows).variables
             self.views = ViewParameters(
-                view=self.programs.view_index("original"),
-                seed=trials.seed,
-                bottleneck=trials.bottleneck,
-                autoencoders=jax.tree.map(lambda leaf: leaf[:, None], painters),
+                view=programs.view_index("original"),
+                seed=rows.seed,
+                bottleneck=rows.bottleneck,
+                autoencoders=Autoencoders(
+                    jax.tree.map(lambda leaf: leaf[:, None], variables), programs.autoencoder
+                ),
             )
-            self.states = self.programs.init_classifier(trials)
-            self.train, self.order = self.programs.train_classifier, self.programs.classifier_order
-        self.steps_per_epoch = self.programs.functions.steps_per_epoch(
-            getattr(config, network.stage)
-        )
+            self.states = programs.init_classifier(rows)
+            self.train, self.order = programs.train_classifier, programs.classifier_order
+        self.steps_per_epoch = programs.steps_per_epoch(training)
         self.epoch, self.step = 0, self.steps_per_epoch
         self.positions: Any = None
 
     def run(self, steps: int) -> None:
-        """Takes that many steps, through as many epochs as they need."""
+        """Takes a number of steps, in as many epochs as needed."""
         while steps:
             if self.step == self.steps_per_epoch:
                 self.positions, self.step = self.order(self.states, self.epoch), 0
@@ -99,7 +97,7 @@ class Stage:
         jax.block_until_ready(self.states)
 
     def run_epochs(self, epochs: int) -> None:
-        """Takes the steps of that many epochs, resident or streamed."""
+        """Takes the steps of a number of epochs, resident or streamed."""
         for _ in range(epochs):
             for chunk in self.programs.feed.chunks(self.order(self.states, self.epoch)):
                 self._advance(chunk, chunk.length)
@@ -107,7 +105,7 @@ class Stage:
         jax.block_until_ready(self.states)
 
     def seconds_of_steps(self) -> list[float]:
-        """Takes the steps of an epoch one by one, the first of which compiles; how long each took, of all trials."""
+        """Takes the steps of an epoch one by one and returns the seconds of each; the first one compiles."""
         seconds = []
         for chunk in self.programs.feed.chunks(self.order(self.states, self.epoch)):
             for step in range(chunk.start, chunk.start + chunk.length):

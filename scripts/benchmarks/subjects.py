@@ -1,4 +1,4 @@
-"""What is measured in this process: training against other ways to train, the pipeline's share, linearity."""
+"""Workloads measured in this process: training compared with other ways, the pipeline's share, linearity."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from blurjax.views.functions import AXES
 
 Rows = Iterator[dict[str, Any]]
 EXAMPLES = 4096
-"""Of a random data set; a training step does not care how many there are."""
+"""Number of random images; a training step does not depend on it."""
 LINEAR = (1, 2, 3, 5, 10)
-"""Multiples that cost is measured at."""
+"""Multiples at which the cost is measured."""
 
 
 def compute_settings(options: Namespace) -> dict[str, Any]:
-    """Settings that the command line of the benchmark hands on."""
+    """Returns the settings that come from the benchmark's command line."""
     settings = {
         f"{section}.{name}": getattr(options, name)
         for section in ("autoencoder", "classifier")
@@ -38,14 +38,14 @@ def compute_settings(options: Namespace) -> dict[str, Any]:
 
 
 def make_stage(options: Namespace, network: Network, trials: int, **changes: Any) -> Stage:
-    """Trials of a network on a resident random data set."""
+    """Returns a stage that trains a network on a resident random data set."""
     dataset = random_dataset(network.image_size, changes.pop("examples", EXAMPLES))
     settings = compute_settings(options) | {"sweep.num_seeds": trials}
     return Stage(network, dataset, settings | {k.replace("__", "."): v for k, v in changes.items()})
 
 
 def training(options: Namespace, workload: str, network: Network, trials: int) -> Rows:
-    """Training one network with blurjax and its contenders, and the machine's matmul rate, all interleaved."""
+    """Times the training of one network with blurjax and other ways, and matrix products, all interleaved."""
     stage = make_stage(options, network, trials)
     contenders = [Contender("blurjax", stage.run, trials)]
     for size in options.trials_per_vmap:
@@ -85,18 +85,18 @@ def training(options: Namespace, workload: str, network: Network, trials: int) -
 
 
 def _flop_rate(times: Times, name: str) -> np.ndarray:
-    """Operations a second of a matrix product f64[rounds]; on CPU a product of bfloat16 is not timed."""
+    """Returns the operations a second of a matrix product f64[rounds]; on CPU, bfloat16 counts as float32."""
     product = times.get(name, times["matmul float32"])
     return 2 * matmul_size() ** 3 / product / 1e-3
 
 
 def _independent_devices() -> int:
-    """Devices that each reach the rate of one: the devices of a CPU share its cores."""
+    """Returns the number of devices that each reach the full rate: the devices of a CPU share its cores."""
     return 1 if jax.default_backend() == "cpu" else jax.device_count()
 
 
 def pipeline(options: Namespace) -> Rows:
-    """What batches cost: whole epochs, resident and streamed, against as many steps on one batch that stays."""
+    """Times whole epochs, resident and streamed, and the same number of steps on one batch on the device."""
     trials = jax.device_count()
     steps = 100 if jax.default_backend() == "cpu" else 800
     steps //= 5 if options.quick else 1
@@ -124,19 +124,20 @@ def pipeline(options: Namespace) -> Rows:
 
 
 def fixed_batch(stage: Stage, batch_size: int, trials: int, steps: int) -> Contender:
-    """Steps on one batch of floats: no order, no gathering, no chunks beyond those that a program is cut into."""
+    """Returns steps on one batch of floats: without an order, gathering, or chunks of an epoch."""
     programs = stage.programs
     size = CNN.image_size
     images = np.random.default_rng(0).random((batch_size, size, size, 3), np.float32)
     index = np.arange(batch_size, dtype=np.int32)
     batch = {"image": images, "label": index % 10, "index": index, "mask": index >= 0}
     batch = jax.device_put(batch, shared(programs.layout.mesh))
+    step = programs.classifier_step(programs.view)
 
     def loop(state: Any, views: Any, batch: Any, length: Any) -> Any:
         def body(_: Any, state: Any) -> Any:
-            # What depends on the batch alone must not be moved out of the loop.
+            # Computations that depend on the batch only must not be moved out of the loop.
             same, _ = jax.lax.optimization_barrier((batch, state.step))
-            return programs.functions.classifier_step(state, views, same)[0]
+            return step(state, views, same)[0]
 
         return jax.lax.fori_loop(0, length, body, state)
 
@@ -155,14 +156,14 @@ def fixed_batch(stage: Stage, batch_size: int, trials: int, steps: int) -> Conte
 
 
 def linear(options: Namespace) -> Rows:
-    """Seconds of an epoch, at one to ten times the examples, and at one to ten times the trials."""
+    """Times an epoch with one to ten times the examples, and with one to ten times the trials."""
     devices = jax.device_count()
     base = 2 * options.batch_size if options.quick else 10 * options.batch_size
     points = [("examples", k, base * k, devices) for k in LINEAR]
     points += [("trials", k, base, devices * k) for k in LINEAR]
     width = 8 if options.quick else 32
     stages = [
-        make_stage(options, CNN, trials, examples=examples, classifier__width=width)
+        make_stage(options, CNN, trials, examples=examples, classifier__model__width=width)
         for _, _, examples, trials in points
     ]
     contenders = [
@@ -183,7 +184,7 @@ def linear(options: Namespace) -> Rows:
 
 
 def power_law(x: Any, y: Any) -> tuple[float, float]:
-    """The exponent of y ~ x^exponent and R², by least squares on logarithms."""
+    """Returns the exponent of y ~ x^exponent and R², by least squares on logarithms."""
     x, y = np.log(np.asarray(x, float)), np.log(np.asarray(y, float))
     exponent, offset = np.polyfit(x, y, 1)
     unexplained = ((y - exponent * x - offset) ** 2).sum()
@@ -191,7 +192,7 @@ def power_law(x: Any, y: Any) -> tuple[float, float]:
 
 
 def default_trials(options: Namespace, workload: str) -> list[int]:
-    """How many trials a workload is measured with, where the command line does not say."""
+    """Returns the default numbers of trials of a workload."""
     on_cpu = jax.default_backend() == "cpu"
     if workload == "W3":
         return ([1] if options.quick else [1, 2, 4, 8, 16]) + ([] if on_cpu else [32])
@@ -204,7 +205,7 @@ NETWORKS = {"W1": CNN, "W2": AUTOENCODER, "W3": CNN}
 
 
 def measure(options: Namespace, workload: str) -> Rows:
-    """The rows of one workload or subject."""
+    """Yields the rows of one workload."""
     if workload in NETWORKS:
         for trials in options.trials or default_trials(options, workload):
             yield from training(options, workload, NETWORKS[workload], trials)

@@ -1,4 +1,4 @@
-"""Contenders timed in turn, round by round, so that what else the machine does meets all of them."""
+"""Times contenders in turn, round by round, so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 MOST_REPEATS = 512
-"""Of a contender in one round; also the steps of a chunk in blurjax."""
+"""Repeats of a contender in one round; also the steps of a chunk in blurjax."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do the work."""
+    """A function to be timed."""
 
     name: str
     run: Callable[[int], None]
-    """Does the work that many times and returns when it is done."""
+    """Repeats the work a number of times and returns when it is done."""
     trials: int = 1
     steps: int = 1
-    """Of each trial each time."""
+    """Steps of each trial in one repeat."""
 
 
 Times = dict[str, np.ndarray]
@@ -30,7 +30,7 @@ Times = dict[str, np.ndarray]
 
 
 def interleave(contenders: Sequence[Contender], rounds: int, seconds: float) -> Times:
-    """Times all contenders in every round, each for about so many seconds, beginning with another one each time."""
+    """Times every contender in every round for about that many seconds; each round starts with another one."""
     repeats = {contender.name: _repeats(contender, seconds) for contender in contenders}
     times: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
@@ -50,7 +50,7 @@ def _seconds(contender: Contender, repeats: int) -> float:
 
 
 def _repeats(contender: Contender, seconds: float) -> int:
-    """How often a contender must do its work to take so long; compiles it first."""
+    """Returns how often a contender must repeat its work to take that long; compiles it first."""
     contender.run(1)
     repeats = 1
     while (taken := _seconds(contender, repeats)) < seconds / 2 and repeats < MOST_REPEATS:
@@ -59,14 +59,14 @@ def _repeats(contender: Contender, seconds: float) -> int:
 
 
 def spread(values: np.ndarray) -> list[float]:
-    """First and third quartile."""
+    """Returns the first and third quartile."""
     return [float(quartile) for quartile in np.quantile(values, (0.25, 0.75))]
 
 
 def row(
     workload: str, contender: str, trials: int, times: np.ndarray, **more: Any
 ) -> dict[str, Any]:
-    """One row of the results; what is more stands at its end."""
+    """Returns one row of the results; `more` comes last."""
     return {
         "workload": workload,
         "contender": contender,

@@ -11,14 +11,14 @@ from benchmarks.timing import Contender
 
 
 def import_torch() -> Any:
-    """PyTorch, which only the optional extra `benchmark` installs; its products as precise as jax's default."""
+    """Imports PyTorch, which only the extra `benchmark` installs, and sets jax's default matmul precision."""
     torch = importlib.import_module("torch")
     torch.set_float32_matmul_precision("high")
     return torch
 
 
 def make_network(network: Network) -> Any:
-    """A torch module with as many parameters as blurjax's."""
+    """Returns a torch module with as many parameters as blurjax's."""
     nn = import_torch().nn
     layers: list[Any] = []
     if network.stage == "classifier":

@@ -9,7 +9,7 @@ from synthetic_run import Synthetic, collect, write_run
 from blurjax.analysis import collect_results
 from blurjax.config.trials import points
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import read_npz, write_npz
+from blurjax.runtime.files import read_npz, write_npz
 
 
 def test_points_are_the_product_of_what_is_swept():

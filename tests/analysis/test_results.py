@@ -20,7 +20,7 @@ from synthetic_run import (
 
 from blurjax.analysis import collect_results, scores, statistics
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import read_json, read_npz, write_json, write_npz
+from blurjax.runtime.files import read_json, read_npz, write_json, write_npz
 
 SMALL = Synthetic(seeds=4, class_names=("cat", "dog", "owl"), images=60, epochs=3)
 EVERYTHING = dataclasses.replace(

@@ -49,7 +49,7 @@ def test_help_answers_at_once_without_jax_or_tensorflow(tmp_path, cache):
         (["run", "--classifier.epochs", "many"], "classifier.epochs cannot be 'many'"),
         (["run", "digit"], "no preset digit; choose one of"),
         (["run", "--data.source", "folder:nowhere"], "nowhere"),
-        (["run", "digits", "scenes"], "Unexpected scenes"),
+        (["run", "digits", "scenes"], "Unexpected argument scenes"),
         (["fly"], "invalid choice: 'fly'"),
         (["report", "nowhere"], "nowhere is not a run of blurjax"),
         (["report"], "arguments are required: DIR"),

@@ -213,11 +213,9 @@ def execute(notebook, folder):
         "for name in ('tensorflow', 'tensorflow_datasets'): sys.modules[name] = None"
     )
     executed.cells.insert(parameters + 1, nbformat.v4.new_code_cell(changed))
-    programs = ROOT / ".pytest_cache" / "programs"
     environment = {
         "IPYTHONDIR": str(folder / "ipython"),
-        "JAX_COMPILATION_CACHE_DIR": str(programs),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "XDG_CACHE_HOME": str(ROOT / ".pytest_cache" / "notebook"),  # for compiled programs
         "JAX_PLATFORMS": "cpu",
     }
     client = NotebookClient(executed, timeout=600, resources={"metadata": {"path": str(folder)}})

@@ -23,7 +23,7 @@ from blurjax.data.near_duplicates import close_pairs, difference_hashes, hash_im
 from blurjax.data.sources import load
 from blurjax.experiment import run as experiment
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import read_json, write_json
+from blurjax.runtime.files import read_json, write_json
 from blurjax.train.loop import Interrupted
 
 CLASSES = ("sea", "street")

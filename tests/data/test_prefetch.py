@@ -1,12 +1,13 @@
-"""tf.data: batches stream in the order asked for; TensorFlow stays away from accelerators and may be absent."""
+"""Reading ahead: batches come in the order asked for; TensorFlow stays away from accelerators and may be absent."""
 
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 
-from blurjax.data.prefetch import read_batches
+from blurjax.data.prefetch import read_batches, run_ahead
 from blurjax.data.tfds_source import import_tensorflow
 from blurjax.runtime.errors import UserError
 
@@ -66,6 +67,33 @@ def test_reads_ahead_only_a_few_chunks():
     next(chunks)
     time.sleep(0.3)
     assert 2 <= len(read) < 100
+
+
+def test_an_error_while_reading_is_raised_where_batches_are_used():
+    images = np.zeros((10, 8, 8, 1), np.uint8)
+    batches = read_batches(images, np.array([[0], [1], [10], [2]]), chunk=1)
+    np.testing.assert_array_equal(next(batches), images[None, :1])
+    next(batches)
+    with pytest.raises(IndexError, match="10 is out of bounds"):
+        next(batches)
+
+
+def test_reading_ends_when_nobody_reads_on():
+    begun = []
+
+    def slowly(item):
+        begun.append(item)
+        time.sleep(0.02)
+        return item
+
+    before = threading.active_count()
+    results = run_ahead(slowly, range(1000), ahead=50)
+    assert [next(results), next(results)] == [0, 1]
+    closing = time.perf_counter()
+    results.close()
+    assert time.perf_counter() - closing < 0.5
+    assert threading.active_count() == before
+    assert len(begun) < 60
 
 
 def test_accelerators_are_hidden_from_tensorflow():

@@ -9,11 +9,11 @@ import pytest
 from tiny import config, write_stripes
 
 from blurjax.engine import memory
-from blurjax.engine.memory import free_bytes, live_bytes, readable_memory_errors, trials_that_fit
+from blurjax.engine.memory import free_bytes, live_bytes, trials_that_fit
 from blurjax.experiment import layout
 from blurjax.experiment import run as experiment
 from blurjax.models.layers import convolution, max_pool_2x2
-from blurjax.runtime.errors import UserError
+from blurjax.runtime.errors import UserError, readable_memory_errors
 
 KILOBYTE = jax.ShapeDtypeStruct((256,), jnp.float32)
 

@@ -11,7 +11,7 @@ import pytest
 from command import finish, run, start, write_settings
 from same import final_states
 
-from blurjax.runtime.run_directory import read_npz
+from blurjax.runtime.files import read_npz
 
 SMALL = {
     "sweep__num_seeds": 3,

@@ -13,7 +13,7 @@ from tiny import config, write_stripes
 from blurjax import run_experiment
 from blurjax.experiment import probe
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import read_json, read_npz
+from blurjax.runtime.files import read_json, read_npz
 from blurjax.train.loop import AllTrialsFailed, Interrupted
 
 ALL_TRAIN_VIEWS = [

@@ -10,7 +10,7 @@ from command import run
 from PIL import Image
 
 from blurjax.data import tfds_source
-from blurjax.runtime.run_directory import read_npz
+from blurjax.runtime.files import read_npz
 
 CLASSES, SIZE = 1000, 224
 SETTINGS = {

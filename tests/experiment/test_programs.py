@@ -5,11 +5,11 @@ import re
 import jax
 import numpy as np
 import pytest
+from blurjax.experiment.trials import autoencoder_trials, classifier_trials
 from tiny import config, write_stripes
 
 from blurjax.experiment import run as experiment
 from blurjax.experiment.programs import Programs
-from blurjax.experiment.trials import autoencoder_trials, classifier_trials
 from blurjax.views.functions import ViewParameters
 
 STEPS = 10

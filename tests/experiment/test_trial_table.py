@@ -1,10 +1,11 @@
 """Files grow by the rows of trials that they lack."""
 
 import numpy as np
+from blurjax.experiment.trial_table import add_missing_rows, merge_rows, trials_of
 
 from blurjax.engine.types import Trial
-from blurjax.experiment.trial_table import add_missing_rows, merge_rows, trials_of
-from blurjax.runtime.run_directory import RunDirectory, read_npz
+from blurjax.runtime.files import read_npz
+from blurjax.runtime.run_directory import RunDirectory
 
 
 def test_rows_are_appended_and_what_only_one_side_has_is_left_out():

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-
-from blurjax.models import forward
 from blurjax.models.autoencoder import Autoencoder, map_sizes
 from blurjax.models.classifier import Classifier
+
+from blurjax.models import forward
 
 
 def autoencoder(max_bottleneck=8, shape=(8, 8, 1), width=4, **options):

@@ -10,7 +10,7 @@ from blurjax.report.figures import FIGURES, FigureData, style
 from blurjax.report.figures.accuracy import waterfall
 from blurjax.report.figures.matrices import MOST_CLASSES_WRITTEN
 from blurjax.report.figures.style import class_labels
-from blurjax.runtime.run_directory import read_npz
+from blurjax.runtime.files import read_npz
 
 MOST_TRAIN, MOST_TEST = (*ALL_VIEWS, *CHECK_VIEWS), ALL_TESTS
 HOSTILE = ("森林", "a $b_1$ c", "<b>\u200f", "ünï", "a name that is much too long")

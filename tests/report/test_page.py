@@ -14,7 +14,8 @@ from blurjax.report import make_report
 from blurjax.report.figures import FIGURES, style
 from blurjax.report.tables import escape, result_tables
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.run_directory import RunDirectory, read_json, read_npz, write_npz
+from blurjax.runtime.files import read_json, read_npz, write_npz
+from blurjax.runtime.run_directory import RunDirectory
 
 HOSTILE = ('<b>"bold"</b>', "it's & <script>alert(1)</script>", "森林\u200fשלום")
 SMALL = Synthetic(

@@ -7,7 +7,7 @@ from blurjax.config.view_table import VIEWS, ViewSpec, register_view
 from blurjax.report import make_report
 from blurjax.report.figures import FIGURES, FigureData, style
 from blurjax.report.view_display import line_style
-from blurjax.runtime.run_directory import read_json
+from blurjax.runtime.files import read_json
 
 EXPLANATION = "The image in four shades of grey."
 

@@ -13,9 +13,9 @@ import pytest
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.files import (
     jsonable,
-    os_error_sentence,
     read_json,
     read_npz,
+    readable_os_errors,
     write_atomically,
     write_json,
     write_npz,
@@ -199,6 +199,5 @@ def test_a_directory_that_is_deleted_is_not_written_to(run):
     ],
 )
 def test_errors_of_the_disk_are_sentences(tmp_path, number, says):
-    assert says in os_error_sentence(
-        OSError(number, os.strerror(number), str(tmp_path / "x")), tmp_path
-    )
+    with pytest.raises(UserError, match=says), readable_os_errors(tmp_path):
+        raise OSError(number, os.strerror(number), str(tmp_path / "x"))

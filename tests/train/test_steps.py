@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from blurjax.models.autoencoder import Autoencoder
+from blurjax.models.classifier import Classifier
 
 from blurjax.engine.memory import live_bytes
 from blurjax.models import forward
-from blurjax.models.autoencoder import Autoencoder
-from blurjax.models.classifier import Classifier
 from blurjax.train import losses
 from blurjax.train.steps import mean_gradient
 
