@@ -114,7 +114,7 @@ def _reasons(terms: Mapping[str, Any], alpha: float) -> list[str]:
 
 
 def _several_points(points: Sequence[Point]) -> list[str]:
-    opening = f"{len(points)} points (combinations of swept values) were compared."
+    opening = f"{len(points)} combinations of the swept values were compared."
     if "on_reconstructions" not in points[0]["decomposition"]:  # nor in the others: same views
         return [opening]
     totals = [point["decomposition"]["on_reconstructions"] for point in points]
@@ -144,7 +144,7 @@ def _smallest_equivalent(curves: Sequence[Mapping[str, Any]]) -> list[str]:
         start = f"Learning rate {rate:g}, weight decay {decay:g}: t" if len(curves) > 1 else "T"
         smallest = curve["smallest_equivalent"]
         sentences.append(
-            f"{start}he widest bottleneck was not shown to be equivalent to the original, so none was."
+            f"{start}he widest bottleneck was not shown to be equivalent to the original, so no narrower one was tested."
             if smallest is None
             else f"{start}he smallest bottleneck shown to be equivalent to the original is "
             f"{count(smallest, 'float')} (tested from the widest down, stopping at the first failure)."
