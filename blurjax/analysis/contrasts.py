@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from blurjax.analysis import statistics
 from blurjax.analysis.recorded_run import Arrays, Cell
 from blurjax.analysis.verdicts import verdict
-from blurjax.config.sections import ReportConfig
+from blurjax.config.settings import ReportConfig
 from blurjax.config.view_table import VIEWS, named
 
 Contrasts = dict[str, tuple[Cell, Cell]]

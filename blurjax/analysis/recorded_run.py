@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from blurjax.config.sections import PROBES, SPLITS
-from blurjax.config.settings import Config
+from blurjax.config.settings import PROBES, SPLITS, Config
 from blurjax.config.trials import (
     Point,
     Trial,

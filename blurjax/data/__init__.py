@@ -1,6 +1,6 @@
 """Images and labels: where they come from, how they are decoded, cached, split, audited and read in batches."""
 
-from blurjax.config.sections import SPLITS
+from blurjax.config.settings import SPLITS
 from blurjax.data.array_source import examples_of_arrays
 from blurjax.data.audit import audit_dataset
 from blurjax.data.dataset import Dataset

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from blurjax.config.sections import SPLITS, DataConfig
+from blurjax.config.settings import SPLITS, DataConfig
 from blurjax.data import array_source
 from blurjax.data.duplicates import drop_duplicates
 from blurjax.data.examples import Examples, check_classes, pixels_sha256

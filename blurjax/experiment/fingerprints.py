@@ -1,6 +1,6 @@
 """What the results in a run directory depend on: settings, data, and the code of models and views.
 
-`fingerprints.json` holds, for each stage, the settings that are part of its identity (`blurjax.config.sections` says
+`fingerprints.json` holds, for each stage, the settings that are part of its identity (`blurjax.config.settings` says
 which), and a hash of what each model and view computes. A directory is continued only where both agree.
 """
 
@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from blurjax.config.sections import FREE, Section
-from blurjax.config.settings import Config, override
+from blurjax.config.loading import override
+from blurjax.config.model_settings import Section
+from blurjax.config.settings import FREE, Config
 from blurjax.config.trials import num_folds, views_in_use
 from blurjax.data.dataset import Dataset
 from blurjax.experiment.programs import HYPERPARAMETER_DTYPES, Programs

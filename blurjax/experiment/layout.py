@@ -9,7 +9,8 @@ from typing import NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from blurjax.config.settings import Config, mesh_shape
+from blurjax.config.loading import mesh_shape
+from blurjax.config.settings import Config
 from blurjax.data.dataset import Dataset
 from blurjax.engine import (
     TRIAL_AXIS,

@@ -13,8 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from blurjax.config.sections import TrainingConfig
-from blurjax.config.settings import Config
+from blurjax.config.settings import Config, TrainingConfig
 from blurjax.config.trials import Trial, all_autoencoder_trials, classifier_trials, num_folds
 from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from blurjax.config.sections import PROBES
+from blurjax.config.settings import PROBES
 from blurjax.config.trials import Trial, autoencoder_trials, classifier_trials
 from blurjax.config.view_table import VIEWS
 from blurjax.data.splits import generator

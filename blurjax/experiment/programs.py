@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from blurjax.config.sections import AutoencoderConfig, ClassifierConfig, TrainingConfig
-from blurjax.config.settings import Config
+from blurjax.config.settings import AutoencoderConfig, ClassifierConfig, Config, TrainingConfig
 from blurjax.config.trials import Trial, classifier_trials, num_folds, views_in_use
 from blurjax.data.dataset import Dataset
 from blurjax.engine import fetch, live_bytes, per_trial, place, shared, sweep

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from blurjax.config.sections import TrainingConfig
+from blurjax.config.settings import TrainingConfig
 from blurjax.config.trials import Trial, all_autoencoder_trials, classifier_trials
 from blurjax.experiment.context import Context, Model, Models
 from blurjax.experiment.fitted_views import FittedViews

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from blurjax.config.sections import SPLITS
+from blurjax.config.settings import SPLITS
 from blurjax.config.trials import (
     Trial,
     autoencoder_trials,

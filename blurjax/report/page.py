@@ -14,7 +14,7 @@ import yaml
 from blurjax.analysis import collect_results
 from blurjax.analysis.contrasts import SHUFFLED, UNADJUSTED, checks, controls
 from blurjax.analysis.formatting import count, level, p_value, percent, signed, signed_span, span
-from blurjax.config import settings as config
+from blurjax.config import loading as config
 from blurjax.config.settings import Config
 from blurjax.config.view_table import VIEWS
 from blurjax.report import sentences

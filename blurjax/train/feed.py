@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, Sharding
 
-from blurjax.config.sections import SPLITS
+from blurjax.config.settings import SPLITS
 from blurjax.data.dataset import Dataset
 from blurjax.data.prefetch import read_batches
 from blurjax.data.splits import fold_assignment

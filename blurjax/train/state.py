@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from blurjax.config.sections import TrainingConfig
+from blurjax.config.settings import TrainingConfig
 from blurjax.config.trials import Trial
 from blurjax.engine.random import key
 from blurjax.engine.types import Params, Scalar

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score
 from tiny import config, write_stripes
 
 from blurjax import run_experiment
-from blurjax.config.sections import PROBES
+from blurjax.config.settings import PROBES
 from blurjax.experiment import probes
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.files import read_json, read_npz
