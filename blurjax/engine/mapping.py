@@ -71,7 +71,9 @@ def sweep(
 
     def swept(*args: Any) -> Any:
         if TRIAL_AXIS in jax.sharding.get_abstract_mesh().manual_axes:
-            raise ValueError("A sweep within a sweep is not supported; use jax.vmap for the inner one.")
+            raise ValueError(
+                "A sweep within a sweep is not supported; use jax.vmap for the inner one."
+            )
         # jax.vmap itself finds what does not fit, and says so.
         num_trials = jax.tree.leaves(jax.eval_shape(arguments_mapped, *args))[0].shape[0]
         if not isinstance(out_axes, int):
