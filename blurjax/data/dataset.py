@@ -121,6 +121,10 @@ class Dataset:
             for split, positions in self.splits.items()
         }
 
+    def fits(self, limit: float) -> bool:
+        """Returns whether the decoded images take at most so many GiB."""
+        return self.images.nbytes <= limit * 2**30
+
     def __repr__(self) -> str:
         sizes = ", ".join(f"{len(self.splits[split]):,} {split}" for split in SPLITS)
         shape = "x".join(map(str, self.image_shape))
