@@ -144,7 +144,7 @@ def _smallest_equivalent(curves: Sequence[Mapping[str, Any]]) -> list[str]:
         start = f"Learning rate {rate:g}, weight decay {decay:g}: t" if len(curves) > 1 else "T"
         smallest = curve["smallest_equivalent"]
         sentences.append(
-            f"{start}he widest bottleneck was not shown to be equivalent to the original, so no narrower one was tested."
+            f"{start}he widest bottleneck was not shown to be equivalent to the original, so none narrower was tested."
             if smallest is None
             else f"{start}he smallest bottleneck shown to be equivalent to the original is "
             f"{count(smallest, 'float')} (tested from the widest down, stopping at the first failure)."
