@@ -36,12 +36,6 @@ def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[
             yield key, field
 
 
-def mesh_shape(mesh: str) -> tuple[int, int]:
-    """The two numbers of compute.mesh."""
-    rows, columns = mesh.split("x")
-    return int(rows), int(columns)
-
-
 def presets() -> dict[str, Path]:
     """Name -> file of every preset; they lie in the installed package, or beside it in a checkout."""
     here = Path(__file__).resolve().parents[1]
