@@ -25,6 +25,16 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture
+def registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    from blurjax.config.sections import AUTOENCODERS, CLASSIFIERS, OPTIMIZERS
+    from blurjax.config.view_table import VIEWS
+
+    for registry in (VIEWS, AUTOENCODERS, CLASSIFIERS, OPTIMIZERS):
+        monkeypatch.setattr(registry, "_entries", dict(registry))
+
+
+@pytest.fixture
 def photographs() -> Path:
     """The folder of real photographs that BLURJAX_TEST_DATA names."""
     folder = os.environ.get("BLURJAX_TEST_DATA")
