@@ -101,8 +101,10 @@ def test_a_name_is_given_to_one_model_of_a_kind(registries):
         name: Literal["normalized"] = "normalized"
 
     register("classifier", NormalizedSettings, build_normalized)
-    register("classifier", NormalizedSettings, build_normalized)  # the same once more, as by a second import
-    with pytest.raises(ValueError, match="there is a classifier normalized already"):
+    register(
+        "classifier", NormalizedSettings, build_normalized
+    )  # the same once more, as by a second import
+    with pytest.raises(ValueError, match="there is another classifier named normalized"):
         register("classifier", Other, build_normalized)
     register("autoencoder", Other, build_normalized)
 

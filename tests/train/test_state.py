@@ -73,7 +73,7 @@ def test_an_optimizer_of_ones_own_gives_the_direction(registries):
     state, optimizer = start(optimizer="sign", warmup_fraction=0.0)
     after = update(state, 1.0, gradients(state, -3.0), optimizer)
     np.testing.assert_allclose(after.params["kernel"], state.params["kernel"] + 0.1, rtol=1e-6)
-    with pytest.raises(ValueError, match="optimizer sign already"):
+    with pytest.raises(ValueError, match="there is another optimizer named sign"):
         register_optimizer("sign", optax.scale_by_adam)
 
 

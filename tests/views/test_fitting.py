@@ -32,7 +32,9 @@ def test_a_blur_of_a_given_distortion_is_found():
 
     sigmas = np.geomspace(0.2, 16, 24)
     curve = np.array([distortion(sigma) for sigma in sigmas])
-    found, reachable = sigma_of_distortion(sigmas, curve, np.array([distortion(0.7), distortion(1.9)]))
+    found, reachable = sigma_of_distortion(
+        sigmas, curve, np.array([distortion(0.7), distortion(1.9)])
+    )
     np.testing.assert_allclose(found, [0.7, 1.9], rtol=0.02)
     assert reachable.all()
 

@@ -54,9 +54,7 @@ PARAMETERS = ViewParameters(
 def through(view, images=IMAGES, indices=INDICES, in_use=None, **changes):
     parameters = PARAMETERS._replace(view=view_index(view), **changes)
     names = list(VIEWS) if in_use is None else in_use
-    return np.asarray(
-        jax.jit(lambda p: apply_view(p, images, indices, in_use=names))(parameters)
-    )
+    return np.asarray(jax.jit(lambda p: apply_view(p, images, indices, in_use=names))(parameters))
 
 
 def reconstructed_by(variables, bottleneck=4):
@@ -88,7 +86,9 @@ def test_identity_equals_original_bitwise():
 
 
 def test_reconstruction_is_the_rounded_output_of_the_autoencoder():
-    np.testing.assert_allclose(through("reconstruction"), reconstructed_by(VARIABLES), atol=1.01 / 255)
+    np.testing.assert_allclose(
+        through("reconstruction"), reconstructed_by(VARIABLES), atol=1.01 / 255
+    )
     assert (through("reconstruction", bottleneck=1) != through("reconstruction")).any()
 
 
@@ -162,7 +162,9 @@ def test_every_row_of_the_table_names_a_function_that_exists():
 
 
 def darkened(parameters, images, indices):
-    return eight_bit(images * (0.25 * parameters.bottleneck / 4) + indices[:, None, None, None] / 255)
+    return eight_bit(
+        images * (0.25 * parameters.bottleneck / 4) + indices[:, None, None, None] / 255
+    )
 
 
 DARK = ViewSpec("dark", darkened, "The image with a quarter of its light.", needs_code=True)
@@ -188,5 +190,5 @@ def test_a_name_is_given_to_one_view(registries):
     register(DARK)
     register(DARK)
     for row in (ViewSpec("dark", darkened, "Other words."), ViewSpec("blur", darkened, "Mine.")):
-        with pytest.raises(ValueError, match=f"there is a view {row.name} already"):
+        with pytest.raises(ValueError, match=f"there is another view named {row.name}"):
             register(row)
