@@ -32,7 +32,7 @@ class Normalized(nn.Module):
 
     @nn.compact
     def __call__(self, images, *, train=False):
-        x = nn.Dense(self.width)(images.reshape(len(images), -1))
+        x = nn.Dense(self.width, use_bias=False)(images.reshape(len(images), -1))
         x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
         x = nn.Dropout(0.5, deterministic=not train)(nn.relu(x))
         return nn.Dense(self.num_classes)(x)

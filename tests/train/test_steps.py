@@ -98,14 +98,14 @@ def test_both_take_less_memory():
 # Models with batch statistics and dropout
 
 NORMALIZED = Normalized()
-FEW = IMAGES[:4, :8, :8]
+FEW = IMAGES[:, :8, :8]
 VARIABLES = NORMALIZED.init(jax.random.key(1), FEW)
 PARAMS, STATE = VARIABLES["params"], {"batch_stats": VARIABLES["batch_stats"]}
 normalized_losses = partial(losses_of, model=NORMALIZED, more=())
 
 
 def assert_close(ours, theirs):
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), ours, theirs)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), ours, theirs)
 
 
 @jax.jit
@@ -122,7 +122,7 @@ def test_model_state_and_keys_go_through_microbatches_one_after_another():
         for number in range(2):  # every second image
             own_key = jax.random.fold_in(KEY, number)
             values, carried = normalized_losses(params, carried, FEW[number::2], own_key)
-            total = total + values.sum() / 4
+            total = total + values.sum() / 12
         return total, carried
 
     (expected_loss, expected_state), expected_grads = jax.value_and_grad(by_hand, has_aux=True)(
@@ -144,7 +144,7 @@ def test_every_microbatch_draws_a_dropout_of_its_own():
         jax.debug.callback(lambda bits: seen.append(bits.tobytes()), jax.random.key_data(key))
         return images.mean(axis=(1, 2, 3)) * params, state
 
-    mean_gradient(loss_fn, jnp.float32(1), {}, FEW, jnp.ones(4, bool), KEY, microbatches=4)
+    mean_gradient(loss_fn, jnp.float32(1), {}, FEW, jnp.ones(12, bool), KEY, microbatches=4)
     jax.effects_barrier()
     assert len(seen) == len(set(seen)) == 4
 
@@ -173,9 +173,9 @@ def test_a_step_draws_its_dropout_from_seed_and_step():
     )
     batch = {
         "image": FEW,
-        "label": jnp.array([0, 1, 2, 0]),
-        "index": jnp.arange(4),
-        "mask": jnp.ones(4, bool),
+        "label": jnp.arange(12) % 3,
+        "index": jnp.arange(12),
+        "mask": jnp.ones(12, bool),
     }
     state, parameters = State(), ViewParameters(None, None, None, None)  # pyright: ignore
     for position in (3, 3, 4):
