@@ -27,7 +27,8 @@ def rng() -> np.random.Generator:
 @pytest.fixture
 def registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it."""
-    from blurjax.config.sections import AUTOENCODERS, CLASSIFIERS, OPTIMIZERS
+    from blurjax.config.model_settings import AUTOENCODERS, CLASSIFIERS
+    from blurjax.config.settings import OPTIMIZERS
     from blurjax.config.view_table import VIEWS
 
     for registry in (VIEWS, AUTOENCODERS, CLASSIFIERS, OPTIMIZERS):

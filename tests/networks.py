@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 from pydantic import PositiveInt
 
-from blurjax.config.sections import ModelConfig
+from blurjax.config.model_settings import ModelConfig
 from blurjax.models import ModelContext, apply
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from blurjax.config import settings
+from blurjax.config import loading as settings
 from blurjax.config.settings import Config
 
 SETTINGS: dict[str, Any] = {

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from blurjax.config.settings import Config, mesh_shape
-from blurjax.data.dataset import Dataset
+from blurjax.config.settings import Config
+from blurjax.data import Dataset
 from blurjax.engine import (
     TRIAL_AXIS,
     free_bytes,
@@ -19,7 +19,6 @@ from blurjax.engine import (
     trials_that_fit,
 )
 from blurjax.runtime import UserError, processes
-from blurjax.train.feed import fits
 
 
 class Layout(NamedTuple):
@@ -57,10 +56,10 @@ def _mesh(config: Config) -> Mesh:
         raise UserError(
             f"compute.devices is {compute.devices}, but there are {len(there)}; lower it, or leave it out to use all."
         )
-    if compute.mesh == "auto":
+    if compute.mesh_shape is None:
         rows, data_devices = num_seeds, _data_devices(config, len(devices))
     else:
-        rows, data_devices = mesh_shape(compute.mesh)
+        rows, data_devices = compute.mesh_shape
         _check_mesh(config, rows, data_devices, len(devices))
     mesh = make_mesh(rows, devices, data_devices)
     idle = jax.process_count() - len({device.process_index for device in mesh.devices.flat})
@@ -109,6 +108,6 @@ def _trials_per_vmap(
     if jax.default_backend() == "cpu" or trials == 1:
         return 1
     free = min(processes.gather(free_bytes(mesh.local_devices)))
-    if fits(dataset, config.data.resident_limit):
+    if dataset.fits(config.data.resident_limit):
         free -= dataset.images.nbytes
     return trials_that_fit(trials, bytes_per_trial(), free)

@@ -4,8 +4,8 @@ import pytest
 import yaml
 from networks import NormalizedSettings, build_normalized
 
-from blurjax.config import settings
-from blurjax.config.sections import Cnn, Conv
+from blurjax.config import loading
+from blurjax.config.model_settings import Cnn, Conv
 from blurjax.models import register
 from blurjax.runtime.errors import UserError
 
@@ -13,7 +13,7 @@ from blurjax.runtime.errors import UserError
 def classifier(preset=None, **overrides):
     """The settings of the classifier's model; `model__width` stands for classifier.model.width."""
     given = {f"classifier.{key.replace('__', '.')}": value for key, value in overrides.items()}
-    return settings.load(preset, given).classifier.model
+    return loading.load(preset, given).classifier.model
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def written(tmp_path):
 
 
 def test_defaults_are_those_of_the_models_of_the_package():
-    loaded = settings.load()
+    loaded = loading.load()
     assert loaded.classifier.model == Cnn(width=32, dense=128)
     assert loaded.autoencoder.model == Conv(width=32)
 
@@ -55,7 +55,7 @@ def test_a_file_may_name_a_model_or_its_settings_alone(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("classifier: {model: cnn}\nautoencoder: {model: {width: 5}}\n")
     assert classifier(path, model__width=7) == Cnn(width=7)
-    assert settings.load(path).autoencoder.model == Conv(width=5)
+    assert loading.load(path).autoencoder.model == Conv(width=5)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_file_with_no_model_where_one_belongs_is_refused(tmp_path, value):
 
 def test_models_read_back_from_yaml_as_they_were_written(tmp_path, registries):
     register("classifier", NormalizedSettings, build_normalized)
-    loaded = settings.load(
+    loaded = loading.load(
         None,
         {
             "classifier.model": "normalized",
@@ -101,24 +101,24 @@ def test_models_read_back_from_yaml_as_they_were_written(tmp_path, registries):
             "autoencoder.model.width": 3,
         },
     )
-    text = settings.to_yaml(loaded)
+    text = loading.to_yaml(loaded)
     assert yaml.safe_load(text)["classifier"]["model"] == {"name": "normalized", "width": 9}
     (tmp_path / "config.yaml").write_text(text)
-    assert settings.load(tmp_path / "config.yaml") == loaded
-    assert settings.flat(loaded)["classifier.model.width"] == 9
-    assert settings.flat(loaded)["autoencoder.model.name"] == "conv"
+    assert loading.load(tmp_path / "config.yaml") == loaded
+    assert loading.flat(loaded)["classifier.model.width"] == 9
+    assert loading.flat(loaded)["autoencoder.model.name"] == "conv"
 
 
 def test_overriding_other_settings_keeps_the_model(registries):
     register("classifier", NormalizedSettings, build_normalized)
-    loaded = settings.load(None, {"classifier.model": "normalized", "classifier.model.width": 9})
-    later = settings.override(loaded, {"classifier.epochs": 3})
+    loaded = loading.load(None, {"classifier.model": "normalized", "classifier.model.width": 9})
+    later = loading.override(loaded, {"classifier.epochs": 3})
     assert later.classifier.model == NormalizedSettings(width=9)
 
 
 def test_fields_list_the_settings_of_all_registered_models(registries):
     def of_models():
-        return [key for key, _ in settings.fields() if ".model" in key]
+        return [key for key, _ in loading.fields() if ".model" in key]
 
     own = ["autoencoder.model", "autoencoder.model.width"]
     own += ["classifier.model", "classifier.model.width", "classifier.model.dense"]
@@ -131,6 +131,6 @@ def test_fields_list_the_settings_of_all_registered_models(registries):
 
     register("classifier", Deep, build_normalized)
     assert of_models() == [*own, "classifier.model.depth"]
-    described = dict(settings.fields())["classifier.model.depth"]
+    described = dict(loading.fields())["classifier.model.depth"]
     assert described.description == "how many layers"
-    assert len({key for key, _ in settings.fields()}) == len([*settings.fields()])
+    assert len({key for key, _ in loading.fields()}) == len([*loading.fields()])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blurjax.config import settings
+from blurjax.config import loading
 from blurjax.config.trials import (
     Point,
     Trial,
@@ -29,9 +29,7 @@ SWEEP = {
 
 
 def config(train=("original", "reconstruction"), test=("original",), **more):
-    return settings.load(
-        None, SWEEP | {"views.train": list(train), "views.test": list(test)} | more
-    )
+    return loading.load(None, SWEEP | {"views.train": list(train), "views.test": list(test)} | more)
 
 
 @pytest.mark.parametrize(

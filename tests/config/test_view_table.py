@@ -2,7 +2,7 @@
 
 import pytest
 
-from blurjax.config import settings
+from blurjax.config import loading
 from blurjax.config.view_table import VIEWS, ViewSpec, in_order, named, register_view
 from blurjax.runtime.errors import UserError
 
@@ -54,18 +54,18 @@ def test_views_that_show_what_autoencoders_make_depend_on_the_code():
 def test_a_registered_view_can_be_named_in_settings(registries):
     asked_for = {"views.train": ["original", "negative"], "views.test": ["negative"]}
     with pytest.raises(UserError, match="there is no view of that name"):
-        settings.load(None, asked_for)
+        loading.load(None, asked_for)
     register_view(ViewSpec("negative", lambda parameters, images, indices: 1 - images, "Inverted."))
-    loaded = settings.load(None, asked_for)
+    loaded = loading.load(None, asked_for)
     assert loaded.train_views == ("original", "negative")
     assert loaded.test_views == ("negative",)
     assert list(VIEWS)[-1] == "negative"
     with pytest.raises(UserError, match=r"cannot be 'negativ': .* did you mean negative\?"):
-        settings.load(None, {"views.train": ["negativ"]})
+        loading.load(None, {"views.train": ["negativ"]})
 
 
 def test_a_registered_view_that_is_not_testable_is_refused_as_a_test_view(registries):
     spec = ViewSpec("half", "blurjax.views.functions:original", "Half.", testable=False)
     register_view(spec)
     with pytest.raises(UserError, match="cannot be 'half': classifiers are tested on one of orig"):
-        settings.load(None, {"views.test": ["half"]})
+        loading.load(None, {"views.test": ["half"]})

@@ -9,11 +9,12 @@ import pytest
 from flax.errors import InvalidRngError
 from networks import Normalized, NormalizedSettings, build_normalized, images
 
-from blurjax.config import settings
-from blurjax.config.sections import Cnn, ModelConfig
+from blurjax.config import loading
+from blurjax.config.model_settings import Cnn, ModelConfig
 from blurjax.models import ModelContext, apply, build, register
 from blurjax.models.autoencoders import ConvAutoencoder
 from blurjax.models.classifiers import CnnClassifier
+from blurjax.runtime.errors import UserError
 
 MODEL, BATCH = Normalized(), images(count=5)
 VARIABLES = MODEL.init(jax.random.key(0), BATCH)
@@ -79,7 +80,7 @@ def test_a_method_is_applied_by_name():
 def test_settings_build_the_model_that_they_name(registries):
     register("classifier", NormalizedSettings, build_normalized)
     asked_for = {"classifier.model": "normalized", "classifier.model.width": 9}
-    loaded = settings.load(None, asked_for | {"autoencoder.model.width": 5})
+    loaded = loading.load(None, asked_for | {"autoencoder.model.width": 5})
     assert build("classifier", loaded.classifier.model, CONTEXT) == Normalized(3, 9)
     assert build("autoencoder", loaded.autoencoder.model, CONTEXT) == ConvAutoencoder(
         (8, 8, 1), max_bottleneck=4, width=5
@@ -90,7 +91,7 @@ def test_the_context_reaches_the_models_of_the_package():
     context = ModelContext((9, 9, 3), 7, 6, "bfloat16", "patches", rematerialize=True)
     classifier = build("classifier", Cnn(width=2, dense=5), context)
     assert classifier == CnnClassifier(7, 2, 5, jnp.dtype("bfloat16"), "patches")
-    autoencoder = build("autoencoder", settings.load().autoencoder.model, context)
+    autoencoder = build("autoencoder", loading.load().autoencoder.model, context)
     assert autoencoder == ConvAutoencoder(
         (9, 9, 3), 6, 32, jnp.dtype("bfloat16"), "patches", rematerialize=True
     )
@@ -110,5 +111,5 @@ def test_a_name_is_given_to_one_model_of_a_kind(registries):
 
 
 def test_registrations_of_tests_are_undone():
-    with pytest.raises(settings.UserError, match="there is no classifier of that name"):
-        settings.load(None, {"classifier.model": "normalized"})
+    with pytest.raises(UserError, match="there is no classifier of that name"):
+        loading.load(None, {"classifier.model": "normalized"})

@@ -8,7 +8,7 @@ import optax
 import pytest
 from networks import Normalized
 
-from blurjax.config.sections import AutoencoderConfig, ClassifierConfig
+from blurjax.config.settings import AutoencoderConfig, ClassifierConfig
 from blurjax.config.trials import Trial
 from blurjax.train import state as train_state
 from blurjax.train.optimizers import make_optimizer, register_optimizer
