@@ -75,7 +75,7 @@ def _validated(settings: dict[str, Any], overrides: Mapping[str, Any]) -> Config
         values: dict[str, Any] = settings
         for section in sections:
             inner = values.setdefault(section, {})
-            values[section] = values = {"name": inner} if isinstance(inner, str) else inner
+            values[section] = values = inner if isinstance(inner, dict) else {"name": inner}
         old = values.get(name)
         if not (isinstance(old, dict) and old.get("name") == overrides[key]):
             values[name] = overrides[key]
