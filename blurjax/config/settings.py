@@ -159,10 +159,15 @@ def _validated(settings: dict[str, Any], overrides: Mapping[str, Any]) -> Config
         values: dict[str, Any] = settings
         for section in sections:
             inner = values.setdefault(section, {})
-            values[section] = values = {"name": inner} if isinstance(inner, str) else inner
-        old = values.get(name)
-        if not (isinstance(old, dict) and old.get("name") == overrides[key]):
-            values[name] = overrides[key]
+            if isinstance(inner, str):
+                inner = values[section] = {"name": inner}
+            if not isinstance(inner, dict):
+                break  # no model: the validation refuses it
+            values = inner
+        else:
+            old = values.get(name)
+            if not (isinstance(old, dict) and old.get("name") == overrides[key]):
+                values[name] = overrides[key]
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
