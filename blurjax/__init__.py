@@ -12,8 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from blurjax.config.loading import load as load_config
     from blurjax.config.settings import Config
-    from blurjax.config.settings import load as load_config
     from blurjax.data.sources import load as load_dataset
     from blurjax.engine import configure_jax, loop_steps, sweep
     from blurjax.experiment.plan import make_plan
@@ -25,7 +25,7 @@ _WHERE = {
     "Config": ("config.settings", "Config"),
     "UserError": ("runtime.errors", "UserError"),
     "configure_jax": ("engine", "configure_jax"),
-    "load_config": ("config.settings", "load"),
+    "load_config": ("config.loading", "load"),
     "load_dataset": ("data.sources", "load"),
     "loop_steps": ("engine", "loop_steps"),
     "make_plan": ("experiment.plan", "make_plan"),

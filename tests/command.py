@@ -53,12 +53,15 @@ def finish(
 
 def write_settings(folder: Path, **changes: Any) -> Path:
     """tiny.yaml for the stripes, with some settings changed (`sweep__num_seeds=2`); its runs go to runs/tiny."""
-    sections: dict[str, dict[str, Any]] = {}
+    sections: dict[str, Any] = {}
     settings = SETTINGS | {"data.source": write_stripes(folder / "stripes.npz")}
     settings |= {name.replace("__", "."): value for name, value in changes.items()}
     for key, value in settings.items():
-        section, name = key.split(".")
-        sections.setdefault(section, {})[name] = value
+        *groups, name = key.split(".")
+        values = sections
+        for group in groups:
+            values = values.setdefault(group, {})
+        values[name] = value
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(sections))
     return path

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blurjax.config.sections import SPLITS, DataConfig
+from blurjax.config.settings import SPLITS, DataConfig
 from blurjax.data import sources
 from blurjax.data.dataset import Dataset
 from blurjax.runtime.errors import UserError

@@ -12,9 +12,8 @@ import numpy as np
 from scipy import ndimage
 
 from blurjax.analysis import collect_results, flips
-from blurjax.config import settings as configuration
-from blurjax.config.sections import SPLITS, ViewsConfig
-from blurjax.config.settings import Config
+from blurjax.config import loading as configuration
+from blurjax.config.settings import SPLITS, Config, ViewsConfig
 from blurjax.config.trials import (
     Point,
     Trial,

@@ -5,17 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from blurjax.config import settings
+from blurjax.config import loading as settings
 from blurjax.config.settings import Config
 
 SETTINGS: dict[str, Any] = {
     "autoencoder.epochs": 3,
     "autoencoder.bottleneck": 4,
-    "autoencoder.width": 4,
+    "autoencoder.model.width": 4,
     "autoencoder.batch_size": 16,
     "classifier.epochs": 3,
-    "classifier.width": 4,
-    "classifier.dense": 8,
+    "classifier.model.width": 4,
+    "classifier.model.dense": 8,
     "classifier.batch_size": 16,
     "views.train": ["original", "reconstruction", "mixed"],
     "views.test": ["original", "reconstruction"],

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from blurjax.analysis import statistics
-from blurjax.analysis.recorded_run import Cell
-from blurjax.analysis.statistics import Estimate
+from blurjax.analysis.recorded_run import Arrays, Cell
 from blurjax.analysis.verdicts import verdict
-from blurjax.config.sections import ReportConfig
+from blurjax.config.settings import ReportConfig
 from blurjax.config.view_table import VIEWS, named
 
 Contrasts = dict[str, tuple[Cell, Cell]]
@@ -77,37 +76,38 @@ def decompose(correct: Mapping[Cell, np.ndarray], settings: ReportConfig) -> dic
     if "on_reconstructions" in totals and "leakage" in causes:
         information = totals["on_reconstructions"] - causes["leakage"]
         causes = {"information": information, **causes}
-    estimates = _estimates(totals | causes, settings)
-    p = _p_values(estimates)
-    p |= statistics.holm({name: p[name] for name in causes})
-    return {name: _judged(name, e, p[name], settings) for name, e in estimates.items()}
+    return _judged(totals, settings, is_family=False) | _judged(causes, settings)
 
 
 def compare(
-    correct: Mapping[Cell, np.ndarray], above_chance: np.ndarray | None, settings: ReportConfig
+    correct: Mapping[Cell, np.ndarray],
+    shuffled: Arrays | None,
+    num_classes: int,
+    settings: ReportConfig,
 ) -> dict[str, Any]:
     """Computes the other contrasts whose cells are there; controls and checks are corrected as a family each.
 
     Args:
       correct: bool[T,N] for each cell.
-      above_chance: that of the classifiers trained on shuffled labels, f64[T,N], where there are any.
+      shuffled: `label` and `prediction` of classifiers trained on shuffled labels, where there are any.
+      num_classes: K.
       settings: confidence and margin.
 
     Returns:
       Name -> JUDGED, or ESTIMATE with `definition`, of docs/run_directory.md.
     """
-    against_views, of_checks, unadjusted = (
-        _estimates(_differences(correct, contrasts), settings)
-        for contrasts in (controls(), checks(), UNADJUSTED)
-    )
-    shuffled = {} if above_chance is None else _estimates({SHUFFLED: above_chance}, settings)
-    p = statistics.holm(_p_values(against_views)) | statistics.holm(_p_values(of_checks | shuffled))
-    return (
-        {n: _judged(n, e, p[n], settings) for n, e in (against_views | of_checks).items()}
-        # Positive is no cost here, so a verdict would mislead.
-        | {name: _described(name, e) | {"p": p[name]} for name, e in shuffled.items()}
-        | {name: _described(name, e) for name, e in unadjusted.items()}
-    )
+    checked = _differences(correct, checks())
+    if shuffled is not None:
+        labels, predictions = shuffled["label"], shuffled["prediction"]
+        checked[SHUFFLED] = above_chance(labels, predictions, num_classes)
+    compared = _judged(_differences(correct, controls()), settings) | _judged(checked, settings)
+    unadjusted = _judged(_differences(correct, UNADJUSTED), settings)
+    estimate = ("mean", "interval", "interval_trials", "per_trial", "definition")
+    for name, entry in unadjusted.items():
+        compared[name] = {key: entry[key] for key in estimate}
+    if shuffled is not None:  # positive is no cost here, so a verdict would mislead
+        compared[SHUFFLED] = {key: compared[SHUFFLED][key] for key in (*estimate, "p")}
+    return compared
 
 
 def above_chance(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> np.ndarray:
@@ -155,20 +155,17 @@ def _differences(correct: Mapping[Cell, np.ndarray], contrasts: Contrasts) -> di
     }
 
 
-def _estimates(terms: Mapping[str, np.ndarray], settings: ReportConfig) -> dict[str, Estimate]:
-    return {name: statistics.estimate(term, settings.confidence) for name, term in terms.items()}
-
-
-def _p_values(estimates: Mapping[str, Estimate]) -> dict[str, float | None]:
-    return {name: statistics.two_sided_p(estimate) for name, estimate in estimates.items()}
-
-
-def _described(name: str, estimate: Estimate) -> dict[str, Any]:
-    return estimate.as_json() | {"definition": definition(name)}
-
-
 def _judged(
-    name: str, estimate: Estimate, p: float | None, settings: ReportConfig
+    terms: Mapping[str, np.ndarray], settings: ReportConfig, *, is_family: bool = True
 ) -> dict[str, Any]:
-    judged = verdict(estimate, settings.margin / 100, 1 - settings.confidence, p=p)
-    return _described(name, estimate) | judged._asdict()
+    """Estimates and judges terms, f64[T,N] each; p is corrected for their number where they are a family."""
+    estimates = {name: statistics.estimate(t, settings.confidence) for name, t in terms.items()}
+    p = {name: statistics.two_sided_p(estimate) for name, estimate in estimates.items()}
+    p = statistics.holm(p) if is_family else p
+    margin, alpha = settings.margin / 100, 1 - settings.confidence
+    return {
+        name: estimate.as_json()
+        | {"definition": definition(name)}
+        | verdict(estimate, margin, alpha, p=p[name])._asdict()
+        for name, estimate in estimates.items()
+    }

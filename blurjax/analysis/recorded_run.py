@@ -13,13 +13,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from blurjax.config.sections import PROBES, SPLITS
-from blurjax.config.settings import Config
-from blurjax.config.trials import Point, Trial, classifier_trial, measured_views, views_in_use
+from blurjax.config.settings import PROBES, SPLITS, Config
+from blurjax.config.trials import (
+    Point,
+    Trial,
+    classifier_trial,
+    measured_views,
+    quality_trials,
+    views_in_use,
+)
 from blurjax.config.view_table import VIEWS
-from blurjax.runtime.errors import UserError
-from blurjax.runtime.files import read_json, read_npz
-from blurjax.runtime.run_directory import RunDirectory
+from blurjax.runtime import RunDirectory, UserError, read_json, read_npz
 
 Arrays = Mapping[str, np.ndarray]
 Cell = tuple[str, str]
@@ -65,161 +69,127 @@ class RecordedPoint:
         return {cell: a["prediction"] == a["label"] for cell, a in self.cells.items()}
 
 
-class TrialTable(NamedTuple):
-    """Arrays with a row per trial, found by the trial's key."""
+class RecordedRun:
+    """What a run directory holds of everything that the settings ask for; every file is read once.
 
-    run: Path
-    keys: Sequence[str]
-    arrays: Arrays
+    Attributes:
+      dataset: content of dataset.json.
+      flips: content of predictions/flips.npz, where it exists.
 
-    def rows(self, trials: Iterable[Trial]) -> Arrays:
-        """Returns the rows of these trials, in their order.
+    Raises:
+      UserError: something is not there yet, or damaged.
+    """
 
-        Raises:
-          UserError: one of them is not there yet.
-        """
-        row_of = {key: row for row, key in enumerate(self.keys)}
-        found = []
-        for trial in trials:
-            if trial.key not in row_of:
-                raise _unfinished(self.run, f"there are no results yet of the trial {trial.key}")
-            found.append(row_of[trial.key])
-        return {name: a if name in PER_IMAGE else a[found] for name, a in self.arrays.items()}
-
-
-class RecordedRun(NamedTuple):
-    """The arrays of all trials in a run directory, read once for all points."""
-
-    config: Config
-    dataset: Mapping[str, Any]
-    """Content of dataset.json."""
-    cells: Mapping[Cell, TrialTable]
-    quality: Mapping[tuple[str, str], TrialTable]
-    probes: Mapping[str, TrialTable]
-    fitted_views: TrialTable | None
-    """None where no view in use is fitted to an autoencoder."""
-    curves: Mapping[tuple[str, str | None], TrialTable]
-    """By (stage, train view)."""
-    flips: Arrays | None
+    def __init__(self, run: RunDirectory, config: Config):
+        self.config, self._run = config, run
+        # By file, or by stage and train view: arrays with the column `trial`.
+        self._tables: dict[Path | tuple[str, str | None], Arrays] = {**_read_curves(run)}
+        views = [("autoencoder", None), *(("classifier", view) for view in config.train_views)]
+        for stage, view in views:
+            if (stage, view) not in self._tables:
+                raise self._unfinished(f"metrics.jsonl lacks the {stage} stage, view {view}")
+        if not run.dataset.exists():
+            raise self._unfinished("dataset.json is missing")
+        self.dataset: Mapping[str, Any] = read_json(run.dataset)
+        self.flips = read_npz(run.flips) if run.flips.exists() else None
 
     def at(self, point: Point) -> RecordedPoint:
         """Returns the complete cases of a point.
 
         Raises:
-          UserError: a trial that the settings ask for is not there yet.
+          UserError: a trial that the settings ask for, or a file, is not there yet.
         """
-        everything = self._rows(point, self.config.seeds)
-        failures = _failures(everything)
+        failures = _failures(self._read_point(point, self.config.seeds))
         frozen = {failure.seed for failure in failures}
         seeds = [seed for seed in self.config.seeds if seed not in frozen]
-        return self._rows(point, seeds, failures)
-
-    def _rows(
-        self, point: Point, seeds: Sequence[int], failures: Sequence[Failure] = ()
-    ) -> RecordedPoint:
         if not seeds:
             return RecordedPoint(point, seeds, failures)
+        return self._read_point(point, seeds, failures)
+
+    def _read_point(
+        self, point: Point, seeds: Sequence[int], failures: Sequence[Failure] = ()
+    ) -> RecordedPoint:
+        run, config, rows = self._run, self.config, self._rows
         autoencoders = [Trial(seed, point.bottleneck) for seed in seeds]
 
         def classifiers(*views: str) -> list[Trial]:
             return [classifier_trial(point, seed, *views) for seed in seeds]
 
-        one_for_all = [Trial(self.config.sweep.first_seed)]
+        has_blur = "blur" in views_in_use(config)
         return RecordedPoint(
             point,
             seeds,
             failures,
-            cells={cell: table.rows(classifiers(*cell)) for cell, table in self.cells.items()},
-            quality={
-                (view, split): table.rows(autoencoders if VIEWS[view].needs_code else one_for_all)
-                for (view, split), table in self.quality.items()
+            cells={
+                cell: rows(run.predictions(*cell), classifiers(*cell))
+                for cell in itertools.product(config.train_views, config.test_views)
             },
-            probes={kind: table.rows(autoencoders) for kind, table in self.probes.items()},
-            fitted_views=self.fitted_views.rows(autoencoders) if self.fitted_views else {},
-            autoencoder_curves=self.curves["autoencoder", None].rows(autoencoders),
+            quality={
+                (view, split): rows(
+                    run.quality(view, split),
+                    autoencoders if VIEWS[view].needs_code else quality_trials(config, view),
+                )
+                for view, split in itertools.product(measured_views(config), SPLITS)
+            },
+            probes={kind: rows(run.probe(kind), autoencoders) for kind in PROBES},
+            fitted_views=rows(run.fitted_views, autoencoders) if has_blur else {},
+            autoencoder_curves=rows(("autoencoder", None), autoencoders),
             classifier_curves={
-                view: self.curves["classifier", view].rows(classifiers(view))
-                for view in self.config.train_views
+                view: rows(("classifier", view), classifiers(view)) for view in config.train_views
             },
         )
 
+    def _rows(
+        self, source: Path | tuple[str, str | None], trials: Iterable[Trial]
+    ) -> dict[str, np.ndarray]:
+        """Returns the rows of these trials in a file or in the curves of a view, in their order."""
+        if isinstance(source, Path) and source not in self._tables:
+            if not source.exists():
+                raise self._unfinished(f"{source.relative_to(self._run.path)} is missing")
+            self._tables[source] = read_npz(source)
+        arrays = dict(self._tables[source])
+        row_of = {key: row for row, key in enumerate(arrays.pop("trial").tolist())}
+        rows = []
+        for trial in trials:
+            if trial.key not in row_of:
+                raise self._unfinished(f"there are no results yet of the trial {trial.key}")
+            rows.append(row_of[trial.key])
+        return {name: a if name in PER_IMAGE else a[rows] for name, a in arrays.items()}
 
-def read_run(run: RunDirectory, config: Config) -> RecordedRun:
-    """Reads everything that the settings ask for.
-
-    Raises:
-      UserError: something is not there yet, or damaged.
-    """
-    curves = _read_curves(run)
-    for stage, view in [("autoencoder", None), *(("classifier", v) for v in config.train_views)]:
-        if (stage, view) not in curves:
-            raise _unfinished(run.path, f"metrics.jsonl lacks the {stage} stage, view {view}")
-    if not run.dataset.exists():
-        raise _unfinished(run.path, "dataset.json is missing")
-    cells = itertools.product(config.train_views, config.test_views)
-    measured = itertools.product(measured_views(config), SPLITS)
-    return RecordedRun(
-        config,
-        dataset=read_json(run.dataset),
-        cells={cell: _read_table(run, run.predictions(*cell)) for cell in cells},
-        quality={key: _read_table(run, run.quality(*key)) for key in measured},
-        probes={kind: _read_table(run, run.probe(kind)) for kind in PROBES},
-        fitted_views=(
-            _read_table(run, run.fitted_views) if "blur" in views_in_use(config) else None
-        ),
-        curves=curves,
-        flips=read_npz(run.flips) if run.flips.exists() else None,
-    )
+    def _unfinished(self, what: str) -> UserError:
+        return UserError(
+            f"The run in {self._run.path} is not finished ({what}); "
+            "run the same command again to complete it."
+        )
 
 
-def _unfinished(run: Path, what: str) -> UserError:
-    return UserError(
-        f"The run in {run} is not finished ({what}); run the same command again to complete it."
-    )
-
-
-def _read_table(run: RunDirectory, path: Path) -> TrialTable:
-    if not path.exists():
-        raise _unfinished(run.path, f"{path.relative_to(run.path)} is missing")
-    arrays = read_npz(path)
-    return TrialTable(run.path, arrays.pop("trial").tolist(), arrays)
-
-
-def _read_curves(run: RunDirectory) -> dict[tuple[str, str | None], TrialTable]:
+def _read_curves(run: RunDirectory) -> dict[tuple[str, str | None], Arrays]:
     """Joins the lines of metrics.jsonl, one per epoch and job, to a table per stage and train view."""
     by_view: dict[tuple[str, str | None], dict[str, list[Mapping[str, Any]]]] = {}
     for line in run.metrics():
         jobs = by_view.setdefault((line["stage"], line["view"]), {})
         jobs.setdefault(line["job"], []).append(line)
     tables = {}
-    for key, jobs in by_view.items():
+    for view, jobs in by_view.items():
         num_epochs = max(line["epoch"] for lines in jobs.values() for line in lines)
-        keys = {job: _trial_keys(run, job) for job in jobs}
-        parts = [_curves(lines, len(keys[job]), num_epochs) for job, lines in jobs.items()]
-        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        tables[key] = TrialTable(run.path, list(itertools.chain(*keys.values())), joined)
+        parts = []
+        for job, lines in jobs.items():
+            path = run.job_file(job)
+            if not path.exists():
+                raise UserError(
+                    f"{path} is missing: without it, nothing says which trials' curves metrics.jsonl "
+                    "holds; name another directory with --out and run again."
+                )
+            keys = [Trial(**trial).key for trial in read_json(path)["trials"]]
+            epochs = [line["epoch"] - 1 for line in lines]
+            part = {"trial": np.array(keys)}
+            for side, measure in ((s, m) for s in CURVE_SIDES for m in lines[0].get(s, ())):
+                curves = np.full((len(keys), num_epochs), np.nan)
+                curves[:, epochs] = np.array([line[side][measure] for line in lines], float).T
+                part[f"{side}.{measure}"] = curves
+            parts.append(part)
+        tables[view] = {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
     return tables
-
-
-def _trial_keys(run: RunDirectory, job: str) -> list[str]:
-    path = run.job_file(job)
-    if not path.exists():
-        raise UserError(
-            f"{path} is missing: without it, nothing says which trials' curves metrics.jsonl holds; "
-            "name another directory with --out and run again."
-        )
-    return [Trial(**trial).key for trial in read_json(path)["trials"]]
-
-
-def _curves(lines: Sequence[Mapping[str, Any]], num_trials: int, num_epochs: int) -> Arrays:
-    curves = {}
-    epochs = [line["epoch"] - 1 for line in lines]
-    for side in CURVE_SIDES:
-        for measure in lines[0].get(side, ()):
-            values = np.full((num_trials, num_epochs), np.nan)
-            values[:, epochs] = np.array([line[side][measure] for line in lines], float).T
-            curves[f"{side}.{measure}"] = values
-    return curves
 
 
 def _failures(recorded: RecordedPoint) -> list[Failure]:

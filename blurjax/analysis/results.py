@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from blurjax.analysis import scores, statistics
-from blurjax.analysis.contrasts import (
-    ORIGINAL,
-    RECONSTRUCTION,
-    SHUFFLED,
-    above_chance,
-    compare,
-    decompose,
-)
-from blurjax.analysis.recorded_run import RecordedPoint, RecordedRun, read_run
+from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION, SHUFFLED, compare, decompose
+from blurjax.analysis.recorded_run import RecordedPoint, RecordedRun
 from blurjax.analysis.verdicts import smallest_equivalent
 from blurjax.config.settings import Config
 from blurjax.config.trials import points
 from blurjax.config.view_table import VIEWS
-from blurjax.runtime.errors import UserError
-from blurjax.runtime.files import jsonable, read_json
-from blurjax.runtime.run_directory import FORMAT, RunDirectory
+from blurjax.runtime import FORMAT, RunDirectory, UserError, jsonable, read_json
 
 Block = dict[str, Any]
 
@@ -41,12 +31,12 @@ def collect_results(run: RunDirectory, config: Config) -> Block:
       config: its settings, fitted to the data.
 
     Returns:
-      Plain lists, numbers and strings: equal to what is read back from results.json.
+      Plain lists, numbers and strings, as they are read back from results.json.
 
     Raises:
       UserError: something is not there yet, or damaged.
     """
-    recorded = read_run(run, config)
+    recorded = RecordedRun(run, config)
     recorded_points = [recorded.at(point) for point in points(config)]
     failures = dict.fromkeys(f for point in recorded_points for f in point.failures)
     blocks = [_point(recorded, point) for point in recorded_points]
@@ -58,18 +48,14 @@ def collect_results(run: RunDirectory, config: Config) -> Block:
             "points": blocks,
             "curves": _curves(blocks),
             "tuned": _tuned(recorded_points, config),
-            "audit": _read_or(run.audit, None),
+            "audit": read_json(run.audit) if run.audit.exists() else None,
             "analyses": [],
             "failures": [failure._asdict() for failure in failures],
-            "seconds": _read_or(run.seconds, {}),
+            "seconds": read_json(run.seconds) if run.seconds.exists() else {},
         }
     )
-    # In the form in which they are read back, so that they can be compared with those of before.
+    # Compared with those of before, in the form in which they are read back.
     return results | {"analyses": _analyses(run, results["points"])}
-
-
-def _read_or(path: Path, missing: Any) -> Any:
-    return read_json(path) if path.exists() else missing
 
 
 def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
@@ -77,23 +63,23 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
     settings, num_classes = recorded.config.report, len(recorded.dataset["class_names"])
     confidence, correct = settings.confidence, point.correct()
     quality = scores.image_quality(point.quality)
+    rebuilt, fitted, blur = quality.get("reconstruction", {}), point.fitted_views, {}
+    if fitted:
+        blur = {"sigma": scores.mean_and_trials(fitted["sigma"]), "reachable": fitted["reachable"]}
     shuffled = point.cells.get((SHUFFLED, VIEWS[SHUFFLED].own_test_view))
-    above = None
-    if shuffled is not None:
-        above = above_chance(shuffled["label"], shuffled["prediction"], num_classes)
     return {
         "values": point.point._asdict(),
         "trials": point.seeds,
         "failures": [failure._asdict() for failure in point.failures],
         **scores.transfer_scores(point.cells, num_classes, confidence),
-        "reconstruction": {
-            name: quality["reconstruction"][name] if "reconstruction" in quality else {}
-            for name in ("psnr", "ssim")
-        },
+        "reconstruction": {n: rebuilt.get(n, {}) for n in ("psnr", "ssim")},
         "quality": quality,
         "spectra": scores.spectra(point.quality),
-        "blur": scores.matched_blur(point.fitted_views),
-        "probe": scores.probes(point.probes, confidence),
+        "blur": blur,
+        "probe": {
+            kind: statistics.accuracy(a["prediction"] == a["label"], confidence).as_json()
+            for kind, a in point.probes.items()
+        },
         "per_class_change": scores.per_class_change(point.cells, num_classes, confidence),
         "flips": _flips(recorded, point),
         "autoencoder_converged": scores.autoencoder_converged(point.autoencoder_curves),
@@ -106,7 +92,7 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
             "classifier": {v: scores.history(c) for v, c in point.classifier_curves.items()},
         },
         "decomposition": decompose(correct, settings),
-        "comparisons": compare(correct, above, settings),
+        "comparisons": compare(correct, shuffled, num_classes, settings),
     }
 
 
@@ -116,19 +102,16 @@ def _flips(recorded: RecordedRun, point: RecordedPoint) -> Block:
     Empty where they were not kept: they are for the first learning rate and weight decay.
     """
     config, kept, correct = recorded.config, recorded.flips, point.correct()
-    first_recipe = (config.learning_rates[0], config.weight_decays[0])
     bottleneck, *recipe = point.point
-    if kept is None or tuple(recipe) != first_recipe or bottleneck not in kept["bottleneck"]:
+    is_first = recipe == [config.learning_rates[0], config.weight_decays[0]]
+    if kept is None or not is_first or not {ORIGINAL, RECONSTRUCTION} <= correct.keys():
         return {}
-    if not {ORIGINAL, RECONSTRUCTION} <= correct.keys():
+    if bottleneck not in kept["bottleneck"]:
         return {}
     row = kept["bottleneck"].tolist().index(bottleneck)
     # Kept while trials could still turn out to be frozen: counted again over those that are left.
     count = statistics.flips(correct[ORIGINAL], correct[RECONSTRUCTION])[kept["index"][row]]
     return {name: kept[name][row] for name in ("index", "name", "label")} | {"count": count}
-
-
-# Several points.
 
 
 def _curves(points: Sequence[Block]) -> list[Block]:
@@ -181,29 +164,25 @@ def _tuned(points: Sequence[RecordedPoint], config: Config) -> list[Block] | Non
         return None
     blocks = []
     for bottleneck, decay in itertools.product(config.bottlenecks, config.weight_decays):
-        candidates = [
-            point
-            for point in points
-            if point.seeds
-            and (point.point.bottleneck, point.point.weight_decay) == (bottleneck, decay)
+        at_values = [
+            p
+            for p in points
+            if p.seeds and (p.point.bottleneck, p.point.weight_decay) == (bottleneck, decay)
         ]
-        if candidates:
-            block = {"bottleneck": bottleneck, "weight_decay": decay}
-            blocks.append(block | _best_rates(candidates, config))
+        if not at_values:
+            continue
+        best = {}
+        for view in config.train_views:
+            curves = [p.classifier_curves[view]["validation.accuracy"] for p in at_values]
+            best[view] = at_values[np.argmax([curve[:, -1].mean() for curve in curves])]
+        values = {"bottleneck": bottleneck, "weight_decay": decay}
+        blocks.append(values | _with_rates(best, config))
     return blocks
 
 
-def _best_rates(candidates: Sequence[RecordedPoint], config: Config) -> Block:
-    def last_validation(point: RecordedPoint, view: str) -> float:
-        return float(np.mean(point.classifier_curves[view]["validation.accuracy"][:, -1]))
-
-    best = {
-        view: max(candidates, key=lambda point, view=view: last_validation(point, view))
-        for view in config.train_views
-    }
-    # Trials that failed with any chosen rate leave all views.
-    common = set.intersection(*(set(point.seeds) for point in best.values()))
-    trials = [seed for seed in config.seeds if seed in common]
+def _with_rates(best: Mapping[str, RecordedPoint], config: Config) -> Block:
+    """Computes accuracies and causes with each train view's own point; trials that failed in any leave all."""
+    trials = [seed for seed in config.seeds if all(seed in point.seeds for point in best.values())]
     correct = {
         (train, test): answers[[point.seeds.index(seed) for seed in trials]]
         for train, point in best.items()
@@ -222,25 +201,22 @@ def _best_rates(candidates: Sequence[RecordedPoint], config: Config) -> Block:
     }
 
 
-# The record of analyses.
-
-
 def _analyses(run: RunDirectory, points: Sequence[Block]) -> list[Block]:
     """Returns every set of trials whose results were ever computed here, and the primary comparison of each.
 
     Adding trials until a p is small enough raises false alarms; this puts it on record.
     """
     try:
-        before = _read_or(run.results, {})
+        before = read_json(run.results) if run.results.exists() else {}
     except UserError as error:
         advice = "Remove it: everything but its record of analyses is computed again."
         raise UserError(f"{error} {advice}") from None
-
-    def trials(points: Iterable[Mapping[str, Any]]) -> list[tuple[Any, Any]]:
-        return [(point["values"], point["trials"]) for point in points]
-
     analyses = before.get("analyses", [])
-    if analyses and trials(before["points"]) == trials(points):
+    old, new = (
+        [(point["values"], point["trials"]) for point in block]
+        for block in (before.get("points", []), points)
+    )
+    if analyses and old == new:
         return analyses
     latest = [
         {"values": point["values"], "trials": len(point["trials"])}

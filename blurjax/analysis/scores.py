@@ -42,7 +42,7 @@ def transfer_scores(cells: Mapping[Cell, Arrays], num_classes: int, confidence: 
         scores = {
             "accuracy": statistics.accuracy(correct, confidence).as_json(),
             "loss": statistics.estimate(arrays["loss"], confidence).as_json(),
-            "ece": _per_trial(list(errors)),
+            "ece": mean_and_trials(list(errors)),
             "per_class": {
                 name: np.mean([score[name] for score in by_class], axis=0) for name in by_class[0]
             },
@@ -114,7 +114,7 @@ def image_quality(recorded: Mapping[tuple[str, str], Arrays]) -> Block:
             psnr = -10 * np.log10(mse)
         means = {"psnr": psnr, "ssim": ssim, "laplacian_variance": laplacian}
         for name, values in means.items():
-            blocks.setdefault(view, {}).setdefault(name, {})[split] = _per_trial(values)
+            blocks.setdefault(view, {}).setdefault(name, {})[split] = mean_and_trials(values)
     return blocks
 
 
@@ -124,22 +124,6 @@ def spectra(recorded: Mapping[tuple[str, str], Arrays]) -> dict[str, np.ndarray]
         view: arrays["spectrum"].astype(np.float64).mean(axis=0)
         for (view, split), arrays in recorded.items()
         if split == "test"
-    }
-
-
-def matched_blur(fitted_views: Arrays) -> Block:
-    """Returns sigma in pixels of the blur that distorts as the autoencoder does, and whether one reaches it."""
-    if not fitted_views:
-        return {}
-    sigma, reachable = fitted_views["sigma"], fitted_views["reachable"]
-    return {"sigma": _per_trial(sigma), "reachable": reachable}
-
-
-def probes(recorded: Mapping[str, Arrays], confidence: float) -> Block:
-    """Computes kind of probe -> accuracy of a classifier that reads the code itself."""
-    return {
-        kind: statistics.accuracy(a["prediction"] == a["label"], confidence).as_json()
-        for kind, a in recorded.items()
     }
 
 
@@ -178,6 +162,7 @@ def autoencoder_converged(curves: Arrays) -> Block:
     return {"last_fifth_change": change, "converged": change < CONVERGED}
 
 
-def _per_trial(numbers: ArrayLike) -> Block:
+def mean_and_trials(numbers: ArrayLike) -> Block:
+    """Returns one number per trial, f64[T], and their mean."""
     values = np.asarray(numbers, np.float64)
     return {"mean": values.mean(), "per_trial": values}

@@ -1,4 +1,4 @@
-"""What the numbers are worth: estimates with intervals, and p.
+"""Estimates with intervals, and p values.
 
 Trials and test images are crossed: every trial meets the same images. So an uncertainty has two
 parts, new trials and new test images, estimated as two-way variance components and joined as the
@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A mean over trials and test images, and how far it can be trusted."""
+    """A mean over trials and test images with its uncertainty."""
 
     mean: float
     interval: tuple[float, float]
@@ -37,20 +37,20 @@ class Estimate:
     standard_error_trials: float | None
     """sd(r) / sqrt(T), r the means of the trials; None with fewer than 3 trials."""
     standard_error_images: float
-    """Of the part that comes from the choice of test images."""
+    """The part of the standard error that comes from the choice of test images."""
 
     @property
     def num_trials(self) -> int:
-        """T."""
+        """The number of trials, T."""
         return len(self.per_trial)
 
     def half_width(self, alpha: float, num_trials: ArrayLike | None = None) -> Any:
-        """Half the width of the interval of level 1 - alpha, before Wilson's form.
+        """Computes half the width of the interval of level 1 - alpha, before Wilson's form.
 
         Args:
           alpha: share of intervals allowed to miss.
-          num_trials: forecasts the width for other numbers of trials (scalar or array; inf: what
-            the test images alone leave), if they spread as these do; None: the number there is.
+          num_trials: forecasts the width for other numbers of trials (scalar or array; inf: the
+            part of the test images alone), if they spread as these do; None: the actual number.
 
         Returns:
           A float, or an array shaped as num_trials.
@@ -63,13 +63,13 @@ class Estimate:
         return np.hypot(stats.t.isf(alpha / 2, trials - 1) * standard_error, images)
 
     def as_json(self) -> dict[str, Any]:
-        """The ESTIMATE of docs/run_directory.md."""
+        """Returns the ESTIMATE of docs/run_directory.md."""
         names = ("mean", "interval", "interval_trials", "per_trial")
         return {name: getattr(self, name) for name in names}
 
 
 def estimate(values: ArrayLike, confidence: float = 0.95) -> Estimate:
-    """The mean of values[T,N] with a two-part interval.
+    """Computes the mean of values[T,N] with a two-part interval.
 
     With row means r, column means c, mean m and noise = sum (D - r - c + m)^2 / ((T-1)(N-1)),
 
@@ -86,7 +86,9 @@ def estimate(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     Raises:
       ValueError: values is not two-dimensional, has no trial, or has fewer than two images.
     """
-    values = _trials_by_images(values)
+    values = np.asarray(values, np.float64)
+    if values.ndim != 2 or values.shape[0] < 1 or values.shape[1] < 2:
+        raise ValueError(f"values must be [T,N] with T >= 1 and N >= 2, not {values.shape}")
     mean = float(values.mean())
     errors = _standard_errors(values)
     half_trials, half_images = _halves(*errors, len(values), confidence)
@@ -102,7 +104,7 @@ def estimate(values: ArrayLike, confidence: float = 0.95) -> Estimate:
 
 
 def accuracy(correct: ArrayLike, confidence: float = 0.95) -> Estimate:
-    """The mean of correct[T,N], a share, with Wilson's form of the two-part interval.
+    """Computes the mean of correct[T,N], a share, with Wilson's form of the two-part interval.
 
     Wilson's bounds are the two shares p with (p - m)^2 = z^2 / n * p(1 - p). Here n is n_eff, the
     number of independent images that would be as uncertain: z^2 m(1 - m) / n_eff = half_width^2.
@@ -130,7 +132,7 @@ def accuracy(correct: ArrayLike, confidence: float = 0.95) -> Estimate:
 
 
 def paired(a: ArrayLike, b: ArrayLike) -> Floats:
-    """a[T,N] - b[T,N], f64: paired by trial and image.
+    """Returns a[T,N] - b[T,N], f64: paired by trial and image.
 
     Raises:
       ValueError: a and b differ in shape.
@@ -142,10 +144,10 @@ def paired(a: ArrayLike, b: ArrayLike) -> Floats:
 
 
 def over_trials(values: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats | None]:
-    """The mean of one number a trial, with the t interval over trials.
+    """Computes the mean of one number per trial, with the t interval over trials.
 
     Args:
-      values: real[T,...], any number of such numbers side by side.
+      values: real[T,...]: several such numbers may stand side by side.
       confidence: the level, in (0, 1).
 
     Returns:
@@ -161,20 +163,12 @@ def over_trials(values: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Fl
 
 
 def flips(a: ArrayLike, b: ArrayLike) -> NDArray[np.int32]:
-    """In how many trials the correctness of each image's answer differs between two views, i32[N].
-
-    Args:
-      a: bool[T,N].
-      b: bool[T,N].
-
-    Raises:
-      ValueError: a and b differ in shape.
-    """
+    """Counts the trials in which an image's answer is right in exactly one of two views, bool[T,N] each: i32[N]."""
     return np.abs(paired(a, b)).sum(axis=0).astype(np.int32)
 
 
 def two_sided_p(estimate: Estimate) -> float | None:
-    """The alpha at which the interval of level 1 - alpha touches 0; None with fewer than 3 trials.
+    """Computes the alpha at which the interval of level 1 - alpha touches 0; None with fewer than 3 trials.
 
     Found by root search, since the quantiles of t and z do not shrink together. 0.0 stands for
     less than 1e-100, beyond which scipy's quantiles of t fail.
@@ -195,10 +189,7 @@ def two_sided_p(estimate: Estimate) -> float | None:
 
 
 def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Adjusts the p of a family of comparisons (Holm 1979, step-down).
-
-    A missing p stays missing and is not counted.
-    """
+    """Adjusts the p of a family of comparisons (Holm 1979, step-down); a missing p stays so and is not counted."""
     present = {name: p for name, p in p_values.items() if p is not None}
     adjusted: dict[str, float | None] = dict.fromkeys(p_values)
     largest = 0.0
@@ -208,15 +199,8 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
     return adjusted
 
 
-def _trials_by_images(values: ArrayLike) -> Floats:
-    array = np.asarray(values, np.float64)
-    if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
-        raise ValueError(f"values must be [T,N] with T >= 1 and N >= 2, not {array.shape}")
-    return array
-
-
 def _standard_errors(values: Floats) -> tuple[float | None, float]:
-    """(Of trials, or None with too few; of images), from the two-way variance components."""
+    """Returns the standard errors (of trials, None with too few; of images) from two-way variance components."""
     num_trials, num_images = values.shape
     per_image, per_trial = values.mean(axis=0), values.mean(axis=1)
     if num_trials < FEWEST_TRIALS:
@@ -233,7 +217,7 @@ def _standard_errors(values: Floats) -> tuple[float | None, float]:
 def _halves(
     error_trials: float | None, error_images: float, num_trials: int, confidence: float
 ) -> tuple[float | None, float]:
-    """Standard errors -> (half of `interval_trials`, the part of test images in half of `interval`)."""
+    """Returns half of `interval_trials`, and the part of the test images in half of `interval`."""
     tail = (1 - confidence) / 2
     half_images = float(stats.norm.isf(tail)) * error_images
     if error_trials is None:
@@ -242,7 +226,7 @@ def _halves(
 
 
 def _wilson(mean: float, spread: float) -> tuple[float, float]:
-    """The two p with (p - mean)^2 = spread * p(1 - p), where spread is z^2 / n."""
+    """Returns the two p with (p - mean)^2 = spread * p(1 - p), where spread is z^2 / n."""
     centre = mean + spread / 2
     half = math.sqrt(spread * mean * (1 - mean) + spread**2 / 4)
     low, high = (centre - half) / (1 + spread), (centre + half) / (1 + spread)

@@ -1,4 +1,4 @@
-"""What a run says about a difference in accuracy: a verdict against a margin, in words.
+"""Verdicts on differences in accuracy, judged against a margin.
 
 docs/statistics.md says what each verdict means.
 """
@@ -20,18 +20,18 @@ MOST_TRIALS_FORECAST = 1000
 
 
 class Verdict(NamedTuple):
-    """What a run says about a difference in accuracy, of which positive means a cost."""
+    """The verdict on a difference in accuracy, where positive means a cost."""
 
     verdict: Literal["equivalent", "worse", "better", "undecided"] | None
     """None: fewer than 3 trials, no verdict."""
     p: float | None
-    """The p it was judged by: adjusted, where an adjusted one was given."""
+    """The p on which the verdict rests: the adjusted one, where one was given."""
     margin: float
     """Smaller differences count as none; in the unit of the estimate (0.01 is one point)."""
     smallest_margin: float | None
     """The smallest margin within which this run shows equivalence."""
     trials_needed: int | None
-    """If undecided: about how many trials would decide it; None where that cannot be said."""
+    """If undecided: about how many trials would decide it; None where that cannot be forecast."""
     sentence: str
 
 
@@ -41,8 +41,8 @@ def verdict(
     """Judges a difference in accuracy against a margin.
 
     `equivalent` if the interval of level 1 - 2 alpha lies within +-margin (two one-sided tests,
-    Schuirmann 1987); else `worse` (positive) or `better` if p < alpha; else `undecided`, with what
-    limits the run. No verdict with fewer than 3 trials.
+    Schuirmann 1987); else `worse` (positive) or `better` if p < alpha; else `undecided`, with the
+    reason why. No verdict with fewer than 3 trials.
 
     Args:
       estimate: of a paired difference of correctness, positive = cost.
@@ -66,13 +66,13 @@ def verdict(
         sentence = f"{value.capitalize()} by {100 * abs(mean):.2f} points ({p_in_words(p)})."
         return Verdict(value, p, margin, smallest, None, sentence)
     # An adjusted p falls below alpha when the own one falls below this.
-    needed, limit = _what_limits(estimate, margin, alpha, alpha * own_p / p)
+    needed, limit = _forecast(estimate, margin, alpha, alpha * own_p / p)
     decidable = f"the smallest margin this run can decide is ±{100 * smallest:.2f} points"
     return Verdict("undecided", p, margin, smallest, needed, f"Undecided: {decidable}. {limit}")
 
 
 def smallest_equivalent(verdicts: Mapping[int, str | None]) -> int | None:
-    """The smallest bottleneck equivalent to the original; None if the widest is not.
+    """Returns the smallest bottleneck equivalent to the original; None if the widest is not.
 
     Tested from the widest down, stopping at the first failure: a fixed sequence of tests needs no
     correction.
@@ -88,10 +88,10 @@ def smallest_equivalent(verdicts: Mapping[int, str | None]) -> int | None:
     return smallest
 
 
-def _what_limits(
+def _forecast(
     estimate: Estimate, margin: float, alpha: float, alpha_difference: float
 ) -> tuple[int | None, str]:
-    """(Trials that would decide it, a sentence), if the mean and the spread stay as they are."""
+    """Returns how many trials would decide it, and a sentence, if mean and spread stay as they are."""
     distance, now = abs(estimate.mean), estimate.num_trials
     numbers = np.append(np.arange(now + 1.0, MOST_TRIALS_FORECAST + 1), np.inf)
     equivalent = estimate.half_width(2 * alpha, numbers) <= margin - distance

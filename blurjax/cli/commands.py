@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from blurjax.cli.parser import Parser, add_import, make_parser
-from blurjax.config import settings
+from blurjax.config import loading as settings
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.stop import INTERRUPTED, TERMINATED, StopRequest
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from blurjax.config import settings
+from blurjax.config import loading as settings
 from blurjax.runtime.errors import UserError
 
 DESCRIPTION = """\

@@ -1,38 +1,238 @@
-"""All settings of an experiment: validated together, loaded from YAML, overridden key by key, fitted to the data.
+"""The settings, section by section: fields, what they may be, defaults; frozen.
 
-`config.yaml` in a run directory holds the fitted values.
+This is the one place where defaults live; the text below a field is the help of the command line. Fields whose default
+is None are fitted to the data by `fit_to_data`, so that a data set brought without a preset trains sensibly.
+
+A setting of the sections `data`, `autoencoder` and `classifier` is part of a run's identity: a run directory made with
+another value is refused. Those marked `Free` may change between runs on one directory, like everything in the sections
+`views`, `sweep`, `compute` and `report`; values of trials (seeds, bottlenecks, learning rates) are told apart by trial.
 """
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Iterator, Mapping
-from operator import attrgetter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
-from pydantic import BaseModel, ValidationError, model_validator
-
-from blurjax.config.sections import (
-    AUTOENCODERS,
-    CLASSIFIERS,
-    AutoencoderConfig,
-    ClassifierConfig,
-    ComputeConfig,
-    DataConfig,
-    ModelConfig,
-    ReportConfig,
-    Section,
-    SweepConfig,
-    ViewsConfig,
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
 )
-from blurjax.config.view_table import VIEWS, named
-from blurjax.runtime.errors import UserError
 
+from blurjax.config.model_settings import AutoencoderModel, ClassifierModel, Cnn, Conv, Section
+from blurjax.config.registry import Registry
+from blurjax.config.view_table import VIEWS, named
+
+SPLITS: tuple[str, ...] = ("train", "validation", "test")
+PROBES = ("linear", "mlp")
+"""Classifiers of the code itself."""
+ImageSize = Annotated[int, Field(ge=8, le=256)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Auto = Literal["auto"]
+Mesh = Annotated[str, Field(pattern=r"^(auto|[1-9]\d*x[1-9]\d*)$")]
+T = TypeVar("T")
+
+OPTIMIZERS: Registry[str | Callable[..., Any]] = Registry("optimizer")
+"""Name -> a function that returns the optax transformation of a gradient to a direction, or its place."""
+OPTIMIZERS.register("adamw", "blurjax.train.optimizers:adam")
+OPTIMIZERS.register("sgd", "blurjax.train.optimizers:nesterov")
 CONTROLS = named(by_default=False)
-"""Views that `views.controls` adds."""
+"""Views of this package that `views.controls` adds."""
+FREE = "free to change on a run directory"
+Free = Annotated[T, FREE]
+"""A setting that is no part of a run's identity."""
+
+
+def _none_from_text(value: object) -> object:
+    return None if isinstance(value, str) and value.lower() in ("none", "null") else value
+
+
+def _check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("names a value twice")
+    return values
+
+
+def _check_not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
+    if not values:
+        raise ValueError("must name at least one")
+    return values
+
+
+def _check_testable(name: str) -> str:
+    if not VIEWS[VIEWS.check(name)].testable:
+        testable = ", ".join(named(testable=True))
+        raise ValueError(f"cannot be {name!r}: classifiers are tested on one of {testable}")
+    return name
+
+
+OrNone = Annotated[T | None, BeforeValidator(_none_from_text)]
+"""A field that may be unset, for which the command line says `none`."""
+Distinct = Annotated[tuple[T, ...], AfterValidator(_check_distinct)]
+"""A list without repetitions."""
+NonEmpty = Annotated[Distinct[T], AfterValidator(_check_not_empty)]
+"""A list without repetitions of one value or more."""
+TrainView = Annotated[str, AfterValidator(VIEWS.check)]
+TestView = Annotated[str, AfterValidator(_check_testable)]
+
+
+class DataConfig(Section):
+    """Which images, at which size, split how."""
+
+    source: Free[str] = "digits"
+    """digits | npz:FILE | folder:PATH | tfds:NAME[/CONFIG]"""
+    data_dir: Free[OrNone[Path]] = None
+    """where prepared TFDS data sets lie (default: TFDS's own)"""
+    train_split: Free[str] = "train"
+    """TFDS name of the train split"""
+    validation_split: Free[OrNone[str]] = None
+    """TFDS name of the validation split; none: a part of train"""
+    test_split: Free[OrNone[str]] = "test"
+    """TFDS name of the test split; none: a part of train"""
+    image_size: OrNone[ImageSize] = None
+    """height and width in pixels; none: fitted to the data"""
+    channels: OrNone[Literal[1, 3]] = None
+    """1 grey, 3 RGB; none: as the data are"""
+    train_examples: OrNone[PositiveInt] = None
+    """train on a stratified subset of this many images; none: all"""
+    validation_fraction: Fraction = 0.1
+    """part of train, where none ships"""
+    test_fraction: Fraction = 0.2
+    """part of all images, where none ships"""
+    split_seed: Seed = 0
+    """draws splits, subsets and folds; one for all trials"""
+    seed: Seed = 0
+    """the order of streamed images, one for all trials"""
+    on_bad_image: Free[Literal["error", "skip"]] = "error"
+    """an unreadable image ends the run, or is skipped and counted"""
+    duplicates: Literal["keep", "drop"] = "keep"
+    """drop leaves out of train what is in another split, repeated, or labelled twice"""
+    resident_limit: Free[NonNegativeFloat] = 2.0
+    """GiB of decoded images kept on each device; larger data are streamed"""
+    cache_dir: Free[OrNone[Path]] = None
+    """where decoded images are cached (default: the user's cache)"""
+
+
+class TrainingConfig(Section):
+    """What the two kinds of model have in common: how long and how they are trained."""
+
+    epochs: OrNone[PositiveInt] = None
+    """passes over the train split; none: fitted to its size"""
+    batch_size: PositiveInt = 64
+    """images a step"""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """of activations; parameters stay float32"""
+    optimizer: Annotated[str, AfterValidator(OPTIMIZERS.check)] = "adamw"
+    """sgd has Nesterov momentum 0.9"""
+    learning_rate: PositiveFloat = 1e-3
+    """peak of the schedule"""
+    weight_decay: NonNegativeFloat = 0.0
+    """decoupled"""
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """part of the steps over which the rate rises; then a cosine falls to 0"""
+    gradient_clip: PositiveFloat = 1.0
+    """largest global norm of a gradient"""
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """evaluate a moving average of the weights with this decay a step; 0: the weights themselves"""
+
+
+class AutoencoderConfig(TrainingConfig):
+    """The autoencoder that makes reconstructions."""
+
+    model: AutoencoderModel = Conv()
+    """kind of autoencoder"""
+    learning_rate: PositiveFloat = 3e-3
+    """peak of the schedule"""
+    bottleneck: Free[OrNone[PositiveInt]] = None
+    """floats of the code in use; none: fitted to the image size"""
+    max_bottleneck: OrNone[PositiveInt] = None
+    """floats of the code as built; none: the largest bottleneck"""
+    folds: Annotated[int, Field(ge=2, le=20)] = 2
+    """cross-fitting folds, where a view needs them"""
+
+
+class ClassifierConfig(TrainingConfig):
+    """The classifier trained on each view, and its augmentation."""
+
+    model: ClassifierModel = Cnn()
+    """kind of classifier"""
+    learning_rate: Free[PositiveFloat] = 1e-3
+    """peak of the schedule"""
+    weight_decay: Free[NonNegativeFloat] = 0.0
+    """decoupled"""
+    flip: bool = False
+    """mirror half of the training images left to right"""
+    shift: NonNegativeInt = 0
+    """shift training images by up to this many pixels"""
+
+
+class ViewsConfig(Section):
+    """Which views of the images classifiers are trained and tested on."""
+
+    train: NonEmpty[TrainView] = named(by_default=True)
+    """a classifier of each trial is trained on each"""
+    test: NonEmpty[TestView] = named(by_default=True, testable=True)
+    """and tested on each of these"""
+    controls: bool = False
+    """also train on the controls: a filter of equal spectrum, and checks of the experiment itself"""
+
+
+class SweepConfig(Section):
+    """Trials: seeds crossed with lists of values; an empty list means the single value of its section."""
+
+    num_seeds: PositiveInt = 8
+    """independent trials of each point"""
+    first_seed: Seed = 0
+    """seeds are first_seed, first_seed + 1, ..."""
+    bottleneck: Distinct[PositiveInt] = ()
+    """autoencoder.bottleneck of each point"""
+    learning_rate: Distinct[PositiveFloat] = ()
+    """classifier.learning_rate of each point"""
+    weight_decay: Distinct[NonNegativeFloat] = ()
+    """classifier.weight_decay of each point"""
+
+
+class ComputeConfig(Section):
+    """How, not what: free to change between runs on one directory (bits may differ)."""
+
+    trials_per_vmap: PositiveInt | Auto = "auto"
+    """trials trained side by side on a device: 1 on CPU, more on accelerators"""
+    devices: OrNone[PositiveInt] = None
+    """how many devices to spread trials over; none: all"""
+    mesh: Mesh = "auto"
+    """devices as TRIALSxDATA, such as 4x2: trials spread over 4, each trial's batches over 2"""
+    microbatches: PositiveInt | Auto = "auto"
+    """pieces a batch is cut into, whose gradients are added: less memory; on CPU as the cache holds"""
+    rematerialize: bool = False
+    """compute the autoencoders' activations again for the gradient: less memory, slower"""
+    convolution: Literal["auto", "lax", "hybrid", "patches"] = "auto"
+    """how convolutions are lowered"""
+    chunk_steps: PositiveInt = 512
+    """most steps between two looks at the running program"""
+    checkpoint_seconds: NonNegativeFloat = 30.0
+    """least time between checkpoints"""
+    cache_programs: bool = True
+    """keep compiled programs in the user's cache"""
+    deterministic: bool = False
+    """only GPU kernels that give the same bits every time; slower"""
+
+
+class ReportConfig(Section):
+    """How results are judged and shown: free to change."""
+
+    margin: Annotated[float, Field(gt=0, lt=100)] = 1.0
+    """accuracy difference, in points, below which two views are equivalent"""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """level of the intervals"""
+    gallery: Annotated[int, Field(ge=2, le=32)] = 10
+    """images in the gallery"""
 
 
 class Config(Section):
@@ -96,173 +296,3 @@ class Config(Section):
     def seeds(self) -> tuple[int, ...]:
         """One seed a trial."""
         return tuple(range(self.sweep.first_seed, self.sweep.first_seed + self.sweep.num_seeds))
-
-
-def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (dotted key, pydantic FieldInfo) of every setting, in order, those of all registered models too."""
-    for name, field in model.model_fields.items():
-        key = prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            if not issubclass(field.annotation, ModelConfig):
-                yield from fields(field.annotation, f"{key}.")
-                continue
-            yield key, field
-            kinds = AUTOENCODERS if prefix == "autoencoder." else CLASSIFIERS
-            own = {k: f for spec in kinds.values() for k, f in fields(spec.settings, f"{key}.")}
-            yield from ((k, f) for k, f in own.items() if k != f"{key}.name")
-        else:
-            yield key, field
-
-
-def mesh_shape(mesh: str) -> tuple[int, int]:
-    """The two numbers of compute.mesh."""
-    rows, columns = mesh.split("x")
-    return int(rows), int(columns)
-
-
-def presets() -> dict[str, Path]:
-    """Name -> file of every preset; they lie in the installed package, or beside it in a checkout."""
-    here = Path(__file__).resolve().parents[1]
-    directory = here / "configs" if (here / "configs").is_dir() else here.parent / "configs"
-    return {path.stem: path for path in sorted(directory.glob("*.yaml"))}
-
-
-def load(preset: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Loads settings.
-
-    Args:
-      preset: name of a preset, a YAML file, or None for the defaults.
-      overrides: dotted key -> value (text or typed), winning over the file.
-
-    Raises:
-      UserError: unknown preset or key (naming the nearest), wrong type, impossible combination.
-    """
-    settings = {} if preset is None else _read_yaml(_find(str(preset)))
-    known = [key for key, _ in fields()]
-    for key in overrides or {}:
-        if key not in known:
-            raise UserError(unknown_key(key, known))
-    return _validated(settings, overrides or {})
-
-
-def override(config: Config, overrides: Mapping[str, Any]) -> Config:
-    """A copy of config with the dotted keys set, validated again."""
-    return _validated(config.model_dump(), overrides)
-
-
-def _validated(settings: dict[str, Any], overrides: Mapping[str, Any]) -> Config:
-    """Validates settings by section with the dotted keys set; a mistake is a UserError of one sentence."""
-    for key in sorted(
-        overrides, key=lambda key: key.count(".")
-    ):  # a model's name before its settings
-        *sections, name = key.split(".")
-        values: dict[str, Any] = settings
-        for section in sections:
-            inner = values.setdefault(section, {})
-            if isinstance(inner, str):
-                inner = values[section] = {"name": inner}
-            if not isinstance(inner, dict):
-                break  # no model: the validation refuses it
-            values = inner
-        else:
-            old = values.get(name)
-            if not (isinstance(old, dict) and old.get("name") == overrides[key]):
-                values[name] = overrides[key]
-    try:
-        return Config.model_validate(settings)
-    except ValidationError as error:
-        raise UserError(_sentence(error)) from None
-
-
-def to_yaml(config: Config) -> str:
-    """The settings as YAML text that `load` reads back to an equal Config."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-def flat(config: Config) -> dict[str, Any]:
-    """Returns dotted key -> JSON value of all settings."""
-
-    def walk(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-        for name, value in values.items():
-            if isinstance(value, dict):
-                yield from walk(value, f"{prefix}{name}.")
-            else:
-                yield prefix + name, value
-
-    return dict(walk(config.model_dump(mode="json"), ""))
-
-
-def fit_to_data(config: Config, *, shape: tuple[int, int, int], train_examples: int) -> Config:
-    """Fills what the settings leave to the data.
-
-    The code gets about as many floats as the square root of the number of pixel values, a power of two (8 for 8x8
-    grey, 64 for 32x32 RGB, 128 for 64x64 RGB); training lasts about 2,500 steps for autoencoders and 1,500 for
-    classifiers, at least 5 and at most 60 epochs.
-    """
-
-    def epochs(steps: int, batch_size: int) -> int:
-        return min(60, max(5, round(steps / math.ceil(train_examples / batch_size))))
-
-    code = 2 ** round(math.log2(math.prod(shape)) / 2)
-    code = min(code, config.autoencoder.max_bottleneck or code)
-    fitted = {
-        "autoencoder.bottleneck": None if config.sweep.bottleneck else code,
-        "autoencoder.max_bottleneck": max(config.bottlenecks, default=code),
-        "autoencoder.epochs": epochs(2500, config.autoencoder.batch_size),
-        "classifier.epochs": epochs(1500, config.classifier.batch_size),
-    }
-    unset = {key: value for key, value in fitted.items() if attrgetter(key)(config) is None}
-    return override(config, {"data.image_size": shape[0], "data.channels": shape[2]} | unset)
-
-
-def unknown_key(key: str, known: list[str]) -> str:
-    """The sentence for a key that is not a setting, naming the nearest."""
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else "`blurjax run --help` lists them all."
-    return f"There is no setting {key}; {hint}"
-
-
-def _find(preset: str) -> Path:
-    if preset in presets():
-        return presets()[preset]
-    path = Path(preset)
-    if path.is_file():
-        return path
-    if path.suffix in (".yaml", ".yml"):
-        raise UserError(f"The settings file {preset} does not exist.")
-    raise UserError(
-        f"There is no preset {preset}; choose one of {', '.join(presets())}, or name a YAML file."
-    )
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UserError(
-            f"The settings file {path} cannot be read: {' '.join(str(error).split())}"
-        ) from None
-    if not isinstance(settings, dict) or not all(isinstance(v, dict) for v in settings.values()):
-        raise UserError(
-            f"The settings file {path} must hold sections (data:, classifier:, ...) with settings in them."
-        )
-    return settings
-
-
-def _sentence(error: ValidationError, prefix: str = "") -> str:
-    """Returns the first thing that is wrong in one sentence; keys begin with the prefix."""
-    first = error.errors(include_url=False)[0]
-    key = prefix + ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
-    known = [name for name, _ in fields()]
-    if first["type"] == "nested":  # settings of a model
-        return _sentence(first.get("ctx", {})["error"], f"{key}.")
-    if first["type"] == "invalid_key":  # a number
-        key = f"{key}.{first['input']}".removeprefix(".")
-    if first["type"] in ("extra_forbidden", "invalid_key"):
-        return unknown_key(key, known + sorted({name.split(".")[0] for name in known}))
-    if first["type"] == "value_error":
-        message = first["msg"].removeprefix("Value error, ")
-        return f"{key} {message}".lstrip() + ("" if message.endswith("?") else ".")
-    key = max((name for name in known if key.startswith(name)), key=len, default=key)
-    message = first["msg"][0].lower() + first["msg"][1:]
-    return f"{key} cannot be {first['input']!r}: {message}."

@@ -1,11 +1,13 @@
 """Images and labels: where they come from, how they are decoded, cached, split, audited and read in batches."""
 
-from blurjax.config.sections import SPLITS
+from blurjax.config.settings import SPLITS
 from blurjax.data.array_source import examples_of_arrays
 from blurjax.data.audit import audit_dataset
 from blurjax.data.dataset import Dataset
 from blurjax.data.examples import Examples
+from blurjax.data.prefetch import read_batches
 from blurjax.data.sources import describe, load, register_source
+from blurjax.data.splits import fold_assignment, generator
 
 __all__ = [
     "SPLITS",
@@ -14,6 +16,9 @@ __all__ = [
     "audit_dataset",
     "describe",
     "examples_of_arrays",
+    "fold_assignment",
+    "generator",
     "load",
+    "read_batches",
     "register_source",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from blurjax.config.sections import SPLITS, DataConfig
+from blurjax.config.settings import SPLITS, DataConfig
 from blurjax.data import image_files
 from blurjax.data.examples import Examples, without_unused_classes
 from blurjax.data.messages import expand_path, join_names, printable, valid_utf8

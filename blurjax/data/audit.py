@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from blurjax.config.sections import SPLITS
+from blurjax.config.settings import SPLITS
 from blurjax.data.dataset import Dataset
 from blurjax.data.duplicates import content_groups, count_distinct
 from blurjax.data.near_duplicates import MAX_BITS, hash_images, similar_pairs

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from blurjax.config.sections import SPLITS, DataConfig
+from blurjax.config.settings import SPLITS, DataConfig
 from blurjax.data import array_source
 from blurjax.data.duplicates import drop_duplicates
 from blurjax.data.examples import Examples, check_classes, pixels_sha256
@@ -120,6 +120,10 @@ class Dataset:
             split: np.bincount(self.labels[positions], minlength=len(self.class_names))
             for split, positions in self.splits.items()
         }
+
+    def fits(self, limit: float) -> bool:
+        """Returns whether the decoded images take at most so many GiB."""
+        return self.images.nbytes <= limit * 2**30
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{len(self.splits[split]):,} {split}" for split in SPLITS)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from blurjax.config.sections import SPLITS, DataConfig
+from blurjax.config.settings import SPLITS, DataConfig
 from blurjax.data import cache, image_files
 from blurjax.data.examples import Examples, pixels_sha256
 from blurjax.data.messages import join_names, printable

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from blurjax.config.sections import DataConfig
+from blurjax.config.settings import DataConfig
 from blurjax.data.decoding import SAMPLE, EncodedImage, EncodedImages, load_decoded
 from blurjax.data.examples import Examples, check_classes
 from blurjax.data.messages import (

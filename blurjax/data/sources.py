@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blurjax.config.registry import Registry
-from blurjax.config.sections import DataConfig
+from blurjax.config.settings import DataConfig
 from blurjax.data import array_source, folder_source, tfds_source
 from blurjax.data.dataset import Dataset, make_dataset
 from blurjax.data.examples import Examples

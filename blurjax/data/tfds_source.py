@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from blurjax.config.sections import SPLITS, DataConfig
+from blurjax.config.settings import SPLITS, DataConfig
 from blurjax.data.decoding import SAMPLE, EncodedImage, EncodedImages, load_decoded
 from blurjax.data.examples import Examples, without_unused_classes
 from blurjax.data.messages import expand_path, explain_read_errors, join_names, printable

@@ -55,7 +55,7 @@ def sweep(
     Raises:
       ValueError, TypeError: as `jax.vmap` does when the function is called, of axes that do not fit the arguments or
         the result, of mapped axes of several lengths, of a result with out_axes None that depends on the trial; and
-        of a mesh without an axis `trial` and of a `trials_per_vmap` below 1.
+        of a mesh without an axis `trial` of a `trials_per_vmap` below 1, and of a sweep within a sweep.
     """
     if mesh is not None and TRIAL_AXIS not in mesh.axis_names:
         raise ValueError(
@@ -71,7 +71,9 @@ def sweep(
 
     def swept(*args: Any) -> Any:
         if TRIAL_AXIS in jax.sharding.get_abstract_mesh().manual_axes:
-            raise ValueError("A sweep within a sweep is not supported; use jax.vmap for the inner one.")
+            raise ValueError(
+                "A sweep within a sweep is not supported; use jax.vmap for the inner one."
+            )
         # jax.vmap itself finds what does not fit, and says so.
         num_trials = jax.tree.leaves(jax.eval_shape(arguments_mapped, *args))[0].shape[0]
         if not isinstance(out_axes, int):
@@ -79,39 +81,51 @@ def sweep(
         on = make_mesh(num_trials, jax.devices()) if mesh is None else mesh
         side_by_side = trials_per_vmap or _default_trials_per_vmap(num_trials, on)
         padding = padded_length(num_trials, on, side_by_side) - num_trials
-
-        leaves, structure = jax.tree.flatten(args)
-        axes = _axis_of_each_leaf(in_axes, args)
-        pairs = list(zip(leaves, axes, strict=True))
-        # A None is a pytree without leaves: both lists have a place for every leaf.
-        own = [None if axis is None else _to_front(leaf, axis, padding) for leaf, axis in pairs]
-        common = [leaf if axis is None else None for leaf, axis in pairs]
-
-        def on_device(own: list[Any], common: list[Any]) -> Any:
-            def one_trial(own: list[Any]) -> Any:
-                merged = [b if a is None else a for a, b in zip(own, common, strict=True)]
-                return function(*jax.tree.unflatten(structure, merged))
-
-            # Without vmap, a branch on a trial's own value stays a branch.
-            batch_size = None if side_by_side == 1 else side_by_side
-            result = jax.lax.map(one_trial, own, batch_size=batch_size)
-            # The first row here, on every device: later it would have to be sent to the others.
-            return _with_axes(lambda x, axis: x[0] if axis is None else x, result, out_axes)
-
-        def spec(axis: int | None) -> P:
-            return P() if axis is None else P(TRIAL_AXIS)
-
-        result = jax.shard_map(
-            on_device,
-            mesh=on,
-            in_specs=(P(TRIAL_AXIS), P()),
-            out_specs=jax.tree.map(spec, out_axes, is_leaf=_is_none),
-            axis_names={TRIAL_AXIS},
-            check_vma=False,
-        )(own, common)
-        return _with_axes(functools.partial(_from_front, padding=padding), result, out_axes)
+        return _map_on_devices(function, args, in_axes, out_axes, on, side_by_side, padding)
 
     return jax.jit(functools.wraps(function)(swept), inline=True)
+
+
+def _map_on_devices(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    in_axes: Any,
+    out_axes: Any,
+    mesh: Mesh,
+    side_by_side: int,
+    padding: int,
+) -> Any:
+    """Applies a function to all trials of its arguments, which fill the devices after `padding` copies of the last."""
+    leaves, structure = jax.tree.flatten(args)
+    axes = _axis_of_each_leaf(in_axes, args)
+    pairs = list(zip(leaves, axes, strict=True))
+    # A None is a pytree without leaves: both lists have a place for every leaf.
+    own = [None if axis is None else _to_front(leaf, axis, padding) for leaf, axis in pairs]
+    common = [leaf if axis is None else None for leaf, axis in pairs]
+
+    def on_device(own: list[Any], common: list[Any]) -> Any:
+        def one_trial(own: list[Any]) -> Any:
+            merged = [b if a is None else a for a, b in zip(own, common, strict=True)]
+            return function(*jax.tree.unflatten(structure, merged))
+
+        # Without vmap, a branch on a trial's own value stays a branch.
+        batch_size = None if side_by_side == 1 else side_by_side
+        result = jax.lax.map(one_trial, own, batch_size=batch_size)
+        # The first row here, on every device: later it would have to be sent to the others.
+        return _with_axes(lambda x, axis: x[0] if axis is None else x, result, out_axes)
+
+    def spec(axis: int | None) -> P:
+        return P() if axis is None else P(TRIAL_AXIS)
+
+    result = jax.shard_map(
+        on_device,
+        mesh=mesh,
+        in_specs=(P(TRIAL_AXIS), P()),
+        out_specs=jax.tree.map(spec, out_axes, is_leaf=_is_none),
+        axis_names={TRIAL_AXIS},
+        check_vma=False,
+    )(own, common)
+    return _with_axes(functools.partial(_from_front, padding=padding), result, out_axes)
 
 
 def _default_trials_per_vmap(num_trials: int, mesh: Mesh) -> int:

@@ -20,18 +20,6 @@ Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Model:
-    """One trial's model after its last step, on the host."""
-
-    variables: Any
-    failed_step: int
-    """-1, or the step at which the trial was frozen."""
-
-
-Models = dict[Trial, Model]
-
-
-@dataclass(frozen=True)
 class Context:
     """What every stage works with."""
 

@@ -1,6 +1,6 @@
 """What the results in a run directory depend on: settings, data, and the code of models and views.
 
-`fingerprints.json` holds, for each stage, the settings that are part of its identity (`blurjax.config.sections` says
+`fingerprints.json` holds, for each stage, the settings that are part of its identity (`blurjax.config.settings` says
 which), and a hash of what each model and view computes. A directory is continued only where both agree.
 """
 
@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from blurjax.config.sections import FREE, Section
-from blurjax.config.settings import Config, override
+from blurjax.config.loading import override
+from blurjax.config.model_settings import Section
+from blurjax.config.settings import FREE, Config
 from blurjax.config.trials import num_folds, views_in_use
-from blurjax.data.dataset import Dataset
+from blurjax.data import Dataset
 from blurjax.experiment.programs import HYPERPARAMETER_DTYPES, Programs
 from blurjax.runtime import RunDirectory, UserError, read_json
-from blurjax.train.feed import fits
 from blurjax.train.jobs import find_jobs
 from blurjax.train.state import Hyperparameters
 from blurjax.views.functions import Autoencoders, Basis, Matrices, ViewParameters, apply_view
@@ -102,7 +102,7 @@ def _is_begun(run: RunDirectory, part: str) -> bool:
 def stage_identities(config: Config, dataset: Dataset) -> dict[str, dict[str, Any]]:
     """Returns stage -> dotted key -> value of everything in the settings and the data that its results depend on."""
     own = identity_of(config)
-    streamed = not fits(dataset, config.data.resident_limit)
+    streamed = not dataset.fits(config.data.resident_limit)
     own |= {"data.seed": config.data.seed if streamed else None, "streaming": streamed}
     own |= {"the images' sha256": dataset.fingerprint}
     folds = {"autoencoder.folds": own.pop("autoencoder.folds")}

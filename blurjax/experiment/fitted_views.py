@@ -11,9 +11,9 @@ import numpy as np
 
 from blurjax.config.trials import Trial, num_folds, views_in_use
 from blurjax.config.view_table import VIEWS
-from blurjax.data.splits import generator
+from blurjax.data import generator
 from blurjax.engine import place, shared
-from blurjax.experiment.context import Context, Models
+from blurjax.experiment.programs import Models, Programs
 from blurjax.runtime import UserError
 from blurjax.views.fitting import averaging, gaussian
 from blurjax.views.functions import Autoencoders, Basis, ViewParameters, view_index
@@ -35,18 +35,22 @@ class FittedViews:
     """The parameters of all views, for any trials of the experiment.
 
     Args:
-      context: of the experiment.
+      programs: of the experiment.
       autoencoders: all of them.
       fits: by autoencoder trained on the whole train split.
       basis: principal components; None where no view in use needs them.
     """
 
     def __init__(
-        self, context: Context, autoencoders: Models, fits: dict[Trial, Fit], basis: Basis | None
+        self,
+        programs: Programs,
+        autoencoders: Models,
+        fits: dict[Trial, Fit],
+        basis: Basis | None,
     ):
-        self._programs, self._config = context.programs, context.config
-        self._in_use = views_in_use(context.config)
-        self._folds = num_folds(context.config)
+        self._programs, self._config = programs, programs.config
+        self._in_use = views_in_use(programs.config)
+        self._folds = num_folds(programs.config)
         self._autoencoders, self._fits = autoencoders, fits
         self._shared = {"fold_of": self._programs.fold_of, "basis": basis}
         self._placed = place(self._shared, shared(self._programs.layout.mesh))

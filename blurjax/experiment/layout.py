@@ -9,8 +9,9 @@ from typing import NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from blurjax.config.settings import Config, mesh_shape
-from blurjax.data.dataset import Dataset
+from blurjax.config.loading import mesh_shape
+from blurjax.config.settings import Config
+from blurjax.data import Dataset
 from blurjax.engine import (
     TRIAL_AXIS,
     free_bytes,
@@ -19,7 +20,6 @@ from blurjax.engine import (
     trials_that_fit,
 )
 from blurjax.runtime import UserError, processes
-from blurjax.train.feed import fits
 
 
 class Layout(NamedTuple):
@@ -109,6 +109,6 @@ def _trials_per_vmap(
     if jax.default_backend() == "cpu" or trials == 1:
         return 1
     free = min(processes.gather(free_bytes(mesh.local_devices)))
-    if fits(dataset, config.data.resident_limit):
+    if dataset.fits(config.data.resident_limit):
         free -= dataset.images.nbytes
     return trials_that_fit(trials, bytes_per_trial(), free)

@@ -13,15 +13,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from blurjax.config.sections import TrainingConfig
-from blurjax.config.settings import Config
+from blurjax.config.settings import Config, TrainingConfig
 from blurjax.config.trials import Trial, all_autoencoder_trials, classifier_trials, num_folds
 from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
 from blurjax.runtime import RunDirectory
-from blurjax.train.feed import fits
 from blurjax.train.jobs import find_jobs
 
 MATMUL_SHARE = 0.3
@@ -106,7 +104,7 @@ def make_plan(config: Config, dataset: Dataset, out: str | Path) -> Plan:
         "side by side",
         stages=stages,
         data_bytes=dataset.images.nbytes,
-        resident=fits(dataset, config.data.resident_limit),
+        resident=dataset.fits(config.data.resident_limit),
         model_bytes=_model_bytes(config, programs),
         seconds=left / (MATMUL_SHARE * layout.mesh.size * _matmul_rate())
         + (COMPILE_SECONDS if left else 0),

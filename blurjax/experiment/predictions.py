@@ -8,13 +8,14 @@ from functools import partial
 
 import numpy as np
 
-from blurjax.config.sections import PROBES
+from blurjax.config.settings import PROBES
 from blurjax.config.trials import Trial, autoencoder_trials, classifier_trials
 from blurjax.config.view_table import VIEWS
-from blurjax.data.splits import generator
+from blurjax.data import generator
 from blurjax.experiment import probes
-from blurjax.experiment.context import Arrays, Context, Models
+from blurjax.experiment.context import Arrays, Context
 from blurjax.experiment.fitted_views import FittedViews
+from blurjax.experiment.programs import Models
 from blurjax.runtime import processes
 
 PROBE_UNITS = 128

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from blurjax.config.settings import Config, fit_to_data
+from blurjax.config.loading import fit_to_data
+from blurjax.config.settings import Config
 from blurjax.config.trials import num_folds, views_in_use
 from blurjax.data import Dataset, load
 from blurjax.runtime import UserError

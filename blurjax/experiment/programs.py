@@ -14,10 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from blurjax.config.sections import AutoencoderConfig, ClassifierConfig, TrainingConfig
-from blurjax.config.settings import Config
+from blurjax.config.settings import AutoencoderConfig, ClassifierConfig, Config, TrainingConfig
 from blurjax.config.trials import Trial, classifier_trials, num_folds, views_in_use
-from blurjax.data.dataset import Dataset
+from blurjax.data import Dataset
 from blurjax.engine import fetch, live_bytes, per_trial, place, shared, sweep
 from blurjax.experiment.layout import Layout, make_layout
 from blurjax.models import ModelContext, build
@@ -32,7 +31,7 @@ from blurjax.train.feed import (
     monitored_positions,
 )
 from blurjax.train.optimizers import make_optimizer
-from blurjax.train.state import Hyperparameters, TrainState, init, update
+from blurjax.train.state import Hyperparameters, TrainedModel, TrainState, init, update
 from blurjax.views.functions import AXES, Autoencoders, ViewParameters, apply_view, view_index
 
 LOGITS_LIMIT = 100e6
@@ -41,6 +40,9 @@ CACHE_BYTES = 2**22
 """Of the largest activations of a micro-batch on CPU (docs/engine.md)."""
 SHARED_ORDER, OWN_ORDER = (None, None, None), (0, None, None)
 """in_axes of positions, start and length where all trials see the same batches, and where each has its own."""
+
+
+Models = dict[Trial, TrainedModel]
 
 
 class Programs:
@@ -104,7 +106,7 @@ class Programs:
     ) -> Hyperparameters:
         """Places trials as arrays [T] on the devices, padded with copies of the last."""
         return self.place_rows(
-            [Hyperparameters.of(trial, training, reseeded=reseeded) for trial in trials]
+            [hyperparameters_of(trial, training, reseeded=reseeded) for trial in trials]
         )
 
     def place_rows(self, rows: Sequence[Any]) -> Any:
@@ -354,6 +356,24 @@ class Programs:
         rows = jax.ShapeDtypeStruct((2,), np.int32)
         batches = jax.eval_shape(jax.vmap(gather_batch, (None, None, 0)), data, positions, rows)
         return live_bytes(jax.vmap(step, (0, view_axes, 0)), states, views, batches) / 2
+
+
+RESEEDED = 2**31
+"""Added to the seed of classifiers that differ from others in nothing but the seed; settings cannot name such seeds."""
+
+
+def hyperparameters_of(
+    trial: Trial, training: TrainingConfig, *, reseeded: bool = False
+) -> Hyperparameters:
+    """Returns a trial's values as NumPy scalars; those that it leaves open are those of the settings."""
+    rate, decay = trial.learning_rate, trial.weight_decay
+    return Hyperparameters(
+        seed=np.uint32(trial.seed + RESEEDED * reseeded),
+        learning_rate=np.float32(training.learning_rate if rate is None else rate),
+        weight_decay=np.float32(training.weight_decay if decay is None else decay),
+        bottleneck=np.int32(trial.bottleneck or 0),
+        members=np.int32(0 if trial.fold is None else trial.fold + 1),
+    )
 
 
 HYPERPARAMETER_DTYPES = (np.uint32, np.float32, np.float32, np.int32, np.int32)

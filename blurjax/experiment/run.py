@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from blurjax.analysis import collect_results
-from blurjax.config.sections import SPLITS
-from blurjax.config.settings import Config, flat, to_yaml
+from blurjax.config.loading import flat, to_yaml
+from blurjax.config.settings import SPLITS, Config
 from blurjax.data import Dataset, audit_dataset
 from blurjax.experiment.context import Context
 from blurjax.experiment.fingerprints import check_fingerprints

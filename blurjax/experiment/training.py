@@ -9,14 +9,15 @@ from typing import Any
 
 import jax
 
-from blurjax.config.sections import TrainingConfig
+from blurjax.config.settings import TrainingConfig
 from blurjax.config.trials import Trial, all_autoencoder_trials, classifier_trials
-from blurjax.experiment.context import Context, Model, Models
+from blurjax.experiment.context import Context
 from blurjax.experiment.fitted_views import FittedViews
+from blurjax.experiment.programs import Models
 from blurjax.train.evaluation import accuracy_and_loss
 from blurjax.train.jobs import Job, plan_jobs
 from blurjax.train.loop import Training, train
-from blurjax.train.state import Hyperparameters
+from blurjax.train.state import Hyperparameters, TrainedModel
 from blurjax.views.functions import ViewParameters
 
 MakeTraining = Callable[[Job, Hyperparameters], Training]
@@ -83,7 +84,7 @@ def _train_jobs(
         states = train(job, context.run, placed, training(job, placed))
         for row, trial in enumerate(job.trials):
             variables = jax.tree.map(lambda leaf, row=row: leaf[row], states.variables)
-            models[trial] = Model(variables, int(states.failed_step[row]))
+            models[trial] = TrainedModel(variables, int(states.failed_step[row]))
     return {trial: models[trial] for trial in wanted}
 
 

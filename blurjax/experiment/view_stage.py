@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from blurjax.config.sections import SPLITS
+from blurjax.config.settings import SPLITS
 from blurjax.config.trials import (
     Trial,
     autoencoder_trials,
@@ -17,9 +17,10 @@ from blurjax.config.trials import (
     views_in_use,
 )
 from blurjax.config.view_table import VIEWS
-from blurjax.data.splits import generator
-from blurjax.experiment.context import Arrays, Context, Models
+from blurjax.data import generator
+from blurjax.experiment.context import Arrays, Context
 from blurjax.experiment.fitted_views import Fit, FittedViews
+from blurjax.experiment.programs import Models
 from blurjax.runtime import processes, read_npz
 from blurjax.views.fitting import (
     candidate_sigmas,
@@ -43,7 +44,7 @@ def _fit_views(context: Context, autoencoders: Models) -> FittedViews:
     trials = autoencoder_trials(context.config)
     height, width, _ = context.programs.dataset.image_shape
     unfitted = Fit(0.0, True, np.ones(min(height, width) // 2 + 1, np.float32))
-    views = FittedViews(context, autoencoders, dict.fromkeys(trials, unfitted), basis)
+    views = FittedViews(context.programs, autoencoders, dict.fromkeys(trials, unfitted), basis)
     if not any(VIEWS[view].needs_code for view in in_use):
         return views
     _write_quality(context, views, ("original", "reconstruction"), ("validation",))
@@ -52,7 +53,7 @@ def _fit_views(context: Context, autoencoders: Models) -> FittedViews:
     arrays = read_npz(path)
     columns = zip(*(arrays[n] for n in ("trial", "sigma", "reachable", "gain")), strict=True)
     fits = {Trial.from_key(k): Fit(float(s), bool(there), gain) for k, s, there, gain in columns}
-    return FittedViews(context, autoencoders, fits, basis)
+    return FittedViews(context.programs, autoencoders, fits, basis)
 
 
 def _fit(context: Context, views: FittedViews, trials: list[Trial]) -> Arrays:

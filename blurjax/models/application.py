@@ -14,8 +14,8 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 
+from blurjax.config.model_settings import AUTOENCODERS, CLASSIFIERS, ModelConfig, ModelSpec
 from blurjax.config.registry import Registry, resolve
-from blurjax.config.sections import AUTOENCODERS, CLASSIFIERS, ModelConfig, ModelSpec
 from blurjax.engine.types import Array, Key
 
 Variables = Mapping[str, Any]

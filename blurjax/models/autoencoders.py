@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from blurjax.config.sections import Conv as ConvConfig
+from blurjax.config.model_settings import Conv as ConvConfig
 from blurjax.engine.types import Array, Scalar
 from blurjax.models.application import ModelContext
 from blurjax.models.layers import Conv, average_pool_2x2

@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from blurjax.config.sections import Cnn
+from blurjax.config.model_settings import Cnn
 from blurjax.engine.types import Array
 from blurjax.models.application import ModelContext
 from blurjax.models.autoencoders import he_uniform, lecun_uniform

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,15 +14,14 @@ import yaml
 from blurjax.analysis import collect_results
 from blurjax.analysis.contrasts import SHUFFLED, UNADJUSTED, checks, controls
 from blurjax.analysis.formatting import count, level, p_value, percent, signed, signed_span, span
-from blurjax.config import settings as config
+from blurjax.config import loading as config
 from blurjax.config.settings import Config
 from blurjax.config.view_table import VIEWS
 from blurjax.report import sentences
-from blurjax.report.figures import FIGURES, PageFigure, draw_figures, point_prefix
-from blurjax.report.tables import tables
+from blurjax.report.figures import FIGURES, FigureData, PageFigure, draw_figures
+from blurjax.report.tables import result_tables
 from blurjax.report.view_display import first_views, in_order, main_cells
-from blurjax.runtime.files import read_json, readable_os_errors, write_bytes, write_json
-from blurjax.runtime.run_directory import RunDirectory
+from blurjax.runtime import RunDirectory, read_json, read_npz, readable_os_errors
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -30,6 +29,8 @@ TEMPLATES = Path(__file__).with_name("templates")
 class Section(NamedTuple):
     """A point as the page shows it."""
 
+    prefix: str
+    """The beginning of its figures' file names: nothing where there is only one point."""
     name: str
     point: Mapping[str, Any]
     summary: list[str]
@@ -49,7 +50,7 @@ def make_report(directory: Path) -> Path:
     run.check_format()
     with readable_os_errors(run.path), run.lock():
         settings = config.load(run.config)
-        write_json(run.results, collect_results(run, settings))
+        run.write_json(run.results, collect_results(run, settings))
         return write_report(run, settings)
 
 
@@ -65,61 +66,72 @@ def write_report(run: RunDirectory, settings: Config) -> Path:
     Returns:
       The page.
     """
-    results = read_json(run.results)
-    figures = draw_figures(run, results, settings.report.confidence)
-    names = set()
-    for prefix, group in figures.items():
-        for name, figure in group.items():
-            names.add(f"{prefix}{name}.png")
-            write_bytes(run.figures / f"{prefix}{name}.png", figure.png)
+    results, confidence = read_json(run.results), settings.report.confidence
+    of_run, sections = _draw(run, results, confidence)
+    files = {f"{name}.png": figure for name, figure in of_run.items()}
+    for section in sections:
+        files |= {f"{section.prefix}{n}.png": figure for n, figure in section.figures.items()}
+    for name, figure in files.items():
+        run.write_bytes(run.figures / name, figure.png)
     for path in sorted(run.figures.glob("*.png")):
         # From an earlier report, with other points or views.
         is_ours = re.fullmatch(rf"(point-\d+-)?({'|'.join(FIGURES)})\.png", path.name)
-        if is_ours and path.name not in names:
+        if is_ours and path.name not in files:
             path.unlink()
-    for name, content in tables(results, level(settings.report.confidence)).items():
-        write_bytes(run.tables / name, content)
+    for name, content in result_tables(results, level(confidence)).items():
+        run.write_bytes(run.tables / name, content)
     environment = read_json(run.environment) if run.environment.exists() else {}
-    write_bytes(run.report, render(results, settings, environment, figures).encode())
+    page = _render(results, settings, environment, of_run, sections)
+    run.write_bytes(run.report, page.encode())
     return run.report
 
 
-def render(
-    results: Mapping[str, Any],
-    settings: Config,
-    environment: Mapping[str, Any],
-    figures: Mapping[str, Mapping[str, PageFigure]],
-) -> str:
-    """Returns the page as HTML.
-
-    Args:
-      results: content of results.json.
-      settings: those of the run.
-      environment: content of environment.json.
-      figures: from `draw_figures`.
-    """
-    confidence, points = settings.report.confidence, results["points"]
-    sections = [
-        Section(
+def _draw(
+    run: RunDirectory, results: Mapping[str, Any], confidence: float
+) -> tuple[dict[str, PageFigure], list[Section]]:
+    """Returns the figures of the whole run by name, and a section for every point."""
+    points = results["points"]
+    gallery, flips = (read_npz(p) if p.exists() else None for p in (run.gallery, run.flips))
+    sections, drawn_bottlenecks = [], set()
+    for number, point in enumerate(points):
+        kinds, bottleneck = ["point"] if point["trials"] else [], point["values"]["bottleneck"]
+        if kinds and bottleneck not in drawn_bottlenecks:
+            kinds.append("bottleneck")
+            drawn_bottlenecks.add(bottleneck)
+        data = FigureData(results, point, confidence, gallery, flips)
+        section = Section(
+            prefix=f"point-{number + 1}-" if len(points) > 1 else "",
             name=sentences.point_name(point, points),
             point=point,
             summary=sentences.point_summary(point, confidence) if point["trials"] else [],
-            figures=figures[point_prefix(number, len(points))],
+            figures=dict(draw_figures(data, *kinds)),
         )
-        for number, point in enumerate(points)
-    ]
+        sections.append(section)
+    kinds = ["run"] if len(points) > 1 else []
+    return dict(draw_figures(FigureData(results, {}, confidence, gallery), *kinds)), sections
+
+
+def _render(
+    results: Mapping[str, Any],
+    settings: Config,
+    environment: Mapping[str, Any],
+    of_run: Mapping[str, PageFigure],
+    sections: Sequence[Section],
+) -> str:
+    """Returns the page as HTML."""
+    confidence, dataset = settings.report.confidence, results["dataset"]
     train_views, test_views = (in_order(results["views"][side]) for side in ("train", "test"))
-    measured = (view for point in points for view in point["quality"])
+    measured = (view for section in sections for view in section.point["quality"])
     return _template().render(
         results=results,
-        dataset=results["dataset"],
+        dataset=dataset,
         paragraphs=sentences.answer(results, confidence),
         facts=sentences.facts(results),
         train_views=train_views,
         test_views=test_views,
         explained_views=[VIEWS[view] for view in in_order({*train_views, *test_views, *measured})],
         sections=sections,
-        overview=figures[""],
+        overview=of_run,
         settings=config.to_yaml(settings),
         environment=yaml.safe_dump(dict(environment), sort_keys=False, allow_unicode=True),
         margin=settings.report.margin,
@@ -143,18 +155,13 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": percent,
-        "signed": signed,
+        **{f.__name__: f for f in (count, p_value, percent, signed, signed_span, span)},
         # A reader should see that what must be exactly 0 is.
         "exact_or_signed": lambda share: "0 exactly" if share == 0 else signed(share),
-        "span": span,
-        "signed_span": signed_span,
         "average": lambda values: sum(values) / len(values),
         "decimals": lambda value, digits: "–" if value is None else f"{value:.{digits}f}",
-        "count": count,
         "data_uri": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}",
         "words": lambda name: name.replace("_", " "),
-        "meaning": sentences.meaning,
-        "p_value": p_value,
+        "explanation": lambda view: VIEWS[view].explanation,
     }
     return environment.get_template("report.html.jinja")

@@ -1,4 +1,4 @@
-"""Sentences computed from results.json: the answer, its reasons and limits, and what each term means.
+"""Sentences computed from results.json: the answer, its reasons and its limits.
 
 No sentence claims a direction that its interval does not show. `point` is an entry of `points`.
 """
@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from blurjax.analysis import statistics
-from blurjax.analysis.contrasts import controls
 from blurjax.analysis.formatting import count, level, p_in_words, percent, signed, signed_span
-from blurjax.config.view_table import VIEWS
 
 Results = Mapping[str, Any]
 Point = Mapping[str, Any]
@@ -22,32 +20,10 @@ CAUSES = {
     "information": "information that the reconstructions lack",
     "leakage": (
         "leakage (the autoencoder was trained on the images that the classifier learns from, and may "
-        "reconstruct them otherwise than new ones)"
+        "reconstruct them differently from new ones)"
     ),
 }
 """Cause -> what it is called in a sentence."""
-MEANINGS = {
-    "on_reconstructions": (
-        "The primary comparison: accuracy lost where classifiers are trained and tested on reconstructions "
-        "instead of originals."
-    ),
-    "on_originals": "Accuracy lost where classifiers are trained on reconstructions and tested on originals.",
-    "information": (
-        "The part of the loss on reconstructions that is not leakage: details that the classifiers would need "
-        "and the reconstructions lack."
-    ),
-    "leakage": (
-        "The part that is due to the autoencoder having been trained on the classifiers' training images: it "
-        "may reconstruct these otherwise than the images that they are tested on."
-    ),
-    "test_view": (
-        "What classifiers of reconstructions lose when they are tested on originals: the images have more "
-        "detail, and look unlike those that were learned from."
-    ),
-    "crossfit_instead": "The loss where no autoencoder was trained on the images that it reconstructs.",
-    "without_retraining": "The loss where classifiers of originals are tested on reconstructions.",
-}
-"""Term of the decomposition, or unadjusted comparison -> one sentence for the tables."""
 MOST_POINTS_NAMED = 4
 """With more points, verdicts are counted instead."""
 
@@ -59,14 +35,6 @@ class Fact(NamedTuple):
     text: str
     anchor: str
     """The part of "How it was computed" that explains it."""
-
-
-def meaning(name: str) -> str:
-    """Returns a sentence that explains a term, a comparison with a control, or a check."""
-    if name in MEANINGS:
-        return MEANINGS[name]
-    control = controls().get(name)
-    return VIEWS[control[0][0] if control else name].explanation
 
 
 def answer(results: Results, confidence: float) -> list[str]:
@@ -93,25 +61,18 @@ def point_summary(point: Point, confidence: float) -> list[str]:
             for test, cell in row.items()
         ]
         return [f"Mean accuracy: {'; '.join(cells)}."]
-    original = point["accuracy"]["original"]["original"]["mean"]
-    rebuilt = point["accuracy"]["reconstruction"]["reconstruction"]["mean"]
+    original, rebuilt = (
+        percent(point["accuracy"][view][view]["mean"]) for view in ("original", "reconstruction")
+    )
     headline = (
-        f"{_verdict(total).capitalize()}: classifiers trained and tested on reconstructions (images that an "
-        f"autoencoder rebuilt from {count(point['values']['bottleneck'], 'float')}) are right for "
-        f"{percent(rebuilt)} of the test images, classifiers of originals for {percent(original)}; "
+        f"{(total['verdict'] or 'no verdict').capitalize()}: classifiers trained and tested on reconstructions "
+        f"(images that an autoencoder rebuilt from {count(point['values']['bottleneck'], 'float')}) are right "
+        f"for {rebuilt} of the test images, classifiers of originals for {original}; "
         f"{_cost(total, confidence)}."
     )
     # "Worse" and "better" need no more; the others name the margin or what limits the run.
     limits = [total["sentence"]] if total["verdict"] in ("equivalent", "undecided") else []
     return [headline, *_reasons(point["decomposition"], 1 - confidence), *limits]
-
-
-def _verdict(total: Mapping[str, Any]) -> str:
-    return total["verdict"] or "no verdict"
-
-
-def _contains_zero(interval: Sequence[float]) -> bool:
-    return interval[0] <= 0 <= interval[1]
 
 
 def _cost(total: Mapping[str, Any], confidence: float) -> str:
@@ -121,21 +82,19 @@ def _cost(total: Mapping[str, Any], confidence: float) -> str:
             f"the difference is {signed(total['mean'])} points and its {name}, {interval}, "
             "contains 0: this run shows no direction"
         )
-    change = "costs" if total["mean"] > 0 else "gains"
-    margin = f"±{count(100 * total['margin'], 'point')}"
-    judged = f"; judged against a margin of {margin}" if total["verdict"] is not None else ""
-    return (
-        f"reconstruction {change} {_size(total)} of accuracy ({name} of the cost: {interval}"
-        f"{_p(total)}{judged})"
-    )
+    judged = ""
+    if total["verdict"] is not None:
+        margin = f"±{count(100 * total['margin'], 'point')}"
+        judged = f", {p_in_words(total['p'])}; judged against a margin of {margin}"
+    return f"reconstruction {_change(total)} of accuracy ({name} of the cost: {interval}{judged})"
 
 
-def _p(term: Mapping[str, Any]) -> str:
-    return "" if term["p"] is None else f", {p_in_words(term['p'])}"
+def _change(term: Mapping[str, Any]) -> str:
+    return f"{'costs' if term['mean'] > 0 else 'gains'} {100 * abs(term['mean']):.1f} points"
 
 
-def _size(term: Mapping[str, Any]) -> str:
-    return f"{100 * abs(term['mean']):.1f} points"
+def _contains_zero(interval: Sequence[float]) -> bool:
+    return interval[0] <= 0 <= interval[1]
 
 
 def _reasons(terms: Mapping[str, Any], alpha: float) -> list[str]:
@@ -144,27 +103,25 @@ def _reasons(terms: Mapping[str, Any], alpha: float) -> list[str]:
         return []
     parts = []
     for name, noun in CAUSES.items():
-        term = terms[name]
-        certainty = f"({signed_span(term['interval'])}{_p(term)})"
-        if _contains_zero(term["interval"]) or (term["p"] is not None and term["p"] >= alpha):
-            difference = f"a difference of {signed(term['mean'])} points {certainty}"
-            parts.append(f"{noun} makes {difference}, which cannot be distinguished from 0")
+        term, p = terms[name], terms[name]["p"]
+        certainty = f"({signed_span(term['interval'])}{'' if p is None else f', {p_in_words(p)}'})"
+        if _contains_zero(term["interval"]) or (p is not None and p >= alpha):
+            difference = f"makes a difference of {signed(term['mean'])} points {certainty}"
+            parts.append(f"{noun} {difference}, which cannot be distinguished from 0")
         else:
-            parts.append(
-                f"{noun} {'costs' if term['mean'] > 0 else 'gains'} {_size(term)} {certainty}"
-            )
+            parts.append(f"{noun} {_change(term)} {certainty}")
     return [f"Why: {'; '.join(parts)}."]
 
 
 def _several_points(points: Sequence[Point]) -> list[str]:
-    opening = f"{len(points)} points (combinations of swept values) were compared."
+    opening = f"{len(points)} combinations of the swept values were compared."
     if "on_reconstructions" not in points[0]["decomposition"]:  # nor in the others: same views
         return [opening]
     totals = [point["decomposition"]["on_reconstructions"] for point in points]
     verdicts: dict[str, list[str]] = {}
     for point, total in zip(points, totals, strict=True):
         name = f"{point_name(point, points)} ({signed(total['mean'])})"
-        verdicts.setdefault(_verdict(total), []).append(name)
+        verdicts.setdefault(total["verdict"] or "no verdict", []).append(name)
     named = len(points) <= MOST_POINTS_NAMED
     judged = "; ".join(
         f"{verdict} at {', '.join(names) if named else len(names)}"
@@ -173,7 +130,7 @@ def _several_points(points: Sequence[Point]) -> list[str]:
     costs = [total["mean"] for total in totals]
     return [
         f"{opening} Training and testing on reconstructions instead of originals: {judged}; the cost "
-        f"goes from {signed(min(costs))} to {signed(max(costs))} points of accuracy."
+        f"goes from {signed_span((min(costs), max(costs)))} points of accuracy."
     ]
 
 
@@ -187,7 +144,7 @@ def _smallest_equivalent(curves: Sequence[Mapping[str, Any]]) -> list[str]:
         start = f"Learning rate {rate:g}, weight decay {decay:g}: t" if len(curves) > 1 else "T"
         smallest = curve["smallest_equivalent"]
         sentences.append(
-            f"{start}he widest bottleneck was not shown to be equivalent to the original, so none was."
+            f"{start}he widest bottleneck was not shown to be equivalent to the original, so none narrower was tested."
             if smallest is None
             else f"{start}he smallest bottleneck shown to be equivalent to the original is "
             f"{count(smallest, 'float')} (tested from the widest down, stopping at the first failure)."
@@ -220,12 +177,10 @@ def _cautions(points: Sequence[Point]) -> list[str]:
     # Principal components are the best linear code: a trained network should not keep less.
     gaps = []
     for point in points:
-        rebuilt, linear = (
-            point["quality"].get(view, {}).get("psnr", {}).get("validation", {}).get("mean")
-            for view in ("reconstruction", "pca")
-        )
-        if rebuilt is not None and linear is not None and rebuilt < linear:
-            gaps.append((linear - rebuilt, point["values"]["bottleneck"], rebuilt, linear))
+        quality = [point["quality"].get(view) for view in ("reconstruction", "pca")]
+        psnr = [q and q["psnr"]["validation"]["mean"] for q in quality]
+        if None not in psnr and psnr[0] < psnr[1]:
+            gaps.append((psnr[1] - psnr[0], point["values"]["bottleneck"], *psnr))
     if gaps:
         _, bottleneck, rebuilt, linear = max(gaps)
         cautions.append(
@@ -240,44 +195,32 @@ def _cautions(points: Sequence[Point]) -> list[str]:
 def facts(results: Results) -> list[Fact]:
     """Returns the numbers that a reader needs beside the answer to judge it."""
     points = [point for point in results["points"] if point["trials"]]
+    found = []
+    psnr = [point["reconstruction"]["psnr"].get("test", {}).get("mean") for point in points]
+    finite = [decibels for decibels in psnr if decibels is not None]
+    if finite:
+        ends = dict.fromkeys((f"{min(finite):.1f}", f"{max(finite):.1f}"))
+        found.append(Fact("PSNR", f"{' to '.join(ends)} dB (reconstructions, test)", "quality"))
+    converged = [p["autoencoder_converged"] for p in points if p["autoencoder_converged"]]
+    if converged:
+        levelled = all(block["converged"] for block in converged)
+        falls = [block["last_fifth_change"] for block in converged]
+        steepest = max((fall for fall in falls if fall is not None), default=None)
+        size = "" if steepest is None else f" (loss {signed(-steepest)}% over the last fifth)"
+        state = "levelled off" if levelled else "still improving"
+        found.append(Fact("autoencoder", state + size, "convergence"))
     counts = results["dataset"]["class_counts"]["test"]
+    chance = f"{percent(max(counts) / sum(counts))} (the most frequent class)"
     size = results["dataset"]["examples"]["test"]
-    trials = sorted(len(point["trials"]) for point in points) or [0]
+    images = f"{count(size, 'image')}; 1 point = {count(size / 100, 'image')}"
+    trials = [len(point["trials"]) for point in points] or [0]
+    ends = dict.fromkeys((min(trials), max(trials)))
     return [
-        *_psnr(points),
-        *_convergence(points),
-        Fact(
-            "chance",
-            f"{percent(max(counts) / sum(counts))} (the most frequent class)",
-            "evaluation",
-        ),
-        Fact(
-            "test set",
-            f"{count(size, 'image')}; 1 point = {count(size / 100, 'image')}",
-            "intervals",
-        ),
-        Fact("trials", " to ".join(map(str, dict.fromkeys((trials[0], trials[-1])))), "intervals"),
+        *found,
+        Fact("chance", chance, "evaluation"),
+        Fact("test set", images, "intervals"),
+        Fact("trials", " to ".join(map(str, ends)), "intervals"),
     ]
-
-
-def _psnr(points: Sequence[Point]) -> list[Fact]:
-    means = [point["reconstruction"]["psnr"].get("test", {}).get("mean") for point in points]
-    finite = [mean for mean in means if mean is not None]
-    if not finite:
-        return []
-    ends = dict.fromkeys((f"{min(finite):.1f}", f"{max(finite):.1f}"))
-    return [Fact("PSNR", f"{' to '.join(ends)} dB (reconstructions, test)", "quality")]
-
-
-def _convergence(points: Sequence[Point]) -> list[Fact]:
-    found = [point["autoencoder_converged"] for point in points if point["autoencoder_converged"]]
-    if not found:
-        return []
-    falls = [block["last_fifth_change"] for block in found]
-    steepest = max((fall for fall in falls if fall is not None), default=None)
-    state = "levelled off" if all(block["converged"] for block in found) else "still improving"
-    size = "" if steepest is None else f" (loss {signed(-steepest)}% over the last fifth)"
-    return [Fact("autoencoder", state + size, "convergence")]
 
 
 def gap_sentence(point: Point, confidence: float) -> str:
@@ -288,33 +231,31 @@ def gap_sentence(point: Point, confidence: float) -> str:
       confidence: level of the interval over trials.
     """
     history = point["history"]["classifier"]["reconstruction"]
-    train, *sides = (
+    train, *validation = (
         np.array(history[side]["accuracy"], float)  # [E,T]
         for side in ("train", "validation", "validation_original")
         if side in history
     )
-    gaps = [train - side for side in sides]
-    first, last = gaps[0][0].mean(), gaps[0][-1].mean()
+    gaps = [train - accuracy for accuracy in validation]
+    (first, last), *others = [(signed(gap[0].mean()), signed(gap[-1].mean())) for gap in gaps]
     sentence = (
         "A classifier that does better on its training images than on new ones is overfitting. Trained on "
-        "reconstructions, accuracy on train minus accuracy on validation went from "
-        f"{signed(first)} points after the first epoch to {signed(last)} after the last when validated on "
-        "reconstructions"
+        f"reconstructions, accuracy on train minus accuracy on validation went from {first} points after "
+        f"the first epoch to {last} after the last when validated on reconstructions"
     )
-    if len(gaps) == 1:
+    if not others:
         return f"{sentence}."
-    first, last = gaps[1][0].mean(), gaps[1][-1].mean()
+    ((first, last),) = others
     excess = gaps[1][-1] - gaps[0][-1]
-    _, interval = statistics.over_trials(excess, confidence)
     sentence += (
-        f", and from {signed(first)} to {signed(last)} when validated on originals. At the end the two gaps "
-        f"differ by {signed(excess.mean())} points"
+        f", and from {first} to {last} when validated on originals. At the end the two gaps differ by "
+        f"{signed(excess.mean())} points"
     )
+    _, interval = statistics.over_trials(excess, confidence)
     if interval is None:
         return f"{sentence}, in too few trials to tell from chance."
-    low, high = interval.tolist()
-    sentence += f" ({level(confidence)} interval over trials: {signed_span((low, high))})"
-    if _contains_zero((low, high)):
+    sentence += f" ({level(confidence)} interval over trials: {signed_span(interval.tolist())})"
+    if _contains_zero(interval.tolist()):
         return f"{sentence}: this run cannot tell whether it matters which images validate."
     wider = "originals" if excess.mean() > 0 else "reconstructions"
     return f"{sentence}: the gap is wider when validated on {wider}."

@@ -1,17 +1,18 @@
-"""Results as tables for other programs and for papers: CSV with every digit, LaTeX to be read."""
+"""Writes results as tables for other programs and for papers: CSV with every digit, LaTeX rounded."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from blurjax.analysis.formatting import count, p_value, signed, signed_span
 
-Results = Mapping[str, Any]
 Point = Mapping[str, Any]
 Row = Sequence[Any]
+Entry = tuple[Point, Row, Mapping[str, Any]]
+"""The point of a row, its first cells, and its estimate."""
 
 POINT = ("bottleneck", "learning_rate", "weight_decay", "trials")
 ESTIMATE = ("mean", "low", "high", "low_trials", "high_trials")
@@ -30,8 +31,8 @@ TEX = str.maketrans(
 )
 
 
-def tables(results: Results, level: str) -> dict[str, bytes]:
-    """File name -> content: accuracy, causes and comparisons, each as .csv and .tex.
+def result_tables(results: Mapping[str, Any], level: str) -> dict[str, bytes]:
+    """Returns file name -> content: accuracy, causes and comparisons, each as .csv and .tex.
 
     Shares in the CSV files are in [0, 1], in the LaTeX ones in percent and points.
 
@@ -40,85 +41,65 @@ def tables(results: Results, level: str) -> dict[str, bytes]:
       level: of the intervals, such as 95%.
     """
     points = [point for point in results["points"] if point["trials"]]
+    cells = [
+        (point, (train, test), cell)
+        for point in points
+        for train, row in point["accuracy"].items()
+        for test, cell in row.items()
+    ]
     texts = {
-        "accuracy.csv": _csv(("train_view", "test_view"), _accuracies(points)),
-        "accuracy.tex": "\n".join(
-            _accuracy_tex(point, results["views"], level) for point in points
-        ),
+        "accuracy.csv": _csv(("train_view", "test_view"), cells),
+        "accuracy.tex": "\n".join(_accuracy_tex(p, results["views"], level) for p in points),
     }
     for name, block in (("causes", "decomposition"), ("comparisons", "comparisons")):
-        entries = [(p, term, entry) for p in points for term, entry in p[block].items()]
-        header = ("name", "definition", "p", "verdict")
-        rows = ((p, _differing(term, entry), entry) for p, term, entry in entries)
-        texts[f"{name}.csv"] = _csv(header, rows)
+        entries = [
+            (point, (term, entry["definition"], entry.get("p"), entry.get("verdict")), entry)
+            for point in points
+            for term, entry in point[block].items()
+        ]
+        texts[f"{name}.csv"] = _csv(("name", "definition", "p", "verdict"), entries)
         texts[f"{name}.tex"] = _differences_tex(entries, level, several=len(points) > 1)
     return {name: text.encode() for name, text in texts.items()}
 
 
 def escape(text: str) -> str:
-    """Text as LaTeX prints it."""
+    """Returns text as LaTeX prints it."""
     return " ".join(text.split()).translate(TEX)
 
 
-# CSV.
-
-
-def _accuracies(points: Iterable[Point]) -> Iterator[tuple[Point, Row, Mapping[str, Any]]]:
-    for point in points:
-        for train, row in point["accuracy"].items():
-            for test, cell in row.items():
-                yield point, (train, test), cell
-
-
-def _differing(name: str, entry: Mapping[str, Any]) -> Row:
-    return name, entry["definition"], entry.get("p"), entry.get("verdict")
-
-
-def _csv(header: Row, rows: Iterable[tuple[Point, Row, Mapping[str, Any]]]) -> str:
-    """What a row is about, the estimate, and the point that it belongs to."""
+def _csv(header: Row, entries: Iterable[Entry]) -> str:
+    """Writes the first cells of each row, the estimate, and the point that it belongs to."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*header, *ESTIMATE, *POINT])
-    for point, about, entry in rows:
-        of_trials = entry["interval_trials"] or (None, None)
-        estimate = entry["mean"], *entry["interval"], *of_trials
-        writer.writerow([*about, *estimate, *point["values"].values(), len(point["trials"])])
+    for point, first, entry in entries:
+        over_trials = entry["interval_trials"] or (None, None)
+        estimate = entry["mean"], *entry["interval"], *over_trials
+        writer.writerow([*first, *estimate, *point["values"].values(), len(point["trials"])])
     return file.getvalue()
 
 
-# LaTeX.
-
-
 def _accuracy_tex(point: Point, views: Mapping[str, Sequence[str]], level: str) -> str:
-    """The transfer matrix of a point."""
-    rows = [
-        [train, *(_percent(point["accuracy"][train][test]) for test in views["test"])]
-        for train in views["train"]
-    ]
+    """Writes the transfer matrix of a point."""
+    rows = []
+    for train in views["train"]:
+        cells = [point["accuracy"][train][test] for test in views["test"]]
+        # Without the % of `percent`: the caption names the unit.
+        shown = [[f"{100 * x:.1f}" for x in (cell["mean"], *cell["interval"])] for cell in cells]
+        rows.append([train, *(f"{mean} ({low} to {high})" for mean, low, high in shown)])
     about = f"{_values(point)}; accuracy in percent, {level} interval in brackets"
     return _tabular(["trained on", *views["test"]], rows, about)
 
 
-def _percent(cell: Mapping[str, Any]) -> str:
-    low, high = (100 * bound for bound in cell["interval"])
-    return f"{100 * cell['mean']:.1f} ({low:.1f} to {high:.1f})"
-
-
-def _differences_tex(
-    entries: Iterable[tuple[Point, str, Mapping[str, Any]]], level: str, *, several: bool
-) -> str:
+def _differences_tex(entries: Iterable[Entry], level: str, *, several: bool) -> str:
     rows = []
-    for point, name, entry in entries:
-        cells = [signed(entry["mean"]), signed_span(entry["interval"])]
-        cells += [
-            p_value(entry.get("p"), missing=""),
-            entry.get("verdict") or "",
-            entry["definition"],
-        ]
-        rows.append([*([_values(point)] if several else ()), name.replace("_", " "), *cells])
-    header = [*(["point"] if several else ()), "term", "points", f"{level} interval", "p"]
+    for point, (name, definition, p, verdict), entry in entries:
+        numbers = signed(entry["mean"]), signed_span(entry["interval"]), p_value(p, missing="")
+        cells = [name.replace("_", " "), *numbers, verdict or "", definition]
+        rows.append([_values(point), *cells] if several else cells)
+    header = ["term", "points", f"{level} interval", "p", "verdict", "definition"]
     about = "differences in points of accuracy, positive = cost"
-    return _tabular([*header, "verdict", "definition"], rows, about)
+    return _tabular(["point", *header] if several else header, rows, about)
 
 
 def _values(point: Point) -> str:
@@ -130,21 +111,7 @@ def _values(point: Point) -> str:
 
 
 def _tabular(header: Sequence[str], rows: Iterable[Sequence[str]], about: str) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return " & ".join(escape(cell) for cell in cells) + r" \\"
-
-    body = [line(row) for row in rows]
-    columns = "l" * len(header)
-    return "\n".join(
-        [
-            f"% {about}",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\hline",
-            line(header),
-            r"\hline",
-            *body,
-            r"\hline",
-            r"\end{tabular}",
-            "",
-        ]
-    )
+    first, *body = [" & ".join(map(escape, row)) + r" \\" for row in (header, *rows)]
+    begin = rf"\begin{{tabular}}{{{'l' * len(header)}}}"
+    lines = [f"% {about}", begin, r"\hline", first, r"\hline", *body, r"\hline", r"\end{tabular}"]
+    return "\n".join([*lines, ""])

@@ -8,10 +8,10 @@ from typing import Any
 
 from blurjax.analysis.contrasts import RECONSTRUCTION, TRANSFERRED
 from blurjax.analysis.recorded_run import Cell
-from blurjax.config.view_table import VIEWS, named
+from blurjax.config.view_table import GREEN, ORANGE, SKY, VERMILLION, VIEWS, named
 
-PALETTE = ("#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#0072B2", "#7F7F7F", "#000000")
-"""Okabe and Ito's colours, for views whose row in the table names none."""
+OTHER_STYLES = tuple(itertools.product((GREEN, VERMILLION, ORANGE, SKY), ("-.", ":")))
+"""Colours and lines of views whose row in the table names none."""
 
 
 def in_order(views: Iterable[str]) -> list[str]:
@@ -37,8 +37,6 @@ def line_style(view: str) -> dict[str, Any]:
     spec = VIEWS[view]
     if spec.colour is not None:
         return {"color": spec.colour, "linestyle": spec.line}
-    taken = {(other.colour, other.line) for other in VIEWS.values()}
-    free = [pair for pair in itertools.product(PALETTE, ("-.", ":", "--")) if pair not in taken]
-    number = [name for name, other in VIEWS.items() if other.colour is None].index(view)
-    colour, line = free[number % len(free)]
+    number = [other.name for other in VIEWS.values() if other.colour is None].index(view)
+    colour, line = OTHER_STYLES[number % len(OTHER_STYLES)]
     return {"color": colour, "linestyle": line}

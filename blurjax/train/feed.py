@@ -19,10 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, Sharding
 
-from blurjax.config.sections import SPLITS
-from blurjax.data.dataset import Dataset
-from blurjax.data.prefetch import read_batches
-from blurjax.data.splits import fold_assignment
+from blurjax.config.settings import SPLITS
+from blurjax.data import Dataset, fold_assignment, read_batches
 from blurjax.engine.mesh import in_batches, place, place_columns, shared
 from blurjax.engine.random import key
 from blurjax.engine.types import Array, Scalar
@@ -208,15 +206,10 @@ class StreamedFeed:
 Feed = ResidentFeed | StreamedFeed
 
 
-def fits(dataset: Dataset, resident_limit: float) -> bool:
-    """Whether the decoded images fit into resident_limit GiB."""
-    return dataset.images.nbytes <= resident_limit * 2**30
-
-
 def make_feed(
     dataset: Dataset, *, resident_limit: float, capacity: int, batch_size: int, mesh: Mesh
 ) -> Feed:
     """A resident feed where the decoded images fit, else a streamed one."""
-    if fits(dataset, resident_limit):
+    if dataset.fits(resident_limit):
         return ResidentFeed(dataset, capacity, shared(mesh))
     return StreamedFeed(dataset, capacity, batch_size, in_batches(mesh))

@@ -9,7 +9,7 @@ import jax
 import optax
 
 from blurjax.config.registry import resolve
-from blurjax.config.sections import OPTIMIZERS, TrainingConfig
+from blurjax.config.settings import OPTIMIZERS, TrainingConfig
 from blurjax.train.state import Hyperparameters
 
 MakeOptimizer = Callable[[Hyperparameters], optax.GradientTransformation]

@@ -8,16 +8,10 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from blurjax.config.sections import TrainingConfig
-from blurjax.config.trials import Trial
 from blurjax.engine.random import key
 from blurjax.engine.types import Params, Scalar
-
-RESEEDED = 2**31
-"""Added to the seed of classifiers that differ from others in nothing but the seed; settings cannot name such seeds."""
 
 
 class Hyperparameters(NamedTuple):
@@ -34,19 +28,13 @@ class Hyperparameters(NamedTuple):
     members: Any
     """i32, which images it is trained on: 0 all of the train split, k + 1 all but fold k."""
 
-    @classmethod
-    def of(
-        cls, trial: Trial, training: TrainingConfig, *, reseeded: bool = False
-    ) -> Hyperparameters:
-        """Returns a trial's values, NumPy scalars; those that it leaves open are those of the settings."""
-        rate, decay = trial.learning_rate, trial.weight_decay
-        return cls(
-            seed=np.uint32(trial.seed + RESEEDED * reseeded),
-            learning_rate=np.float32(training.learning_rate if rate is None else rate),
-            weight_decay=np.float32(training.weight_decay if decay is None else decay),
-            bottleneck=np.int32(trial.bottleneck or 0),
-            members=np.int32(0 if trial.fold is None else trial.fold + 1),
-        )
+
+class TrainedModel(NamedTuple):
+    """One trial's model after its last step, on the host."""
+
+    variables: Any
+    failed_step: int
+    """-1, or the step at which the trial was frozen."""
 
 
 class TrainState(NamedTuple):

@@ -101,7 +101,7 @@ def startup(options: Namespace) -> Rows:
 
 def first_step(directory: str) -> None:
     """Runs the digits as the command line does until the first step is saved; prints the times as JSON."""
-    from blurjax.config import settings
+    from blurjax.config import loading as settings
 
     config = settings.load("digits", {"compute.chunk_steps": 1})
     from blurjax.engine import configure_jax
@@ -227,7 +227,7 @@ def growth(options: Namespace) -> Rows:
 def streamed(epochs: int, batches: int, batch_size: int) -> None:
     """Runs an experiment on images on disk; prints its peak memory without mapped files."""
     from benchmarks.stage import random_dataset
-    from blurjax.config import settings as config
+    from blurjax.config import loading as config
     from blurjax.engine import configure_jax
     from blurjax.experiment.run import run_experiment
 

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from benchmarks.networks import Network
-from blurjax.config import settings
-from blurjax.config.sections import SPLITS
+from blurjax.config import loading as settings
+from blurjax.config.settings import SPLITS
 from blurjax.config.trials import autoencoder_trials, classifier_trials
 from blurjax.data.dataset import Dataset
 from blurjax.experiment.programs import Programs

@@ -6,7 +6,7 @@ from synthetic_run import Synthetic, collect
 
 from blurjax.analysis import statistics
 from blurjax.analysis.contrasts import above_chance, decompose
-from blurjax.config.sections import ReportConfig
+from blurjax.config.settings import ReportConfig
 
 ANSWERS = {
     ("original", "original"): [1, 1, 1, 1],

@@ -6,7 +6,7 @@ import pytest
 from command import run, write_settings
 
 from blurjax.cli.commands import main
-from blurjax.config.settings import presets
+from blurjax.config.loading import presets
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_dashes_and_underscores_name_the_same_setting(tmp_path, cache, settings_
 
 RESNET = """
 from typing import Literal
-from blurjax.config.sections import CLASSIFIERS, ModelConfig, ModelSpec
+from blurjax.config.model_settings import CLASSIFIERS, ModelConfig, ModelSpec
 
 class ResNet(ModelConfig):
     name: Literal["resnet"] = "resnet"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blurjax.config import settings as config
+from blurjax.config import loading as config
 from blurjax.runtime.errors import UserError
 
 

@@ -15,7 +15,7 @@ from loading import dataset_of, names_of, settings
 from PIL import Image
 
 from blurjax import run_experiment
-from blurjax.config.sections import SPLITS
+from blurjax.config.settings import SPLITS
 from blurjax.data import examples
 from blurjax.data.audit import EXAMPLES, audit_dataset
 from blurjax.data.duplicates import content_groups

@@ -7,7 +7,7 @@ from images import noise
 from loading import by_name, images_of, names_of, refused, settings, sizes
 
 from blurjax import run_experiment
-from blurjax.config.sections import SPLITS, DataConfig
+from blurjax.config.settings import SPLITS, DataConfig
 from blurjax.data import sources
 from blurjax.data.array_source import examples_of_arrays
 from blurjax.data.dataset import Dataset

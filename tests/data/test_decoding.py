@@ -12,7 +12,7 @@ import pytest
 from images import noise, write_folder, write_image
 from loading import by_name, images_of, names_of, refused, settings, sizes
 
-from blurjax.config.sections import SPLITS
+from blurjax.config.settings import SPLITS
 from blurjax.data import cache, folder_source
 from blurjax.data import dataset as datasets
 from blurjax.data.examples import pixels_sha256

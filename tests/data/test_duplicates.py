@@ -7,7 +7,7 @@ import pytest
 from images import noise
 from loading import names_of, refused, settings, sizes
 
-from blurjax.config.sections import SPLITS
+from blurjax.config.settings import SPLITS
 from blurjax.data.audit import audit_dataset
 from blurjax.data.sources import load
 

@@ -65,7 +65,7 @@ WITHOUT_TENSORFLOW = """
 import sys
 from pathlib import Path
 sys.modules["tensorflow"] = sys.modules["tensorflow_datasets"] = None
-from blurjax.config.sections import DataConfig
+from blurjax.config.settings import DataConfig
 from blurjax.data import sources
 settings = {"image_size": 12, "channels": 3, "cache_dir": sys.argv[1], "data_dir": sys.argv[1]}
 for source in ("digits", *sys.argv[2:]):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blurjax.config.sections import DataConfig
+from blurjax.config.settings import DataConfig
 from blurjax.data import splits
 from blurjax.runtime.errors import UserError
 

@@ -123,6 +123,9 @@ def test_meshes_and_groups_that_make_no_sense_are_refused():
         sweep(jnp.sin, mesh=jax.make_mesh((2,), ("batch",)))
     with pytest.raises(ValueError, match="trials_per_vmap is 0"):
         sweep(jnp.sin, trials_per_vmap=0)
+    with pytest.raises(ValueError, match=r"use jax\.vmap for the inner one"):
+        sweep(sweep(jnp.sin))(numbers(2, 3))
+    np.testing.assert_array_equal(sweep(jax.vmap(jnp.negative))(numbers(3, 2)), -numbers(3, 2))
 
 
 def test_a_shared_index_keeps_its_branch_and_an_own_one_too_without_vmap():

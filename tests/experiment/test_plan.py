@@ -4,19 +4,20 @@ import jax
 import pytest
 from tiny import config, write_stripes
 
-from blurjax.experiment import run as experiment
 from blurjax.experiment.plan import duration, make_plan
+from blurjax.experiment.preparation import prepare
+from blurjax.experiment.run import run_experiment
 from blurjax.train.loop import Interrupted
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
     source = write_stripes(tmp_path_factory.mktemp("data") / "stripes.npz")
-    return experiment.load(config(source, views__train=["original", "reconstruction"]))
+    return prepare(config(source, views__train=["original", "reconstruction"]))
 
 
 def test_a_new_run_has_all_its_steps_left(loaded, tmp_path):
-    dataset, fitted = loaded
+    fitted, dataset = loaded
     plan = make_plan(fitted, dataset, tmp_path / "run")
     names = ["autoencoders", "classifiers on original", "classifiers on reconstruction"]
     assert [stage.name for stage in plan.stages] == names
@@ -27,7 +28,7 @@ def test_a_new_run_has_all_its_steps_left(loaded, tmp_path):
 
 
 def test_of_a_stopped_run_what_is_left_counts(loaded, tmp_path):
-    dataset, fitted = loaded
+    fitted, dataset = loaded
     epochs = []
 
     def progress(seen):
@@ -37,7 +38,7 @@ def test_of_a_stopped_run_what_is_left_counts(loaded, tmp_path):
         return ("classifier/original/job-0", 2) in epochs
 
     with pytest.raises(Interrupted):
-        experiment.run_experiment(
+        run_experiment(
             fitted,
             tmp_path / "run",
             dataset=dataset,
@@ -57,7 +58,7 @@ def test_a_backend_that_tells_the_cost_of_what_is_compiled_alone(
     """As accelerators do, or none at all."""
     monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", lambda lowered: None)
     monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda compiled: costs)
-    dataset, fitted = loaded
+    fitted, dataset = loaded
     plan = make_plan(fitted, dataset, tmp_path / "run")
     if costs:
         assert plan.stages[0].flops == 3 * 3.0 * 16

@@ -5,12 +5,13 @@ import re
 import jax
 import numpy as np
 import pytest
-from blurjax.experiment.trials import autoencoder_trials, classifier_trials
 from tiny import config, write_stripes
 
-from blurjax.experiment import run as experiment
+from blurjax.config.trials import autoencoder_trials, classifier_trials
+from blurjax.experiment import programs as module
+from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
-from blurjax.views.functions import ViewParameters
+from blurjax.views.functions import Autoencoders, ViewParameters
 
 STEPS = 10
 
@@ -21,24 +22,33 @@ def source(tmp_path_factory):
 
 
 def programs(source, **changes):
-    dataset, fitted = experiment.load(config(source, compute__chunk_steps=STEPS, **changes))
-    return Programs(fitted, dataset)
+    return Programs(*prepare(config(source, compute__chunk_steps=STEPS, **changes)))
 
 
 def view_parameters(made, view, trials, autoencoders):
     stacked = jax.tree.map(lambda leaf: leaf[:, None], autoencoders)
-    return ViewParameters(made.view_index(view), trials.seed, trials.bottleneck, stacked)
+    networks = Autoencoders(stacked, made.autoencoder)
+    return ViewParameters(made.view_index(view), trials.seed, trials.bottleneck, networks)
+
+
+def autoencoders_of(made):
+    return made.place(autoencoder_trials(made.config), made.config.autoencoder)
+
+
+def classifiers_of(made):
+    trials = classifier_trials(made.config, "reconstruction")
+    return made.place(trials, made.config.classifier)
 
 
 def after_ten_steps(made):
     """The states of autoencoders and of classifiers on their reconstructions."""
-    trials = made.place(autoencoder_trials(made.config))
+    trials = autoencoders_of(made)
     states = made.init_autoencoder(trials)
     order = made.autoencoder_order(states, 0)
     (chunk,) = list(made.feed.chunks(order))[:1]
     autoencoders, _ = made.train_autoencoder(states, None, chunk.data, chunk.positions, 0, STEPS)
-    views = view_parameters(made, "reconstruction", trials, autoencoders.params)
-    states = made.init_classifier(made.place(classifier_trials(made.config, "reconstruction")))
+    views = view_parameters(made, "reconstruction", trials, autoencoders.variables)
+    states = made.init_classifier(classifiers_of(made))
     classifiers, _ = made.train_classifier(states, views, chunk.data, chunk.positions, 0, STEPS)
     return jax.device_get((autoencoders, classifiers))
 
@@ -79,10 +89,10 @@ def test_ten_steps_agree_whatever_the_grouping_devices_and_lowering(source, refe
 
 def compiled(made):
     """The two training programs, as text."""
-    trials = made.place(autoencoder_trials(made.config))
+    trials = autoencoders_of(made)
     autoencoders = made.init_autoencoder(trials)
     classifiers = made.init_classifier(trials)
-    views = view_parameters(made, "reconstruction", trials, autoencoders.params)
+    views = view_parameters(made, "reconstruction", trials, autoencoders.variables)
     chunk = next(iter(made.feed.chunks(made.autoencoder_order(autoencoders, 0))))
     batches = chunk.data, chunk.positions, 0, STEPS
     yield made.train_autoencoder.lower(autoencoders, None, *batches).compile().as_text()
@@ -122,8 +132,8 @@ def test_auto_runs_trials_one_after_another_on_cpu(source):
 def test_one_program_serves_all_views_and_all_lengths(source, reference):
     del reference
     made = programs(source)
-    trials = made.place(classifier_trials(made.config, "reconstruction"))
-    autoencoders = made.init_autoencoder(trials).params
+    trials = classifiers_of(made)
+    autoencoders = made.init_autoencoder(trials).variables
     states = made.init_classifier(trials)
     order = made.classifier_order(states, 0)
     for view in ("original", "reconstruction", "mixed"):
@@ -137,14 +147,12 @@ def test_one_program_serves_all_views_and_all_lengths(source, reference):
 
 
 def test_logits_are_left_out_where_they_would_be_too_many(source, monkeypatch):
-    from blurjax.experiment import functions as module
-
     made = programs(source)
-    trials = made.place(classifier_trials(made.config, "reconstruction"))
-    params = made.init_classifier(trials).params
-    views = view_parameters(made, "original", trials, made.init_autoencoder(trials).params)
+    trials = classifiers_of(made)
+    variables = made.init_classifier(trials).variables
+    views = view_parameters(made, "original", trials, made.init_autoencoder(trials).variables)
     chunk = next(iter(made.feed.chunks(np.zeros((1, 16), np.int32))))
-    arguments = (params, views, chunk.data, chunk.positions, 0, 1)
+    arguments = (variables, views, chunk.data, chunk.positions, 0, 1)
     assert "logits" in jax.eval_shape(made.evaluate_classifier, *arguments)
     monkeypatch.setattr(module, "LOGITS_LIMIT", 1)
     assert "logits" not in jax.eval_shape(programs(source).evaluate_classifier, *arguments)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from images import noise, write_folder
 from PIL import Image
 
-from blurjax.config import settings as configuration
+from blurjax.config import loading as configuration
 from blurjax.data import image_files, sources
 
 

@@ -6,7 +6,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from blurjax.config import settings as config
+from blurjax.config import loading as config
 from blurjax.runtime.errors import UserError
 
 KEYS = [key for key, _ in config.fields()]

@@ -12,7 +12,7 @@ from synthetic_run import ALL_TESTS, ALL_VIEWS, CHECK_VIEWS, OWN, Synthetic, wri
 from blurjax.analysis.formatting import count, signed, signed_span, span
 from blurjax.report import make_report
 from blurjax.report.figures import FIGURES, style
-from blurjax.report.tables import escape, tables
+from blurjax.report.tables import escape, result_tables
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.files import read_json, read_npz, write_npz
 from blurjax.runtime.run_directory import RunDirectory
@@ -270,7 +270,7 @@ def test_csv_leaves_empty_what_is_not_there(small):
     _, results, _ = small
     results = copy.deepcopy(results)
     results["points"][0]["decomposition"]["test_view"] |= {"p": None, "interval_trials": None}
-    rows = csv.DictReader(io.StringIO(tables(results, "95%")["causes.csv"].decode()))
+    rows = csv.DictReader(io.StringIO(result_tables(results, "95%")["causes.csv"].decode()))
     (row,) = [row for row in rows if row["name"] == "test_view"]
     assert (row["p"], row["low_trials"], row["high_trials"]) == ("", "", "")
 

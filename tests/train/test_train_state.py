@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from blurjax.config.sections import ClassifierConfig
+from blurjax.config.settings import ClassifierConfig
 from blurjax.engine.types import Trial
 from blurjax.train.state import apply_gradients, init, make_optimizer
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from blurjax.experiment.fitted_views import reduced_size
 from blurjax.experiment.fitting import principal_components, read_curve
 from scipy import ndimage
 from sklearn.decomposition import PCA
 from tiny import config, write_stripes
 
 from blurjax.experiment import run as experiment
+from blurjax.experiment.fitted_views import reduced_size
 from blurjax.runtime.errors import UserError
 
 

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from blurjax.experiment.fitted_views import averaging_matrix
 from blurjax.experiment.fitting import principal_components
 from blurjax.models.autoencoder import Autoencoder
 from scipy import ndimage
 from sklearn.decomposition import PCA
 
+from blurjax.experiment.fitted_views import averaging_matrix
 from blurjax.train.steps import augment, draw_augmentation
 from blurjax.views.functions import (
     VIEWS,

@@ -12,44 +12,23 @@ from matplotlib.ticker import FixedLocator
 from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION, TRANSFERRED
 from blurjax.analysis.formatting import count, signed, signed_span
 from blurjax.analysis.recorded_run import Cell
-from blurjax.config.view_table import VIEWS
+from blurjax.config.view_table import BLACK, BLUE, VERMILLION, VIEWS
 from blurjax.report.figures.registry import Drawing, FigureData, figure
-from blurjax.report.figures.style import (
-    BLACK,
-    BLUE,
-    VERMILLION,
-    WIDTH,
-    class_labels,
-    new_figure,
-    plain_numbers,
-)
+from blurjax.report.figures.style import WIDTH, class_labels, new_figure, plain_numbers
 from blurjax.report.view_display import in_order, line_style
 
 MOST_CLASSES = 30
 """Of more classes those that change most are shown."""
 APART = 1.03
 """The factor by which the lines of different views stand beside each other, so that bars do not overlap."""
-CAUSE_LABELS = {
-    "information": "information",
-    "leakage": "leakage",
-    "on_reconstructions": "information\nand leakage",
-    "on_originals": "all causes",
-    "test_view": "test view",
-}
+TOTAL_LABELS = {"on_reconstructions": "information\nand leakage", "on_originals": "all causes"}
 
 Entry = Mapping[str, Any]
 
 
-@figure(
-    "Where the accuracy goes",
-    alternative=(
-        "Waterfall from the accuracy on originals over the causes of its loss to the accuracy on "
-        "reconstructions; the same numbers are in the tables."
-    ),
-    anchor="causes",
-)
+@figure("Where the accuracy goes", anchor="causes")
 def causes(data: FigureData) -> Drawing | None:
-    """Draws acc(original→original) step by step to acc(reconstruction→original), with intervals."""
+    """Waterfall from accuracy on originals to accuracy on reconstructions; the same numbers are in the tables."""
     parts = waterfall(data.point["decomposition"])
     if not parts:
         return None
@@ -61,7 +40,7 @@ def causes(data: FigureData) -> Drawing | None:
             names.append(f"{train}\n→ {test}")
             height = _draw_accuracy(ax, x, data.point["accuracy"][train][test])
         else:
-            names.append(CAUSE_LABELS[part])
+            names.append(TOTAL_LABELS.get(part, part.replace("_", " ")))
             height = _draw_cost(ax, x, data.point["decomposition"][part], height)
         if x + 1 < len(parts):  # to the next part, at the height where that begins
             ax.plot([x + 0.3, x + 0.7], [height, height], color=BLACK, linewidth=0.8)
@@ -74,7 +53,7 @@ def causes(data: FigureData) -> Drawing | None:
     caption = (
         "Thick lines are accuracies (trained on → tested on). Bars are the points of accuracy that each cause "
         "costs: + is a loss (orange), − a gain (blue), as in the table below. Thin lines are "
-        f"{data.level} intervals; that of a bar is drawn around its lower end."
+        f"{data.level} intervals; that of a bar is drawn around the accuracy that it leads to."
     )
     return Drawing(drawn, caption)
 
@@ -118,13 +97,9 @@ def _write_above(ax: Axes, x: float, y: float, text: str) -> None:
     ax.annotate(text, (x, y), fontsize=9, **place)
 
 
-@figure(
-    "Which classes change",
-    alternative="Bars of the change in recall, one per class; the recalls are in the tables below.",
-    anchor="evaluation",
-)
+@figure("Which classes change", anchor="evaluation")
 def per_class(data: FigureData) -> Drawing | None:
-    """Draws how the recall of each class changes, sorted, with intervals over trials where there are any."""
+    """Bars of the change in recall, one per class, sorted; the recalls are in the tables below."""
     change = data.point["per_class_change"]
     if not change:
         return None
@@ -155,14 +130,9 @@ def per_class(data: FigureData) -> Drawing | None:
     return Drawing(drawn, caption)
 
 
-@figure(
-    "Accuracy against floats kept",
-    alternative="Accuracy and PSNR against the bottleneck.",
-    anchor="curves",
-    per="run",
-)
+@figure("Accuracy against floats kept", anchor="curves", per="run")
 def sweep(data: FigureData) -> Drawing | None:
-    """Draws the accuracy of each view's classifiers and the PSNR of each view against the floats kept."""
+    """Accuracy of the classifiers and PSNR of the images against the bottleneck, one line per view."""
     curves = [curve for curve in data.results["curves"] if len(curve["bottleneck"]) > 1]
     if not curves:
         return None
@@ -172,8 +142,9 @@ def sweep(data: FigureData) -> Drawing | None:
         _accuracies(left, curve)
         for view in in_order(curve["psnr"]):
             values = np.array(curve["psnr"][view], float)
-            style = line_style(view) | {"linewidth": _line_width(view)}
-            right.plot(curve["bottleneck"], values, marker="o", label=view, **style)
+            width = 2.2 if VIEWS[view].main else 1.1
+            style = line_style(view) | {"linewidth": width, "marker": "o", "label": view}
+            right.plot(curve["bottleneck"], values, **style)
         right.set_ylabel("PSNR on test (dB)")
         for ax in (left, right):
             ax.set_xscale("log", base=2)
@@ -192,16 +163,10 @@ def sweep(data: FigureData) -> Drawing | None:
     views = in_order(handles)
     lines = [handles[view] for view in views]
     drawn.legend(lines, views, title="view", ncols=5, loc="outside upper center")
-    elsewhere = [
-        f"{view} on {entry['test_view']}"
-        for view, entry in curves[0]["accuracy"].items()
-        if entry["test_view"] != view and not VIEWS[view].check
-    ]
-    among = f" ({', '.join(elsewhere)})" if elsewhere else ""
     caption = (
-        f"Left: accuracy of each view's classifiers, tested on the view that they were trained on{among}, with "
-        f"{data.level} intervals, each for itself; the lines are shifted sideways a little so that the "
-        "intervals can be told apart. Right: PSNR of each view on the test images."
+        "Left: accuracy of each view's classifiers, tested on their own view (or on the one that the list of "
+        f"views names instead), with {data.level} intervals that are not corrected for their number; lines are "
+        "shifted sideways a little so that the intervals can be seen. Right: PSNR of each view on the test images."
     )
     return Drawing(drawn, caption)
 
@@ -209,7 +174,7 @@ def sweep(data: FigureData) -> Drawing | None:
 def _accuracies(ax: Axes, curve: Entry) -> None:
     views = in_order(view for view in curve["accuracy"] if not VIEWS[view].check)
     for number, view in enumerate(views):
-        entry, width = curve["accuracy"][view], _line_width(view)
+        entry, width = curve["accuracy"][view], 2.2 if VIEWS[view].main else 1.1
         floats = np.array(curve["bottleneck"]) * APART ** (number - len(views) / 2)
         low, high = 100 * np.array(entry["interval"]).T
         mean, style = 100 * np.array(entry["mean"]), line_style(view)
@@ -230,7 +195,3 @@ def _accuracies(ax: Axes, curve: Entry) -> None:
             ha="left" if side > 0 else "right",
             fontsize=9,
         )
-
-
-def _line_width(view: str) -> float:
-    return 2.2 if VIEWS[view].main else 1.1

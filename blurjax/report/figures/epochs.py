@@ -9,16 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from blurjax.config.view_table import VIEWS
+from blurjax.config.view_table import BLACK, BLUE, VERMILLION, VIEWS
 from blurjax.report.figures.registry import Drawing, FigureData, figure
-from blurjax.report.figures.style import (
-    BLACK,
-    BLUE,
-    VERMILLION,
-    WIDTH,
-    new_figure,
-    plain_numbers,
-)
+from blurjax.report.figures.style import WIDTH, new_figure, plain_numbers
 from blurjax.report.sentences import gap_sentence
 from blurjax.report.view_display import in_order, line_style
 
@@ -30,23 +23,15 @@ WIDE_RANGE = 20
 History = Mapping[str, Any]
 
 
-@figure(
-    "Learning curves",
-    alternative="Accuracy and loss on train and validation by epoch, one colour per train view.",
-    anchor="evaluation",
-)
+@figure("Learning curves", anchor="evaluation")
 def curves(data: FigureData) -> Drawing | None:
-    """Draws the learning curves of the first group of views."""
+    """Accuracy and loss on train and validation by epoch, one line per main train view."""
     return _learning_curves(data, group=0)
 
 
-@figure(
-    "Learning curves of the other views",
-    alternative="Accuracy and loss on train and validation by epoch, one colour per train view.",
-    anchor="evaluation",
-)
+@figure("Learning curves of the other views", anchor="evaluation")
 def other_curves(data: FigureData) -> Drawing | None:
-    """Draws the learning curves of the second group."""
+    """Accuracy and loss on train and validation by epoch, one line per train view of the others."""
     return _learning_curves(data, group=1)
 
 
@@ -69,8 +54,7 @@ def _learning_curves(data: FigureData, group: int) -> Drawing | None:
         axes[row, 0].set_ylabel(label)
         if measure == "loss":
             _scale_losses(axes[row, 0], [history[view] for view in views])
-    for ax in axes.flat:
-        _epoch_axis(ax, is_bottom=ax in axes[-1])
+    _epoch_axes(axes)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     drawn.legend(handles, labels, title="trained on", ncols=len(views), loc="outside upper center")
     caption = (
@@ -80,13 +64,9 @@ def _learning_curves(data: FigureData, group: int) -> Drawing | None:
     return Drawing(drawn, caption)
 
 
-@figure(
-    "The generalisation gap",
-    alternative="The gap between accuracy on train and on validation by epoch.",
-    anchor="evaluation",
-)
+@figure("The generalisation gap", anchor="evaluation")
 def generalisation_gap(data: FigureData) -> Drawing | None:
-    """Draws by how much accuracy on validation is below that on train, with intervals over trials."""
+    """Accuracy on train minus on validation by epoch, one line per train view, with intervals over trials."""
     groups = _groups(data)
     drawn = new_figure(WIDTH if len(groups) > 1 else 6.5, 4.2)
     axes = np.atleast_1d(drawn.subplots(1, len(groups), sharey=True))
@@ -94,15 +74,14 @@ def generalisation_gap(data: FigureData) -> Drawing | None:
         for view in views:
             epochs = data.point["history"]["classifier"][view]["epoch"]
             gap = data.point["generalisation_gap"][view]["by_epoch"]
-            mean, style = 100 * np.array(gap["mean"], float), line_style(view)
-            ax.plot(epochs, mean, marker=_marker(epochs), label=view, **style)
-            if gap["interval_trials"] is not None:
-                low, high = 100 * np.array(gap["interval_trials"], float).T
-                ax.fill_between(epochs, low, high, color=style["color"], alpha=0.15, linewidth=0)
+            interval = gap["interval_trials"]
+            band = None if interval is None else 100 * np.array(interval, float).T
+            mean = 100 * np.array(gap["mean"], float)
+            _line(ax, epochs, mean, band, 0.15, label=view, **line_style(view))
         ax.axhline(0, color=BLACK, linewidth=0.8)
         above: Any = {"loc": "lower center", "bbox_to_anchor": (0.5, 1)}
         ax.legend(title="trained on", ncols=3, fontsize=9, title_fontsize=9, **above)
-        _epoch_axis(ax, is_bottom=True)
+    _epoch_axes(axes[None])
     axes[0].set_ylabel("accuracy on train\nminus validation (points)")
     caption = (
         "Accuracy on train minus accuracy on validation after every epoch, each in the classifier's own "
@@ -111,46 +90,38 @@ def generalisation_gap(data: FigureData) -> Drawing | None:
     return Drawing(drawn, caption)
 
 
-@figure(
-    "Training and validation accuracy, on reconstructions and on originals",
-    alternative="Train and validation accuracy by epoch, validated on reconstructions and on originals.",
-    anchor="evaluation",
-)
+@figure("Training and validation accuracy by epoch", anchor="evaluation")
 def train_and_validation(data: FigureData) -> Drawing | None:
-    """Draws train and validation accuracy by epoch, and whether it matters which images validate."""
+    """Train and validation accuracy by epoch, validated on reconstructions and on originals."""
     history = data.point["history"]["classifier"]
     if "reconstruction" not in history:
         return None
-    on_reconstructions = history["reconstruction"]
-    panels = [("reconstructions", "reconstructions", on_reconstructions, "validation")]
-    if "validation_original" in on_reconstructions:
-        side = "validation_original"
-        panels.append(("reconstructions", "originals", on_reconstructions, side))
-    if "original" in history:
-        panels.append(("originals", "originals", history["original"], "validation"))
+    panels = [
+        (f"trained on {view}s,\nvalidated on {images}s", history[view], side)
+        for view, images, side in (
+            ("reconstruction", "reconstruction", "validation"),
+            ("reconstruction", "original", "validation_original"),
+            ("original", "original", "validation"),
+        )
+        if side in history.get(view, ())
+    ]
     drawn = new_figure(WIDTH * (1 + len(panels)) / 4, 3.6)
     axes = np.atleast_1d(drawn.subplots(1, len(panels), sharey=True))
-    for ax, (trained, validated, curve, side) in zip(axes, panels, strict=True):
-        ax.set_title(f"trained on {trained},\nvalidated on {validated}")
+    for ax, (title, curve, side) in zip(axes, panels, strict=True):
+        ax.set_title(title)
         _band(ax, curve, "train", "accuracy", color=BLUE)
         _band(ax, curve, side, "accuracy", color=VERMILLION)
-        _epoch_axis(ax, is_bottom=True)
+    _epoch_axes(axes[None])
     axes[0].set_ylabel("accuracy (%)")
-    for ax, (_, _, curve, side) in zip(axes, panels, strict=True):
-        ends = [("train", "train", BLUE), ("validation", side, VERMILLION)]
-        last = [(name, _values(curve, s, "accuracy")[-1].mean(), c) for name, s, c in ends]
-        _label_ends(ax, last)
+    for ax, (_, curve, side) in zip(axes, panels, strict=True):
+        train, validation = (_values(curve, s, "accuracy")[-1].mean() for s in ("train", side))
+        _label_ends(ax, [("train", train, BLUE), ("validation", validation, VERMILLION)])
     return Drawing(drawn, gap_sentence(data.point, data.confidence))
 
 
-@figure(
-    "The autoencoder's learning curve",
-    alternative="The autoencoder's loss on train and validation by epoch.",
-    anchor="quality",
-    per="bottleneck",
-)
+@figure("The autoencoder's learning curve", anchor="quality", per="bottleneck")
 def autoencoder(data: FigureData) -> Drawing | None:
-    """Draws the autoencoder's loss on train and validation."""
+    """The autoencoder's loss on train and validation by epoch."""
     history = data.point["history"]["autoencoder"]
     if not history["epoch"]:
         return None
@@ -159,7 +130,7 @@ def autoencoder(data: FigureData) -> Drawing | None:
     for side, colour in (("train", BLUE), ("validation", VERMILLION)):
         _band(ax, history, side, "loss", color=colour, label=side)
     _scale_losses(ax, [history])
-    _epoch_axis(ax, is_bottom=True)
+    _epoch_axes(np.array([[ax]]))
     ax.set_ylabel("mean squared error")
     ax.legend()
     caption = (
@@ -185,21 +156,26 @@ def _values(history: History, side: str, measure: str) -> np.ndarray:
 
 def _band(ax: Axes, history: History, side: str, measure: str, **style: Any) -> None:
     """Draws the mean over trials, and a band from the lowest trial to the highest."""
-    epochs, values = history["epoch"], _values(history, side, measure)
-    ax.plot(epochs, values.mean(axis=1), marker=_marker(epochs), **style)
-    if values.shape[1] > 1:
-        low, high = values.min(axis=1), values.max(axis=1)
-        ax.fill_between(epochs, low, high, color=style["color"], alpha=0.18, linewidth=0)
+    values = _values(history, side, measure)
+    band = (values.min(axis=1), values.max(axis=1)) if values.shape[1] > 1 else None
+    _line(ax, history["epoch"], values.mean(axis=1), band, 0.18, **style)
 
 
-def _marker(epochs: Sequence[int]) -> str | None:
-    return "o" if len(epochs) <= FEW_EPOCHS else None
+def _line(
+    ax: Axes, epochs: Sequence[int], mean: np.ndarray, band: Any, alpha: float, **style: Any
+) -> None:
+    """Draws a line, and a band of this opacity between two others where there are two."""
+    ax.plot(epochs, mean, marker="o" if len(epochs) <= FEW_EPOCHS else None, **style)
+    if band is not None:
+        ax.fill_between(epochs, *band, color=style["color"], alpha=alpha, linewidth=0)
 
 
-def _epoch_axis(ax: Axes, *, is_bottom: bool) -> None:
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.grid(visible=True, axis="y")
-    if is_bottom:
+def _epoch_axes(axes: np.ndarray) -> None:
+    """Prepares rows of panels whose common x axis is the epoch."""
+    for ax in axes.flat:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.grid(visible=True, axis="y")
+    for ax in axes[-1]:
         ax.set_xlabel("epoch")
 
 

@@ -27,21 +27,16 @@ Row = tuple[str, np.ndarray]
 """Its name and its images, u8[M,H,W,C] with C 1 or 3."""
 
 
-@figure(
-    "Images and their reconstructions",
-    alternative="Rows of small images: originals above their reconstructions.",
-    anchor="views",
-    per="run",
-)
+@figure("Images and their reconstructions", anchor="views", per="run")
 def reconstructions(data: FigureData) -> Drawing | None:
-    """Draws originals over their reconstructions from codes of several sizes."""
-    gallery, rebuilt = data.gallery, data.gallery_of("reconstruction")
-    if gallery is None or rebuilt is None or len(gallery["bottleneck"]) < 2:
+    """Test images in a row, and below each its reconstructions, one row per size of the code."""
+    gallery = data.gallery
+    if gallery is None or len(gallery["bottleneck"]) < 2:
         return None
-    rows = [("original", gallery["original"])]
-    for floats, images in zip(gallery["bottleneck"].tolist(), rebuilt, strict=True):
-        rows.append((count(floats, "float"), images))
-    drawn = _grid(rows, _class_of_each(gallery["label"], data.class_names), PER_ROW)
+    rebuilt = gallery["views"][:, gallery["view_names"].tolist().index("reconstruction")]
+    names = [count(floats, "float") for floats in gallery["bottleneck"].tolist()]
+    rows = [("original", gallery["original"]), *zip(names, rebuilt, strict=True)]
+    drawn = _grid(rows, _titles(data, gallery["label"]), PER_ROW)
     caption = (
         "Test images, and below them their reconstructions by the first trial's autoencoders, whose codes "
         "have as many floats as stand at the left."
@@ -49,14 +44,9 @@ def reconstructions(data: FigureData) -> Drawing | None:
     return Drawing(drawn, caption)
 
 
-@figure(
-    "The same images in every view",
-    alternative="Rows of small images: originals, and the same images in every view.",
-    anchor="views",
-    per="bottleneck",
-)
+@figure("The same images in every view", anchor="views", per="bottleneck")
 def views(data: FigureData) -> Drawing | None:
-    """Draws the same few images in every view, and what the reconstruction leaves out."""
+    """The same test images in every view, one row per view, and the difference of original and reconstruction."""
     gallery = data.gallery
     if gallery is None:
         return None
@@ -76,7 +66,7 @@ def views(data: FigureData) -> Drawing | None:
         rows.append((name, in_view[view][chosen]))
         if view == "reconstruction":
             rows.append(_difference(original[chosen], in_view[view][chosen]))
-    drawn = _grid(rows, _class_of_each(gallery["label"][chosen], data.class_names), PER_ROW)
+    drawn = _grid(rows, _titles(data, gallery["label"][chosen]), PER_ROW)
     caption = (
         "Test images in the views of the first trial. The dB are the PSNR of each view over the whole test "
         "set: the higher, the closer to the original. The difference is that between original and "
@@ -85,22 +75,16 @@ def views(data: FigureData) -> Drawing | None:
     return Drawing(drawn, caption)
 
 
-@figure(
-    "Images whose answers change most often",
-    alternative="Pairs of small images, original above reconstruction.",
-    anchor="evaluation",
-)
+@figure("Images whose answers change most often", anchor="evaluation")
 def flips(data: FigureData) -> Drawing | None:
-    """Draws the images whose answers change most often, as original and as reconstruction."""
+    """Pairs of test images, the original above the reconstruction, under class and number of trials."""
     flips = data.flips
     if flips is None or not data.point["flips"]:
         return None
     row = np.flatnonzero(flips["bottleneck"] == data.point["values"]["bottleneck"])[0]
-    classes = _class_of_each(flips["label"][row], data.class_names)
-    titles = [
-        f"{name}\n{count(trials, 'trial')}"
-        for name, trials in zip(classes, data.point["flips"]["count"], strict=True)
-    ]
+    counts = [count(trials, "trial") for trials in data.point["flips"]["count"]]
+    classes = _titles(data, flips["label"][row])
+    titles = [f"{name}\n{trials}" for name, trials in zip(classes, counts, strict=True)]
     rows = [("original", flips["original"][row]), ("reconstruction", flips["reconstruction"][row])]
     caption = (
         "In the number of trials written above, one of two classifiers was right about the image and the "
@@ -111,14 +95,9 @@ def flips(data: FigureData) -> Drawing | None:
     return Drawing(_grid(rows, titles, FLIPS_PER_ROW), caption)
 
 
-@figure(
-    "Which frequencies are left",
-    alternative="Power against spatial frequency, one line per view.",
-    anchor="quality",
-    per="bottleneck",
-)
+@figure("Which frequencies are left", anchor="quality", per="bottleneck")
 def spectra(data: FigureData) -> Drawing | None:
-    """Draws radial power spectra of the test images in each view, on logarithmic axes."""
+    """Power against spatial frequency on logarithmic axes, one line per view."""
     power = data.point["spectra"]
     if len(power) < 2:
         return None
@@ -144,9 +123,8 @@ def spectra(data: FigureData) -> Drawing | None:
     return Drawing(drawn, caption)
 
 
-def _class_of_each(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    names = class_labels(class_names, longest=11)
-    return [names[label] for label in labels]
+def _titles(data: FigureData, labels: np.ndarray) -> list[str]:
+    return np.array(class_labels(data.class_names, longest=11))[labels].tolist()
 
 
 def _difference(original: np.ndarray, rebuilt: np.ndarray) -> Row:

@@ -19,17 +19,15 @@ FEW_CLASSES = 6
 """Up to here the numbers are as large as other text."""
 MOST_CLASSES_WRITTEN = 15
 """With more classes the numbers would be too small to read: colour alone shows them."""
+SHORT_NAME = 2
+"""Characters of class names that fit below a column without being turned."""
 NARROWEST = 2.6
 """Inches that the title above a matrix needs."""
 
 
-@figure(
-    "Accuracy by train view and test view",
-    alternative="Matrix of accuracies; the same numbers are in the table above.",
-    anchor="intervals",
-)
+@figure("Accuracy by train view and test view", anchor="intervals")
 def transfer_matrix(data: FigureData) -> Drawing | None:
-    """Draws accuracy by train view and test view, with intervals, where there is more than one cell."""
+    """Matrix of accuracies with intervals, train views by test views; the same numbers are in the table above."""
     train, test = (in_order(data.results["views"][side]) for side in ("train", "test"))
     if len(train) * len(test) < 2:
         return None
@@ -61,16 +59,12 @@ def transfer_matrix(data: FigureData) -> Drawing | None:
     return Drawing(drawn, caption)
 
 
-@figure(
-    "Confusion",
-    alternative="Confusion matrices: rows are true classes, columns predicted ones.",
-    anchor="evaluation",
-)
+@figure("Confusion", anchor="evaluation")
 def confusion(data: FigureData) -> Drawing | None:
-    """Draws confusion matrices of the cells that the question is about, or of all where none is there.
+    """Confusion matrices: rows are true classes, columns predicted ones.
 
-    Counts (summed over trials) and shares of the true class; with many classes the shares alone,
-    as colour. None with too many classes for either.
+    They are those of the main views, or of all where none of these was asked for: counts (summed
+    over trials) and shares of the true class; with many classes the shares alone, as colour.
     """
     by_view = data.point["confusion"]
     if not by_view:
@@ -96,13 +90,11 @@ def confusion(data: FigureData) -> Drawing | None:
             "Share of each true class that is predicted as each class; the colour follows the square root, "
             "so that rare mistakes can be seen. Classes are in the order of the table below."
         )
-        return Drawing(drawn, caption)
-    trials = len(data.point["trials"])
-    caption = (
-        f"Number of test images{f', summed over {trials} trials' if trials > 1 else ''}, and share of the "
-        "true class; a cell without images is empty. A class whose name cannot be drawn is given by its "
-        "number in the table below."
-    )
+    else:
+        caption = (
+            "Number of test images, summed over trials, and share of the true class; a cell without images is "
+            "empty. A class whose name cannot be drawn is given by its number in the table below."
+        )
     return Drawing(drawn, caption)
 
 
@@ -110,12 +102,8 @@ def _size(names: Sequence[str]) -> tuple[float, float]:
     """(width, height) in inches of a matrix whose numbers and names can be read."""
     cells = len(names) * (0.44 if len(names) <= FEW_CLASSES else 0.4)
     room = 0.08 * max(map(len, names))
-    below = 0.2 if _are_short(names) else room
+    below = 0.2 if max(map(len, names)) <= SHORT_NAME else room
     return max(0.7 + 1.25 * room + cells, NARROWEST), 1.05 + below + cells
-
-
-def _are_short(names: Sequence[str]) -> bool:
-    return max(map(len, names)) <= 2
 
 
 def _confusion_matrix(ax: Axes, counts: np.ndarray, names: Sequence[str]) -> AxesImage:
@@ -129,7 +117,7 @@ def _confusion_matrix(ax: Axes, counts: np.ndarray, names: Sequence[str]) -> Axe
         ax.set(xticks=[], yticks=[])
         return image
     _name_axes(ax, names, names)
-    ax.tick_params(axis="x", rotation=0 if _are_short(names) else 90)
+    ax.tick_params(axis="x", rotation=0 if max(map(len, names)) <= SHORT_NAME else 90)
     size = 9 if len(names) <= FEW_CLASSES else 7.5
     for (row, column), number in np.ndenumerate(counts):
         if number:  # an empty cell is easier to read than a 0

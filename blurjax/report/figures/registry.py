@@ -1,50 +1,39 @@
-"""What makes a function a figure of the page: its title, its explanation, and when it is drawn."""
+"""Makes functions figures of the page: with a title, an explanation, and how often they are drawn."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from blurjax.analysis.formatting import level
-from blurjax.report.figures.style import figure_style
-
-Arrays = Mapping[str, np.ndarray]
+from blurjax.analysis.recorded_run import Arrays
+from blurjax.report.figures import style
 
 
 @dataclass(frozen=True)
 class FigureData:
-    """What figures are drawn from."""
+    """The data that a figure is drawn from: results.json and the images kept in predictions/."""
 
     results: Mapping[str, Any]
-    """Content of results.json."""
     point: Mapping[str, Any]
-    """An entry of its `points`; empty for a figure of the whole run."""
+    """An entry of `points`; empty for a figure of the whole run."""
     confidence: float
     gallery: Arrays | None = None
-    """Content of predictions/gallery.npz."""
     flips: Arrays | None = None
-    """Content of predictions/flips.npz."""
 
     @property
     def level(self) -> str:
-        """The level of the intervals, such as 95%."""
+        """The level of the intervals as text, such as 95%."""
         return level(self.confidence)
 
     @property
     def class_names(self) -> Sequence[str]:
         """The names of all K classes."""
         return self.results["dataset"]["class_names"]
-
-    def gallery_of(self, view: str) -> np.ndarray | None:
-        """The gallery's images in a view, u8[P,M,H,W,C], one row per bottleneck; None if not kept."""
-        if self.gallery is None or view not in self.gallery["view_names"]:
-            return None
-        return self.gallery["views"][:, self.gallery["view_names"].tolist().index(view)]
 
 
 class Drawing(NamedTuple):
@@ -55,46 +44,57 @@ class Drawing(NamedTuple):
 
 
 Draw = Callable[[FigureData], Drawing | None]
+Per = Literal["point", "bottleneck", "run"]
 
 
 class FigureSpec(NamedTuple):
     """A registered figure."""
 
     draw: Draw
+    """Returns None where the run lacks the data that the figure shows."""
     title: str
     alternative: str
-    """Describes the figure to readers who cannot see it."""
+    """Describes it to readers who cannot see it."""
     anchor: str
     """The part of "How it was computed" that explains it."""
-    per: Literal["point", "bottleneck", "run"]
+    per: Per
     """Drawn for every point, once for the points of a bottleneck, or once for a run of several points."""
+
+
+class PageFigure(NamedTuple):
+    """A drawn figure as the page shows it."""
+
+    spec: FigureSpec
+    caption: str
+    png: bytes
+    width: int
+    """In CSS pixels, at which its text is as large as the page's."""
 
 
 FIGURES: dict[str, FigureSpec] = {}
 """Name of the file without its ending -> figure."""
 
 
-def figure(
-    title: str,
-    *,
-    alternative: str,
-    anchor: str,
-    per: Literal["point", "bottleneck", "run"] = "point",
-) -> Callable[[Draw], Draw]:
-    """Registers a function that draws a figure of the page, under the function's name.
+def figure(title: str, *, anchor: str, per: Per = "point") -> Callable[[Draw], Draw]:
+    """Registers a function that draws a figure, under the function's name.
 
-    The function returns None where the run lacks what the figure shows. It is called in the style
-    of all figures, whatever the user's own settings of matplotlib are. Arguments are those of
-    `FigureSpec`.
+    The first line of its docstring becomes `alternative`; the arguments are those attributes of
+    `FigureSpec`. It is called in the style of all figures.
     """
 
     def register(draw: Draw) -> Draw:
-        @functools.wraps(draw)
-        def draw_in_style(data: FigureData) -> Drawing | None:
-            with figure_style():
-                return draw(data)
-
-        FIGURES[draw.__name__] = FigureSpec(draw_in_style, title, alternative, anchor, per)
-        return draw_in_style
+        in_style = functools.wraps(draw)(style.figure_style()(draw))
+        alternative = (draw.__doc__ or title).splitlines()[0]
+        FIGURES[draw.__name__] = FigureSpec(in_style, title, alternative, anchor, per)
+        return in_style
 
     return register
+
+
+def draw_figures(data: FigureData, *kinds: str) -> Iterator[tuple[str, PageFigure]]:
+    """Yields (name, figure) of all figures that are drawn per point, bottleneck or run, and can be."""
+    for name, spec in FIGURES.items():
+        drawing = spec.draw(data) if spec.per in kinds else None
+        if drawing is not None:
+            width = round(96 * drawing.figure.get_size_inches()[0])
+            yield name, PageFigure(spec, drawing.caption, style.png(drawing.figure), width)

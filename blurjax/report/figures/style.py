@@ -19,17 +19,6 @@ WIDTH = 10.0
 """Inches of a figure as wide as the page, which shows an inch as 96 pixels (10 pt as 13)."""
 DPI = 160
 
-# Okabe and Ito's palette, told apart by all common forms of colour vision.
-BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-    "#7F7F7F",
-)
 SEQUENTIAL = "Blues"
 LONGEST_NAME = 16
 """Characters of a class name; longer names are cut off."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from blurjax.experiment import probe
+from blurjax.experiment import probes
 
 
 @pytest.mark.parametrize(("kind", "least", "most"), [("linear", 0.0, 0.7), ("mlp", 0.9, 1.0)])
@@ -12,14 +12,14 @@ def test_exclusive_or_needs_a_hidden_layer(kind, least, most):
     codes[:, 4:] = 0.0  # masked
     labels = ((codes[:, 0] > 0) ^ (codes[:, 1] > 0)).astype(np.int32)
     halves = codes[:400], labels[:400], codes[400:]
-    predicted = probe.predict(kind, *halves, units=32, seed=0)
+    predicted = probes.predict(kind, *halves, units=32, seed=0)
     assert predicted.dtype == np.int32
     assert least <= (predicted == labels[400:]).mean() <= most
-    np.testing.assert_array_equal(probe.predict(kind, *halves, units=32, seed=0), predicted)
+    np.testing.assert_array_equal(probes.predict(kind, *halves, units=32, seed=0), predicted)
 
 
 def test_a_linear_class_is_found_by_the_linear_probe():
     codes = np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32)
     labels = (codes @ [1.0, -1.0, 0.5, 0.0] > 0).astype(np.int32)
-    predicted = probe.predict("linear", codes[:300], labels[:300], codes[300:], units=1, seed=0)
+    predicted = probes.predict("linear", codes[:300], labels[:300], codes[300:], units=1, seed=0)
     assert (predicted == labels[300:]).mean() > 0.95

@@ -1,0 +1,190 @@
+"""Settings loaded from YAML, overridden key by key, and fitted to the data.
+
+`config.yaml` in a run directory holds the fitted values.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from blurjax.config.model_settings import AUTOENCODERS, CLASSIFIERS, ModelConfig, Section
+from blurjax.config.settings import Config
+from blurjax.runtime.errors import UserError
+
+
+def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields (dotted key, pydantic FieldInfo) of every setting, in order, those of all registered models too."""
+    for name, field in model.model_fields.items():
+        key = prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            if not issubclass(field.annotation, ModelConfig):
+                yield from fields(field.annotation, f"{key}.")
+                continue
+            yield key, field
+            kinds = AUTOENCODERS if prefix == "autoencoder." else CLASSIFIERS
+            own = {k: f for spec in kinds.values() for k, f in fields(spec.settings, f"{key}.")}
+            yield from ((k, f) for k, f in own.items() if k != f"{key}.name")
+        else:
+            yield key, field
+
+
+def mesh_shape(mesh: str) -> tuple[int, int]:
+    """The two numbers of compute.mesh."""
+    rows, columns = mesh.split("x")
+    return int(rows), int(columns)
+
+
+def presets() -> dict[str, Path]:
+    """Name -> file of every preset; they lie in the installed package, or beside it in a checkout."""
+    here = Path(__file__).resolve().parents[1]
+    directory = here / "configs" if (here / "configs").is_dir() else here.parent / "configs"
+    return {path.stem: path for path in sorted(directory.glob("*.yaml"))}
+
+
+def load(preset: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Loads settings.
+
+    Args:
+      preset: name of a preset, a YAML file, or None for the defaults.
+      overrides: dotted key -> value (text or typed), winning over the file.
+
+    Raises:
+      UserError: unknown preset or key (naming the nearest), wrong type, impossible combination.
+    """
+    settings = {} if preset is None else _read_yaml(_find(str(preset)))
+    known = [key for key, _ in fields()]
+    for key in overrides or {}:
+        if key not in known:
+            raise UserError(unknown_key(key, known))
+    return _validated(settings, overrides or {})
+
+
+def override(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """A copy of config with the dotted keys set, validated again."""
+    return _validated(config.model_dump(), overrides)
+
+
+def _validated(settings: dict[str, Any], overrides: Mapping[str, Any]) -> Config:
+    """Validates settings by section with the dotted keys set; a mistake is a UserError of one sentence."""
+    for key in sorted(
+        overrides, key=lambda key: key.count(".")
+    ):  # a model's name before its settings
+        *sections, name = key.split(".")
+        values: dict[str, Any] = settings
+        for section in sections:
+            inner = values.setdefault(section, {})
+            if isinstance(inner, str):
+                inner = values[section] = {"name": inner}
+            if not isinstance(inner, dict):
+                break  # no model: the validation refuses it
+            values = inner
+        else:
+            old = values.get(name)
+            if not (isinstance(old, dict) and old.get("name") == overrides[key]):
+                values[name] = overrides[key]
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise UserError(_sentence(error)) from None
+
+
+def to_yaml(config: Config) -> str:
+    """The settings as YAML text that `load` reads back to an equal Config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Returns dotted key -> JSON value of all settings."""
+
+    def walk(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                yield from walk(value, f"{prefix}{name}.")
+            else:
+                yield prefix + name, value
+
+    return dict(walk(config.model_dump(mode="json"), ""))
+
+
+def fit_to_data(config: Config, *, shape: tuple[int, int, int], train_examples: int) -> Config:
+    """Fills what the settings leave to the data.
+
+    The code gets about as many floats as the square root of the number of pixel values, a power of two (8 for 8x8
+    grey, 64 for 32x32 RGB, 128 for 64x64 RGB); training lasts about 2,500 steps for autoencoders and 1,500 for
+    classifiers, at least 5 and at most 60 epochs.
+    """
+
+    def epochs(steps: int, batch_size: int) -> int:
+        return min(60, max(5, round(steps / math.ceil(train_examples / batch_size))))
+
+    code = 2 ** round(math.log2(math.prod(shape)) / 2)
+    code = min(code, config.autoencoder.max_bottleneck or code)
+    fitted = {
+        "autoencoder.bottleneck": None if config.sweep.bottleneck else code,
+        "autoencoder.max_bottleneck": max(config.bottlenecks, default=code),
+        "autoencoder.epochs": epochs(2500, config.autoencoder.batch_size),
+        "classifier.epochs": epochs(1500, config.classifier.batch_size),
+    }
+    unset = {key: value for key, value in fitted.items() if attrgetter(key)(config) is None}
+    return override(config, {"data.image_size": shape[0], "data.channels": shape[2]} | unset)
+
+
+def unknown_key(key: str, known: list[str]) -> str:
+    """The sentence for a key that is not a setting, naming the nearest."""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else "`blurjax run --help` lists them all."
+    return f"There is no setting {key}; {hint}"
+
+
+def _find(preset: str) -> Path:
+    if preset in presets():
+        return presets()[preset]
+    path = Path(preset)
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml"):
+        raise UserError(f"The settings file {preset} does not exist.")
+    raise UserError(
+        f"There is no preset {preset}; choose one of {', '.join(presets())}, or name a YAML file."
+    )
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(
+            f"The settings file {path} cannot be read: {' '.join(str(error).split())}"
+        ) from None
+    if not isinstance(settings, dict) or not all(isinstance(v, dict) for v in settings.values()):
+        raise UserError(
+            f"The settings file {path} must hold sections (data:, classifier:, ...) with settings in them."
+        )
+    return settings
+
+
+def _sentence(error: ValidationError, prefix: str = "") -> str:
+    """Returns the first thing that is wrong in one sentence; keys begin with the prefix."""
+    first = error.errors(include_url=False)[0]
+    key = prefix + ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    known = [name for name, _ in fields()]
+    if first["type"] == "nested":  # settings of a model
+        return _sentence(first.get("ctx", {})["error"], f"{key}.")
+    if first["type"] == "invalid_key":  # a number
+        key = f"{key}.{first['input']}".removeprefix(".")
+    if first["type"] in ("extra_forbidden", "invalid_key"):
+        return unknown_key(key, known + sorted({name.split(".")[0] for name in known}))
+    if first["type"] == "value_error":
+        message = first["msg"].removeprefix("Value error, ")
+        return f"{key} {message}".lstrip() + ("" if message.endswith("?") else ".")
+    key = max((name for name in known if key.startswith(name)), key=len, default=key)
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{key} cannot be {first['input']!r}: {message}."

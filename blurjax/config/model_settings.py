@@ -1,0 +1,103 @@
+"""Settings of models: each kind has its own, and people can add kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
+
+from blurjax.config.registry import Registry
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+    )
+
+
+class ModelConfig(Section):
+    """Settings of a model of its own kind: subclass it with a `name` and what the model needs, and register it.
+
+    class ResNet(ModelConfig):
+        name: Literal["resnet"] = "resnet"
+        width: PositiveInt = 16
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A kind of model that settings can name.
+
+    Attributes:
+      settings: the subclass of ModelConfig with its settings and their defaults.
+      build: (settings, ModelContext) -> flax module (see `blurjax.models`), or its place as "package.module:function".
+    """
+
+    settings: type[ModelConfig]
+    build: str | Callable[..., Any]
+
+
+class Cnn(ModelConfig):
+    """3x3 convolutions with ReLU and max pooling, one hidden dense layer."""
+
+    name: Literal["cnn"] = "cnn"
+    width: PositiveInt = 32
+    """channels of the first convolution; doubled per level, up to four times"""
+    dense: PositiveInt = 128
+    """units of the hidden dense layer"""
+
+
+class Conv(ModelConfig):
+    """3x3 convolutions with GELU, average pooling on the way down, repetition of pixels on the way up."""
+
+    name: Literal["conv"] = "conv"
+    width: PositiveInt = 32
+    """channels of the first convolution; doubled per level, up to eight times"""
+
+
+AUTOENCODERS: Registry[ModelSpec] = Registry("autoencoder")
+AUTOENCODERS.register("conv", ModelSpec(Conv, "blurjax.models.autoencoders:build_conv"))
+CLASSIFIERS: Registry[ModelSpec] = Registry("classifier")
+CLASSIFIERS.register("cnn", ModelSpec(Cnn, "blurjax.models.classifiers:build_cnn"))
+
+
+def _named_model(registry: Registry[ModelSpec], default: str) -> Callable[[Any], ModelConfig]:
+    """Returns a validator of {"name": ..., settings of that model}; a name alone stands for the model's defaults."""
+
+    def validate(value: Any) -> ModelConfig:
+        if isinstance(value, ModelConfig):
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping):
+            raise ValueError(f"cannot be {value!r}: name a model, such as {default}")
+        name = registry.check(str(value.get("name", default)))
+        try:
+            return registry[name].settings.model_validate({**value, "name": name})
+        except ValidationError as error:
+            # Its sentence is written where the key of this field is known.
+            raise PydanticCustomError("nested", "not valid", {"error": error}) from None
+
+    return validate
+
+
+AutoencoderModel = Annotated[
+    SerializeAsAny[ModelConfig], BeforeValidator(_named_model(AUTOENCODERS, "conv"))
+]
+ClassifierModel = Annotated[
+    SerializeAsAny[ModelConfig], BeforeValidator(_named_model(CLASSIFIERS, "cnn"))
+]
