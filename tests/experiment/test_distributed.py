@@ -200,9 +200,9 @@ def test_where_the_first_process_dies_jax_ends_the_others_in_time(settings, cach
     ("more", "sentence"),
     [
         (
-            ("--classifier.width", "5"),
-            "Process 1 has classifier.width = 5, process 0 4; start all processes with the same command and the same "
-            "versions.",
+            ("--classifier.model.width", "5"),
+            "Process 1 has classifier.model.width = 5, process 0 4; start all processes with the same command and "
+            "the same versions.",
         ),
         (("--sweep.num_seeds", "2"), "Process 1 has sweep.num_seeds = 2, process 0 3; start all"),
     ],
