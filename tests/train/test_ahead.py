@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from blurjax.config.settings import AutoencoderConfig
 from blurjax.config.trials import Trial
 from blurjax.runtime.run_directory import RunDirectory
 from blurjax.train.evaluation import dispatch
@@ -53,8 +52,7 @@ def test_an_evaluation_waits_for_all_but_the_last_chunks():
 
 def test_training_waits_for_all_but_the_last_chunks(tmp_path):
     feed, trial = WatchedFeed(), Trial(seed=0, bottleneck=1)
-    scalars = Hyperparameters.of(trial, AutoencoderConfig())
-    hyperparameters = jax.tree.map(lambda value: jnp.asarray([value]), scalars)
+    hyperparameters = Hyperparameters(*(jnp.asarray([value]) for value in (0, 1.0, 0.0, 1, 0)))
 
     def init(hyperparameters):
         return TrainState(

@@ -12,7 +12,6 @@ from blurjax.train.feed import (
     StreamedFeed,
     batches_in_order,
     epoch_order,
-    fits,
     members_by_fold,
 )
 
@@ -107,5 +106,5 @@ def test_streamed_batches_equal_resident_ones(dataset, first):
 
 def test_data_within_the_limit_is_resident(dataset):
     size = 22 * 64 / 2**30
-    assert fits(dataset, size)
-    assert not fits(dataset, size * 0.99)
+    assert dataset.fits(size)
+    assert not dataset.fits(size * 0.99)

@@ -8,8 +8,7 @@ import optax
 import pytest
 from networks import Normalized
 
-from blurjax.config.settings import AutoencoderConfig, ClassifierConfig
-from blurjax.config.trials import Trial
+from blurjax.config.settings import ClassifierConfig
 from blurjax.train import state as train_state
 from blurjax.train.optimizers import make_optimizer, register_optimizer
 from blurjax.train.state import Hyperparameters, init
@@ -19,10 +18,9 @@ STEPS = 10
 
 
 def start(seed=0, learning_rate=0.1, weight_decay=0.0, model=MODEL, averaged=False, **settings):
-    training = ClassifierConfig(**settings)
-    optimizer = make_optimizer(training, STEPS)
-    trial = Trial(seed, learning_rate=learning_rate, weight_decay=weight_decay)
-    hyperparameters = Hyperparameters.of(trial, training)
+    optimizer = make_optimizer(ClassifierConfig(**settings), STEPS)
+    rates = np.float32(learning_rate), np.float32(weight_decay)
+    hyperparameters = Hyperparameters(np.uint32(seed), *rates, np.int32(0), np.int32(0))
     return init(
         hyperparameters,
         model=model,
@@ -149,30 +147,3 @@ def test_statistics_that_are_not_finite_freeze_a_trial():
     failed = update(state, 1.0, gradients(state), optimizer, broken)
     assert failed.failed_step == 0
     jax.tree.map(np.testing.assert_array_equal, failed.model_state, state.model_state)
-
-
-# Hyperparameters
-
-
-def assert_values(found, **expected):
-    assert found._asdict() == expected
-    dtypes = {"seed": "uint32", "bottleneck": "int32", "members": "int32"}
-    for name, value in found._asdict().items():
-        assert value.dtype == dtypes.get(name, "float32"), name
-
-
-def test_hyperparameters_of_an_autoencoder_are_the_settings_and_its_fold():
-    training = AutoencoderConfig(learning_rate=0.25, weight_decay=0.5)
-    common = {"seed": 3, "learning_rate": 0.25, "weight_decay": 0.5, "bottleneck": 8}
-    assert_values(Hyperparameters.of(Trial(3, 8), training), **common, members=0)
-    assert_values(Hyperparameters.of(Trial(3, 8, fold=0), training), **common, members=1)
-    assert_values(Hyperparameters.of(Trial(3, 8, fold=4), training), **common, members=5)
-
-
-def test_hyperparameters_of_a_classifier_are_its_own():
-    training = ClassifierConfig(learning_rate=0.25, weight_decay=0.5)
-    trial = Trial(2**31 - 1, None, None, 0.125, 0.0)
-    own = {"learning_rate": 0.125, "weight_decay": 0.0, "bottleneck": 0, "members": 0}
-    assert_values(Hyperparameters.of(trial, training), seed=2**31 - 1, **own)
-    reseeded = Hyperparameters.of(trial, training, reseeded=True)
-    assert_values(reseeded, seed=2**32 - 1, **own)
