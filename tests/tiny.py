@@ -40,4 +40,6 @@ def write_stripes(path: Path, num_examples: int = 120, seed: int = 0) -> str:
 def config(source: str, **changes: Any) -> Config:
     """Tiny settings; `data__split_seed=1` changes data.split_seed."""
     overrides = {name.replace("__", "."): value for name, value in changes.items()}
-    return settings.load(None, SETTINGS | {"data.source": source} | overrides)
+    # Another kind of model has other settings.
+    kept = {key: v for key, v in SETTINGS.items() if key.rpartition(".")[0] not in overrides}
+    return settings.load(None, kept | {"data.source": source} | overrides)

@@ -68,9 +68,8 @@ def override(config: Config, overrides: Mapping[str, Any]) -> Config:
 
 def _validated(settings: dict[str, Any], overrides: Mapping[str, Any]) -> Config:
     """Validates settings by section with the dotted keys set; a mistake is a UserError of one sentence."""
-    for key in sorted(
-        overrides, key=lambda key: key.count(".")
-    ):  # a model's name before its settings
+    # The name of a model before its settings.
+    for key in sorted(overrides, key=lambda key: key.count(".")):
         *sections, name = key.split(".")
         values: dict[str, Any] = settings
         for section in sections:
@@ -160,13 +159,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _sentence(error: ValidationError, prefix: str = "") -> str:
+def _sentence(error: ValidationError, model: type[BaseModel] = Config, prefix: str = "") -> str:
     """Returns the first thing that is wrong in one sentence; keys begin with the prefix."""
     first = error.errors(include_url=False)[0]
     key = prefix + ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
-    known = [name for name, _ in fields()]
+    known = [name for name, _ in fields(model, prefix)]
     if first["type"] == "nested":  # settings of a model
-        return _sentence(first.get("ctx", {})["error"], f"{key}.")
+        details = first.get("ctx", {})
+        return _sentence(details["error"], details["settings"], f"{key}.")
     if first["type"] == "invalid_key":  # a number
         key = f"{key}.{first['input']}".removeprefix(".")
     if first["type"] in ("extra_forbidden", "invalid_key"):

@@ -90,7 +90,8 @@ def _named_model(registry: Registry[ModelSpec], default: str) -> Callable[[Any],
             return registry[name].settings.model_validate({**value, "name": name})
         except ValidationError as error:
             # Its sentence is written where the key of this field is known.
-            raise PydanticCustomError("nested", "not valid", {"error": error}) from None
+            details = {"error": error, "settings": registry[name].settings}
+            raise PydanticCustomError("nested", "not valid", details) from None
 
     return validate
 

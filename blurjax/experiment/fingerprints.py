@@ -21,7 +21,8 @@ from blurjax.config.model_settings import Section
 from blurjax.config.settings import FREE, Config
 from blurjax.config.trials import num_folds, views_in_use
 from blurjax.data import Dataset
-from blurjax.experiment.programs import HYPERPARAMETER_DTYPES, Programs
+from blurjax.experiment.programs import Programs
+from blurjax.experiment.step_memory import HYPERPARAMETER_DTYPES
 from blurjax.runtime import RunDirectory, UserError, read_json
 from blurjax.train.jobs import find_jobs
 from blurjax.train.state import Hyperparameters

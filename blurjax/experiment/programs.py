@@ -14,14 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from blurjax.config.settings import AutoencoderConfig, ClassifierConfig, Config, TrainingConfig
+from blurjax.config.settings import Config, TrainingConfig
 from blurjax.config.trials import Trial, classifier_trials, num_folds, views_in_use
 from blurjax.data import Dataset
-from blurjax.engine import fetch, live_bytes, per_trial, place, shared, sweep
+from blurjax.engine import fetch, per_trial, place, shared, sweep
 from blurjax.experiment.layout import Layout, make_layout
+from blurjax.experiment.step_memory import bytes_per_trial
 from blurjax.models import ModelContext, build
 from blurjax.train import steps
-from blurjax.train.batches import evaluation_loop, gather_batch, training_loop
+from blurjax.train.batches import evaluation_loop, training_loop
 from blurjax.train.feed import (
     Feed,
     assign_folds,
@@ -32,7 +33,7 @@ from blurjax.train.feed import (
 )
 from blurjax.train.optimizers import make_optimizer
 from blurjax.train.state import Hyperparameters, TrainedModel, TrainState, init, update
-from blurjax.views.functions import AXES, Autoencoders, ViewParameters, apply_view, view_index
+from blurjax.views.functions import AXES, ViewParameters, apply_view, view_index
 
 LOGITS_LIMIT = 100e6
 """Bytes of logits in all prediction files together, above which they are not kept."""
@@ -78,7 +79,7 @@ class Programs:
     @cached_property
     def layout(self) -> Layout:
         """How trials and batches lie on the devices."""
-        return make_layout(self.config, self.dataset, self.bytes_per_trial)
+        return make_layout(self.config, self.dataset, partial(bytes_per_trial, self))
 
     @cached_property
     def feed(self) -> Feed:
@@ -313,50 +314,6 @@ class Programs:
         on_cpu = jax.default_backend() == "cpu"
         return {"xla_backend_optimization_level": 0} if on_cpu else {}
 
-    def bytes_per_trial(self) -> float:
-        """Device memory that each of several trials side by side takes, in the training step that takes most.
-
-        Of the views, the reconstruction takes most, and which of the trial's autoencoders makes it matters little.
-        """
-        rows = Hyperparameters(*(jax.ShapeDtypeStruct((2,), d) for d in HYPERPARAMETER_DTYPES))
-        autoencoders = jax.eval_shape(jax.vmap(self.autoencoder_init), rows)
-        classifiers = jax.eval_shape(jax.vmap(self.classifier_init), rows)
-        variables = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((2, 1, *leaf.shape[1:]), leaf.dtype),
-            autoencoders.variables,
-        )
-        views = ViewParameters(
-            jax.ShapeDtypeStruct((), np.int32),
-            rows.seed,
-            rows.bottleneck,
-            Autoencoders(variables, self.autoencoder),
-        )
-        step = self.classifier_step(partial(apply_view, in_use=("original", "reconstruction")))
-        axes = ViewParameters(None, 0, 0, 0)  # pyright: ignore[reportArgumentType]
-        return max(
-            self._bytes_of(
-                self.config.autoencoder, self.autoencoder_step, None, autoencoders, None
-            ),
-            self._bytes_of(self.config.classifier, step, axes, classifiers, views),
-        )
-
-    def _bytes_of(
-        self,
-        training: AutoencoderConfig | ClassifierConfig,
-        step: Callable[..., Any],
-        view_axes: Any,
-        states: Any,
-        views: Any,
-    ) -> float:
-        """Half of the memory of a step of two trials, with batches gathered from a resident data set."""
-        image = jax.ShapeDtypeStruct((1, *self.dataset.image_shape), np.uint8)
-        label = jax.ShapeDtypeStruct((1,), np.int32)
-        data = {"image": image, "label": label, "index": label}
-        positions = jax.ShapeDtypeStruct((2, training.batch_size), np.int32)
-        rows = jax.ShapeDtypeStruct((2,), np.int32)
-        batches = jax.eval_shape(jax.vmap(gather_batch, (None, None, 0)), data, positions, rows)
-        return live_bytes(jax.vmap(step, (0, view_axes, 0)), states, views, batches) / 2
-
 
 RESEEDED = 2**31
 """Added to the seed of classifiers that differ from others in nothing but the seed; settings cannot name such seeds."""
@@ -374,9 +331,6 @@ def hyperparameters_of(
         bottleneck=np.int32(trial.bottleneck or 0),
         members=np.int32(0 if trial.fold is None else trial.fold + 1),
     )
-
-
-HYPERPARAMETER_DTYPES = (np.uint32, np.float32, np.float32, np.int32, np.int32)
 
 
 def _fitted(value: int | None) -> int:

@@ -14,6 +14,7 @@ from blurjax.experiment import layout
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
 from blurjax.experiment.run import run_experiment
+from blurjax.experiment.step_memory import bytes_per_trial
 from blurjax.models.layers import convolution, max_pool_2x2
 from blurjax.runtime.errors import UserError, readable_memory_errors
 
@@ -98,8 +99,7 @@ def loaded(source, **changes):
 
 def test_a_trial_needs_memory_in_proportion_to_its_batch(source):
     sizes = [
-        Programs(*loaded(source, classifier__batch_size=n)).bytes_per_trial()
-        for n in (64, 128, 256)
+        bytes_per_trial(Programs(*loaded(source, classifier__batch_size=n))) for n in (64, 128, 256)
     ]
     assert 1.9 < (sizes[2] - sizes[1]) / (sizes[1] - sizes[0]) < 2.1
 
@@ -111,7 +111,7 @@ def test_auto_runs_side_by_side_what_an_accelerator_has_memory_for(
     fitted, dataset = loaded(source, sweep__num_seeds=10, compute__devices=1)
     images = dataset.images.nbytes
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(Programs, "bytes_per_trial", lambda programs: 1e6)
+    monkeypatch.setattr("blurjax.experiment.programs.bytes_per_trial", lambda programs: 1e6)
     monkeypatch.setattr(layout, "free_bytes", lambda devices: images + room * 1e6 / memory.SHARE)
     assert Programs(fitted, dataset).layout.trials_per_vmap == expected
 
