@@ -50,7 +50,11 @@ def test_asked_to_stop_it_saves_says_so_and_continues(
 
 def test_asked_to_stop_where_no_chunk_ends_in_time(tmp_path, cache):
     """A compilation, and then an epoch in one chunk of more than a minute."""
-    slow = {"data__image_size": 64, "autoencoder__model__width": 64, "compute__chunk_steps": 100_000}
+    slow = {
+        "data__image_size": 64,
+        "autoencoder__model__width": 64,
+        "compute__chunk_steps": 100_000,
+    }
     settings = write_settings(tmp_path, **SMALL | slow)
     write_stripes(tmp_path / "stripes.npz", num_examples=5000)
     process = start("run", settings, cwd=tmp_path, cache=cache)
