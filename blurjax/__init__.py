@@ -5,37 +5,49 @@
     config = blurjax.load_config("digits", {"sweep.num_seeds": 4})
     results = blurjax.run_experiment(config, "runs/digits")
 
-Names are imported when they are first used, so that `blurjax --help` does not wait for jax.
+Names and rooms (`blurjax.views`, `blurjax.models`, ...) are imported when they are first used, so that
+`blurjax --help` does not wait for jax.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blurjax.config.loading import load as load_config
-    from blurjax.config.settings import Config
-    from blurjax.data.sources import load as load_dataset
+    from blurjax.config import Config
+    from blurjax.config import load as load_config
+    from blurjax.data import Dataset
+    from blurjax.data import load as load_dataset
     from blurjax.engine import configure_jax, loop_steps, sweep
-    from blurjax.experiment.plan import make_plan
-    from blurjax.experiment.run import run_experiment
-    from blurjax.report.page import make_report
-    from blurjax.runtime.errors import UserError
+    from blurjax.experiment import make_plan, run_experiment
+    from blurjax.report import make_report
+    from blurjax.runtime import UserError
+    from blurjax.train import AllTrialsFailed, Interrupted, Progress
 
-_WHERE = {
-    "Config": ("config.settings", "Config"),
-    "UserError": ("runtime.errors", "UserError"),
-    "configure_jax": ("engine", "configure_jax"),
-    "load_config": ("config.loading", "load"),
-    "load_dataset": ("data.sources", "load"),
-    "loop_steps": ("engine", "loop_steps"),
-    "make_plan": ("experiment.plan", "make_plan"),
-    "make_report": ("report.page", "make_report"),
-    "run_experiment": ("experiment.run", "run_experiment"),
-    "sweep": ("engine", "sweep"),
+_ROOMS = ("config", "data", "engine", "experiment", "models", "report", "runtime", "train", "views")
+_ROOM_OF = {
+    "AllTrialsFailed": "train",
+    "Config": "config",
+    "Dataset": "data",
+    "Interrupted": "train",
+    "Progress": "train",
+    "UserError": "runtime",
+    "configure_jax": "engine",
+    "load_config": "config",
+    "load_dataset": "data",
+    "loop_steps": "engine",
+    "make_plan": "experiment",
+    "make_report": "report",
+    "run_experiment": "experiment",
+    "sweep": "engine",
 }
+_NAMED_OTHERWISE = {"load_config": "load", "load_dataset": "load"}
 
 __all__ = [
+    "AllTrialsFailed",
     "Config",
+    "Dataset",
+    "Interrupted",
+    "Progress",
     "UserError",
     "configure_jax",
     "load_config",
@@ -49,7 +61,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    if name in _ROOMS:
+        return importlib.import_module(f"blurjax.{name}")
+    if name not in _ROOM_OF:
         raise AttributeError(f"module 'blurjax' has no attribute {name!r}")
-    module, attribute = _WHERE[name]
-    return getattr(importlib.import_module(f"blurjax.{module}"), attribute)
+    room = importlib.import_module(f"blurjax.{_ROOM_OF[name]}")
+    return getattr(room, _NAMED_OTHERWISE.get(name, name))

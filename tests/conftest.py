@@ -25,6 +25,17 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture
+def registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    from blurjax.config.model_settings import AUTOENCODERS, CLASSIFIERS
+    from blurjax.config.settings import OPTIMIZERS
+    from blurjax.config.view_table import VIEWS
+
+    for registry in (VIEWS, AUTOENCODERS, CLASSIFIERS, OPTIMIZERS):
+        monkeypatch.setattr(registry, "_entries", dict(registry))
+
+
+@pytest.fixture
 def photographs() -> Path:
     """The folder of real photographs that BLURJAX_TEST_DATA names."""
     folder = os.environ.get("BLURJAX_TEST_DATA")

@@ -119,12 +119,25 @@ def test_the_engine_is_introduced_by_a_short_complete_example():
     assert len(first.text.splitlines()) < 30
 
 
+def write_modules(page, directory):
+    """Writes the Python blocks of a page that begin with the name of a file."""
+    for block in BLOCKS:
+        first = block.text.split("\n")[0]
+        if block.page == page and re.fullmatch(r"# \w+\.py", first):
+            (directory / first.removeprefix("# ")).write_text(block.text)
+
+
 @pytest.mark.parametrize("block", of_language("bash"))
-def test_commands_are_understood(block):
+def test_commands_are_understood(block, tmp_path):
     assert commands(block)
     for words in commands(block):
         command = " ".join(words)
-        if words[0] == "blurjax":
+        if "--import" in words:
+            write_modules(block.page, tmp_path)
+            planned = [sys.executable, "-m", *words, "--dry-run"]
+            result = subprocess.run(planned, cwd=tmp_path, capture_output=True, text=True)
+            assert result.returncode == 0, result.stderr
+        elif words[0] == "blurjax":
             parsed = make_parser().parse(words[1:])
             if parsed.command == "run":
                 keys = [key for key, _ in settings.fields() if hasattr(parsed, key)]

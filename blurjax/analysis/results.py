@@ -49,6 +49,7 @@ def collect_results(run: RunDirectory, config: Config) -> Block:
             "curves": _curves(blocks),
             "tuned": _tuned(recorded_points, config),
             "audit": read_json(run.audit) if run.audit.exists() else None,
+            "accepted_changes": _accepted_changes(run),
             "analyses": [],
             "failures": [failure._asdict() for failure in failures],
             "seconds": read_json(run.seconds) if run.seconds.exists() else {},
@@ -56,6 +57,12 @@ def collect_results(run: RunDirectory, config: Config) -> Block:
     )
     # Compared with those of before, in the form in which they are read back.
     return results | {"analyses": _analyses(run, results["points"])}
+
+
+def _accepted_changes(run: RunDirectory) -> list[str]:
+    """Returns the models and views whose code was changed between trials, and accepted so."""
+    known = read_json(run.fingerprints) if run.fingerprints.exists() else {}
+    return known.get("accepted_changes", [])
 
 
 def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:

@@ -1,1 +1,24 @@
-"""Settings: frozen, validated, loaded from presets and files, overridden key by key."""
+"""Settings, the table of views, and the trials that follow from both. No jax.
+
+`settings` and `model_settings` define them, `loading` reads them, `registry` holds what settings choose among by name.
+"""
+
+from blurjax.config.loading import load, override, to_yaml
+from blurjax.config.model_settings import ModelConfig
+from blurjax.config.settings import SPLITS, Config, DataConfig
+from blurjax.config.trials import Point, Trial
+from blurjax.config.view_table import VIEWS, ViewSpec
+
+__all__ = [
+    "SPLITS",
+    "VIEWS",
+    "Config",
+    "DataConfig",
+    "ModelConfig",
+    "Point",
+    "Trial",
+    "ViewSpec",
+    "load",
+    "override",
+    "to_yaml",
+]

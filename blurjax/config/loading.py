@@ -36,12 +36,6 @@ def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[
             yield key, field
 
 
-def mesh_shape(mesh: str) -> tuple[int, int]:
-    """The two numbers of compute.mesh."""
-    rows, columns = mesh.split("x")
-    return int(rows), int(columns)
-
-
 def presets() -> dict[str, Path]:
     """Name -> file of every preset; they lie in the installed package, or beside it in a checkout."""
     here = Path(__file__).resolve().parents[1]
@@ -81,15 +75,10 @@ def _validated(settings: dict[str, Any], overrides: Mapping[str, Any]) -> Config
         values: dict[str, Any] = settings
         for section in sections:
             inner = values.setdefault(section, {})
-            if isinstance(inner, str):
-                inner = values[section] = {"name": inner}
-            if not isinstance(inner, dict):
-                break  # no model: the validation refuses it
-            values = inner
-        else:
-            old = values.get(name)
-            if not (isinstance(old, dict) and old.get("name") == overrides[key]):
-                values[name] = overrides[key]
+            values[section] = values = inner if isinstance(inner, dict) else {"name": inner}
+        old = values.get(name)
+        if not (isinstance(old, dict) and old.get("name") == overrides[key]):
+            values[name] = overrides[key]
     try:
         return Config.model_validate(settings)
     except ValidationError as error:

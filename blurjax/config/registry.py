@@ -32,7 +32,7 @@ class Registry(Mapping[str, T], Generic[T]):
           ValueError: another entry has the name.
         """
         if self._entries.get(name, entry) != entry:
-            raise ValueError(f"there is a {self.kind} {name} already")
+            raise ValueError(f"there is another {self.kind} named {name}")
         self._entries[name] = entry
         return entry
 

@@ -223,6 +223,14 @@ class ComputeConfig(Section):
     deterministic: bool = False
     """only GPU kernels that give the same bits every time; slower"""
 
+    @property
+    def mesh_shape(self) -> tuple[int, int] | None:
+        """The two numbers of `mesh`; None where it is `auto`."""
+        if self.mesh == "auto":
+            return None
+        rows, columns = self.mesh.split("x")
+        return int(rows), int(columns)
+
 
 class ReportConfig(Section):
     """How results are judged and shown: free to change."""

@@ -1,1 +1,6 @@
-"""The stages of an experiment in order, each resumable, and the plan of what they will do."""
+"""An experiment: its plan, and its stages in order, each resumable."""
+
+from blurjax.experiment.plan import Plan, make_plan
+from blurjax.experiment.run import run_experiment
+
+__all__ = ["Plan", "make_plan", "run_experiment"]

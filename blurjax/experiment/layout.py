@@ -9,7 +9,6 @@ from typing import NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from blurjax.config.loading import mesh_shape
 from blurjax.config.settings import Config
 from blurjax.data import Dataset
 from blurjax.engine import (
@@ -57,10 +56,10 @@ def _mesh(config: Config) -> Mesh:
         raise UserError(
             f"compute.devices is {compute.devices}, but there are {len(there)}; lower it, or leave it out to use all."
         )
-    if compute.mesh == "auto":
+    if compute.mesh_shape is None:
         rows, data_devices = num_seeds, _data_devices(config, len(devices))
     else:
-        rows, data_devices = mesh_shape(compute.mesh)
+        rows, data_devices = compute.mesh_shape
         _check_mesh(config, rows, data_devices, len(devices))
     mesh = make_mesh(rows, devices, data_devices)
     idle = jax.process_count() - len({device.process_index for device in mesh.devices.flat})

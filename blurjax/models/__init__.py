@@ -1,5 +1,20 @@
-"""Flax models by name, behind one signature, and the convolutions that stay fast under vmap and in loops."""
+"""Flax models by name, behind one signature, and the convolutions that stay fast under vmap and in loops.
 
+`register` adds a model of one's own: a class of settings and a function that builds the module.
+"""
+
+from blurjax.config.model_settings import ModelConfig
 from blurjax.models.application import ModelContext, apply, build, register
+from blurjax.models.layers import Conv, average_pool_2x2, max_pool_2x2, upsample_2x
 
-__all__ = ["ModelContext", "apply", "build", "register"]
+__all__ = [
+    "Conv",
+    "ModelConfig",
+    "ModelContext",
+    "apply",
+    "average_pool_2x2",
+    "build",
+    "max_pool_2x2",
+    "register",
+    "upsample_2x",
+]

@@ -48,7 +48,7 @@ def answer(results: Results, confidence: float) -> list[str]:
         paragraphs = [*_several_points(points), *_smallest_equivalent(results["curves"])]
     else:
         paragraphs = point_summary(points[0], confidence)
-    return [*paragraphs, *_cautions(points)]
+    return [*paragraphs, *_cautions(points), *_changed_code(results)]
 
 
 def point_summary(point: Point, confidence: float) -> list[str]:
@@ -162,6 +162,16 @@ def point_name(point: Point, points: Sequence[Point]) -> str:
         else f"{name.replace('_', ' ')} {values[name]:g}"
         for name in varying or ["bottleneck"]
     )
+
+
+def _changed_code(results: Results) -> list[str]:
+    parts = list(dict.fromkeys(results["accepted_changes"]))
+    if not parts:
+        return []
+    return [
+        f"Caution: the code of the {', '.join(parts)} was changed between trials of this run, which was accepted: "
+        "not all of its numbers are those of one experiment."
+    ]
 
 
 def _cautions(points: Sequence[Point]) -> list[str]:

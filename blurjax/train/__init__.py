@@ -1,1 +1,10 @@
-"""Training one job of trials: state, optimizers, losses, steps, batches, the loop on the host, checkpoints."""
+"""Training of jobs of trials: state, optimizers, losses, steps, batches, the loop on the host, checkpoints.
+
+`register_optimizer` adds an optimizer of one's own.
+"""
+
+from blurjax.train.loop import AllTrialsFailed, Interrupted, Progress
+from blurjax.train.optimizers import register_optimizer
+from blurjax.train.state import TrainState
+
+__all__ = ["AllTrialsFailed", "Interrupted", "Progress", "TrainState", "register_optimizer"]

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from blurjax.runtime import processes
+from blurjax.runtime import UserError, processes
 
 KEPT = 2
 ITEM = "job"
@@ -32,7 +32,10 @@ class Checkpoints:
     def __init__(self, directory: Path):
         options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=True)
         self._directory = directory
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+        handlers = {ITEM: ocp.StandardCheckpointHandler()}  # needed to read what a checkpoint holds
+        self._manager = ocp.CheckpointManager(
+            directory.absolute(), options=options, item_handlers=handlers
+        )
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -71,14 +74,29 @@ class Checkpoints:
         for step in processes.broadcast(sorted(self._manager.all_steps(), reverse=True)):
             restored, damage = {}, None
             try:
+                self._check_model(step, abstract)
                 restored = self._manager.restore(step, args=args)[ITEM]
                 _check(restored, abstract)  # which Orbax does not
+            except UserError:
+                raise
             except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
                 damage = error
             if not processes.any_process(damage is not None)[0]:
                 return jax.tree.map(lambda x, like: x[: len(like)], restored["tree"], abstract)
             self._set_aside(step, damage or OSError("another process could not read it"))
         return None
+
+    def _check_model(self, step: int, like: Any) -> None:
+        """Raises UserError where a checkpoint holds other variables than those expected: it is whole, and another's."""
+        saved = _shapes(self._manager.item_metadata(step)[ITEM].tree["tree"])
+        expected = _shapes(like)
+        for name in sorted({**saved, **expected}):
+            if saved.get(name) != expected.get(name):
+                raise UserError(
+                    f"The checkpoint {self._directory / str(step)} is of another model: {name} has the shape "
+                    f"{saved.get(name, 'of nothing')}, expected {expected.get(name, 'nothing')}; restore the model's "
+                    "code and settings, or name another directory with --out."
+                )
 
     def _set_aside(self, step: int, error: Exception) -> None:
         """Renames a damaged checkpoint: beside one, Orbax would not save an earlier step."""
@@ -101,6 +119,17 @@ def _plain_os_errors(directory: Path) -> Iterator[None]:
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(directory)) from error
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Returns the name of every leaf -> its shape without the axis of trials."""
+    named, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        "/".join(str(getattr(k, "name", getattr(k, "key", getattr(k, "idx", k)))) for k in path): (
+            tuple(leaf.shape[1:])
+        )
+        for path, leaf in named
+    }
 
 
 def _placed_checksums(tree: Any) -> jax.Array:

@@ -207,11 +207,11 @@ def apply_view(
     Returns:
       f32[B,H,W,C] in [0, 1], multiples of 1/255.
     """
-    function_of: dict[str, Callable[..., Array]] = {
-        name: resolve(VIEWS[name].function) for name in in_use
-    }
-    # Two functions at least: a switch of one would dissolve in what follows, and bits change with the views in use.
-    branches = list(dict.fromkeys([original, identity, *function_of.values()]))
-    branch_of = [branches.index(function_of.get(name, original)) for name in VIEWS]
+    functions: list[Callable[..., Array]] = [resolve(spec.function) for spec in VIEWS.values()]
+    # Two functions at least, both of which may be asked for: otherwise XLA dissolves the switch in what follows, and
+    # bits change with the views in use.
+    used = [function for name, function in zip(VIEWS, functions, strict=True) if name in in_use]
+    branches = list(dict.fromkeys([original, identity, *used]))
+    branch_of = [branches.index(f) if f in branches else 0 for f in functions]
     which = jnp.asarray(np.array(branch_of))[parameters.view]
     return jax.lax.switch(which, branches, parameters, images, indices)

@@ -287,6 +287,7 @@ def test_a_run_holds_its_audit_and_makes_it_once(tmp_path, monkeypatch):
     stopped(tiny.config(source), tmp_path / "run")
     assert len(calls) == 1
 
+    write_json(tmp_path / "run" / "checkpoints/autoencoder/job-0/job.json", {"trials": []})
     with pytest.raises(UserError, match=r"made with data\.duplicates = 'keep', not 'drop'"):
         run_experiment(tiny.config(source, data__duplicates="drop"), tmp_path / "run")
 

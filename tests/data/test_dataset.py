@@ -161,7 +161,7 @@ def test_a_source_of_ones_own_is_loaded_listed_and_suggested(tmp_path, monkeypat
     assert ("noise:COUNT", "images of noise.") in sources.describe(tmp_path)
     refused(settings(tmp_path, "noises:3"), r"did you mean noise:COUNT\?")
     refused(settings(tmp_path, "noise"), r"noise needs to say which; write noise:COUNT")
-    with pytest.raises(ValueError, match="there is a data source noise already"):
+    with pytest.raises(ValueError, match="there is another data source named noise"):
         register_source("noise", load_noise, "noise", "other noise.")
 
 

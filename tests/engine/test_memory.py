@@ -11,7 +11,9 @@ from tiny import config, write_stripes
 from blurjax.engine import memory
 from blurjax.engine.memory import free_bytes, live_bytes, trials_that_fit
 from blurjax.experiment import layout
-from blurjax.experiment import run as experiment
+from blurjax.experiment.preparation import prepare
+from blurjax.experiment.programs import Programs
+from blurjax.experiment.run import run_experiment
 from blurjax.models.layers import convolution, max_pool_2x2
 from blurjax.runtime.errors import UserError, readable_memory_errors
 
@@ -91,12 +93,13 @@ def source(tmp_path_factory):
 
 
 def loaded(source, **changes):
-    return reversed(experiment.load(config(source, compute__convolution="patches", **changes)))
+    return prepare(config(source, compute__convolution="patches", **changes))
 
 
 def test_a_trial_needs_memory_in_proportion_to_its_batch(source):
     sizes = [
-        layout.bytes_per_trial(*loaded(source, classifier__batch_size=n)) for n in (64, 128, 256)
+        Programs(*loaded(source, classifier__batch_size=n)).bytes_per_trial()
+        for n in (64, 128, 256)
     ]
     assert 1.9 < (sizes[2] - sizes[1]) / (sizes[1] - sizes[0]) < 2.1
 
@@ -108,9 +111,9 @@ def test_auto_runs_side_by_side_what_an_accelerator_has_memory_for(
     fitted, dataset = loaded(source, sweep__num_seeds=10, compute__devices=1)
     images = dataset.images.nbytes
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(layout, "bytes_per_trial", lambda config, dataset: 1e6)
-    monkeypatch.setattr(memory, "free_bytes", lambda devices: images + room * 1e6 / memory.SHARE)
-    assert layout.make_layout(fitted, dataset).trials_per_vmap == expected
+    monkeypatch.setattr(Programs, "bytes_per_trial", lambda programs: 1e6)
+    monkeypatch.setattr(layout, "free_bytes", lambda devices: images + room * 1e6 / memory.SHARE)
+    assert Programs(fitted, dataset).layout.trials_per_vmap == expected
 
 
 def run_out_of_memory(*_):
@@ -133,4 +136,4 @@ def test_other_errors_of_the_device_are_left_alone():
 
 def test_an_experiment_that_runs_out_of_memory_ends_in_the_sentence(source, tmp_path):
     with pytest.raises(UserError, match=r"lower compute\.trials_per_vmap"):
-        experiment.run_experiment(config(source), tmp_path / "run", progress=run_out_of_memory)
+        run_experiment(config(source), tmp_path / "run", progress=run_out_of_memory)

@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from blurjax.engine.types import Trial
+from blurjax.config.trials import Trial
 from blurjax.runtime.run_directory import RunDirectory
-from blurjax.train import evaluation as evaluate
+from blurjax.train.evaluation import dispatch
 from blurjax.train.feed import AHEAD, Chunk
-from blurjax.train.loop import Job, Training, train
-from blurjax.train.state import TrainState
+from blurjax.train.jobs import Job
+from blurjax.train.loop import Training, train
+from blurjax.train.state import Hyperparameters, TrainState
 
 CHUNKS = 8
 
@@ -44,17 +45,25 @@ def test_an_evaluation_waits_for_all_but_the_last_chunks():
         return {"position": feed.results[-1]}
 
     positions = np.arange(CHUNKS * 2)
-    found = evaluate.dispatch(program, None, None, feed, positions, batch_size=2)()
+    found = dispatch(program, None, None, feed, positions, batch_size=2)()
     np.testing.assert_array_equal(found["position"], [positions])
     assert 0 < max(feed.waiting) <= AHEAD
 
 
 def test_training_waits_for_all_but_the_last_chunks(tmp_path):
-    feed, trial = WatchedFeed(), Trial(0, 1.0, 0.0, 0)
-    trials = jax.tree.map(lambda value: jnp.asarray([value]), trial)
+    feed, trial = WatchedFeed(), Trial(seed=0, bottleneck=1)
+    hyperparameters = Hyperparameters(*(jnp.asarray([value]) for value in (0, 1.0, 0.0, 1, 0)))
 
-    def init(trials):
-        return TrainState(jnp.zeros(1, int), jnp.zeros(1), (), trials, jnp.full(1, -1))
+    def init(hyperparameters):
+        return TrainState(
+            step=jnp.zeros(1, int),
+            params=jnp.zeros(1),
+            model_state={},
+            opt_state=(),
+            average=None,
+            hyperparameters=hyperparameters,
+            failed_step=jnp.full(1, -1),
+        )
 
     def step(states, views, data, positions, start, length):
         states = states._replace(step=states.step + 1, params=slowly(states.params + 1))
@@ -65,7 +74,7 @@ def test_training_waits_for_all_but_the_last_chunks(tmp_path):
         init=init,
         order=lambda states, epoch: np.zeros((CHUNKS, 2), np.int32),
         steps=step,
-        validate=lambda params: dict,
+        validate=lambda variables: dict,
         feed=feed,  # pyright: ignore[reportArgumentType]
         view_parameters=lambda: None,
         epochs=1,
@@ -77,7 +86,7 @@ def test_training_waits_for_all_but_the_last_chunks(tmp_path):
     )
     run = RunDirectory(tmp_path / "run")
     run.create()
-    states = train(Job("autoencoder/job-0", (trial,)), run, trials, training)
+    states = train(Job("autoencoder/job-0", (trial,)), run, hyperparameters, training)
     assert states.params == pytest.approx([CHUNKS])
     assert run.metrics()[0]["loss"] == pytest.approx([np.arange(1, CHUNKS + 1).mean()])
     assert 0 < max(feed.waiting) <= AHEAD

@@ -12,18 +12,19 @@ from blurjax.train.feed import (
     StreamedFeed,
     batches_in_order,
     epoch_order,
-    fits,
     members_by_fold,
 )
 
 N, BATCH = 10, 4
 
 
-def order(seed, epoch, *, fold=-1, table=None, lengths=None, steps=3):
+def order(seed, epoch, *, members=0, table=None, lengths=None, steps=3):
     if table is None:
         table, lengths = members_by_fold(np.arange(N), None, 0)
     return np.asarray(
-        epoch_order(seed, fold, epoch, table, lengths, steps=steps, batch_size=BATCH, stream="test")
+        epoch_order(
+            seed, members, epoch, table, lengths, steps=steps, batch_size=BATCH, stream="test"
+        )
     )
 
 
@@ -52,7 +53,7 @@ def test_steps_depend_on_seed_and_step_alone():
 def test_a_fold_trial_never_sees_its_fold_and_sees_the_rest_equally_often():
     fold_of = np.array([0, 1] * 5)
     table, lengths = members_by_fold(np.arange(N), fold_of, 2)
-    stream = stream_of(0, 5, fold=1, table=table, lengths=lengths)
+    stream = stream_of(0, 5, members=2, table=table, lengths=lengths)
     assert set(stream) == {0, 2, 4, 6, 8}
     assert set(np.bincount(stream)[::2]) == {12}
 
@@ -60,7 +61,7 @@ def test_a_fold_trial_never_sees_its_fold_and_sees_the_rest_equally_often():
 def test_folds_of_unequal_size_pass_through_all_of_theirs():
     table, lengths = members_by_fold(np.arange(N), np.array([0] * 4 + [1] * 3 + [2] * 3), 3)
     np.testing.assert_array_equal(lengths, [10, 6, 7, 7])
-    stream = stream_of(0, 7, fold=0, table=table, lengths=lengths)
+    stream = stream_of(0, 7, members=1, table=table, lengths=lengths)
     for start in range(0, 84, 6):
         assert sorted(stream[start : start + 6]) == [4, 5, 6, 7, 8, 9]
 
@@ -105,5 +106,5 @@ def test_streamed_batches_equal_resident_ones(dataset, first):
 
 def test_data_within_the_limit_is_resident(dataset):
     size = 22 * 64 / 2**30
-    assert fits(dataset, size)
-    assert not fits(dataset, size * 0.99)
+    assert dataset.fits(size)
+    assert not dataset.fits(size * 0.99)

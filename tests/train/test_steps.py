@@ -1,4 +1,4 @@
-"""How a batch is gone through changes nothing but rounding and memory."""
+"""How a batch is gone through changes nothing but rounding and memory, unless the model carries something."""
 
 from functools import partial
 
@@ -6,35 +6,46 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from blurjax.models.autoencoder import Autoencoder
-from blurjax.models.classifier import Classifier
+from networks import Normalized
 
 from blurjax.engine.memory import live_bytes
-from blurjax.models import forward
+from blurjax.engine.random import key
+from blurjax.models import apply
+from blurjax.models.autoencoders import ConvAutoencoder
+from blurjax.models.classifiers import CnnClassifier
 from blurjax.train import losses
-from blurjax.train.steps import mean_gradient
+from blurjax.train.steps import classifier_train_step, mean_gradient
+from blurjax.views.functions import ViewParameters
 
 IMAGES = jax.random.uniform(jax.random.key(0), (12, 16, 16, 3))
 MASK = jnp.arange(12) < 10
+KEY = jax.random.key(2)
 MODELS = {
-    "autoencoder": (partial(Autoencoder, (16, 16, 3), max_bottleneck=8, width=8), (jnp.int32(5),)),
-    "classifier": (partial(Classifier, num_classes=3, width=8, dense=16), ()),
+    "autoencoder": (
+        partial(ConvAutoencoder, (16, 16, 3), max_bottleneck=8, width=8),
+        (jnp.int32(5),),
+    ),
+    "classifier": (partial(CnnClassifier, num_classes=3, width=8, dense=16), ()),
 }
 
 
-def losses_of(params, images, model, more):
-    output = forward(model, params, images, *more)
+def losses_of(params, model_state, images, key, model, more):
+    variables = {"params": params, **model_state}
+    output, model_state = apply(model, variables, images, *more, train=True, key=key)
     if output.ndim == 4:
-        return losses.squared_error(output, images)
-    return losses.cross_entropy(output, jnp.arange(len(images)) % 3 * 0)
+        return losses.squared_error(output, images), model_state
+    return losses.cross_entropy(output, jnp.arange(len(images)) % 3 * 0), model_state
 
 
 def gradient_of(name, microbatches=1, rematerialize=False):
     make, more = MODELS[name]
     model = make(**({"rematerialize": True} if rematerialize else {}))
     params = model.init(jax.random.key(1), IMAGES, *more)["params"]
-    losses = partial(losses_of, model=model, more=more)
-    of_mean = partial(mean_gradient, losses, microbatches=microbatches)
+    loss_fn = partial(losses_of, model=model, more=more)
+
+    def of_mean(params, images, mask):
+        return mean_gradient(loss_fn, params, {}, images, mask, KEY, microbatches=microbatches)
+
     return of_mean, (params, IMAGES, MASK)
 
 
@@ -82,3 +93,98 @@ def test_both_take_less_memory():
 
     assert needed(microbatches=4) < 0.6 * needed()
     assert needed(rematerialize=True) < 0.8 * needed()
+
+
+# Models with batch statistics and dropout
+
+NORMALIZED = Normalized()
+FEW = IMAGES[:, :8, :8]
+VARIABLES = NORMALIZED.init(jax.random.key(1), FEW)
+PARAMS, STATE = VARIABLES["params"], {"batch_stats": VARIABLES["batch_stats"]}
+normalized_losses = partial(losses_of, model=NORMALIZED, more=())
+
+
+def assert_close(ours, theirs):
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), ours, theirs)
+
+
+@jax.jit
+def in_two_pieces(params, state, images, key):
+    mask = jnp.ones(len(images), bool)
+    return mean_gradient(normalized_losses, params, state, images, mask, key, microbatches=2)
+
+
+def test_model_state_and_keys_go_through_microbatches_one_after_another():
+    loss, grads, state = in_two_pieces(PARAMS, STATE, FEW, KEY)
+
+    def by_hand(params):
+        total, carried = 0.0, STATE
+        for number in range(2):  # every second image
+            own_key = jax.random.fold_in(KEY, number)
+            values, carried = normalized_losses(params, carried, FEW[number::2], own_key)
+            total = total + values.sum() / 12
+        return total, carried
+
+    (expected_loss, expected_state), expected_grads = jax.value_and_grad(by_hand, has_aux=True)(
+        PARAMS
+    )
+    assert_close(state, expected_state)
+    assert_close((loss, grads), (expected_loss, expected_grads))
+    backwards = in_two_pieces(PARAMS, STATE, FEW[::-1], KEY)[2]
+    assert (
+        np.asarray(backwards["batch_stats"]["BatchNorm_0"]["mean"])
+        != np.asarray(state["batch_stats"]["BatchNorm_0"]["mean"])
+    ).any()
+
+
+def test_every_microbatch_draws_a_dropout_of_its_own():
+    seen = []
+
+    def loss_fn(params, state, images, key):
+        jax.debug.callback(lambda bits: seen.append(bits.tobytes()), jax.random.key_data(key))
+        return images.mean(axis=(1, 2, 3)) * params, state
+
+    mean_gradient(loss_fn, jnp.float32(1), {}, FEW, jnp.ones(12, bool), KEY, microbatches=4)
+    jax.effects_barrier()
+    assert len(seen) == len(set(seen)) == 4
+
+
+def test_a_step_draws_its_dropout_from_seed_and_step():
+    drawn = []
+
+    def update(state, loss, grads, model_state):
+        drawn.append((float(loss), model_state))
+        return state
+
+    class State:
+        params, model_state = PARAMS, STATE
+
+        class hyperparameters:  # noqa: N801
+            seed = jnp.uint32(7)
+
+    step = partial(
+        classifier_train_step,
+        model=NORMALIZED,
+        view=lambda parameters, images, indices: images,
+        flip=False,
+        shift=0,
+        update=update,
+        microbatches=1,
+    )
+    batch = {
+        "image": FEW,
+        "label": jnp.arange(12) % 3,
+        "index": jnp.arange(12),
+        "mask": jnp.ones(12, bool),
+    }
+    state, parameters = State(), ViewParameters(None, None, None, None)  # pyright: ignore
+    for position in (3, 3, 4):
+        state.step = jnp.int32(position)
+        step(state, parameters, batch)
+    (first, own_state), (again, _), (later, _) = drawn
+    assert first == again != later
+    logits, expected = apply(
+        NORMALIZED, VARIABLES, FEW, train=True, key=key(jnp.uint32(7), "dropout", 3)
+    )
+    assert first == pytest.approx(float(losses.cross_entropy(logits, batch["label"]).mean()))
+    assert_close(own_state, expected)

@@ -11,7 +11,7 @@ from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 from jax.test_util import check_grads
 
-from blurjax.models import conv, lowering
+from blurjax.models import layers, lowering
 from blurjax.models.layers import (
     Conv,
     average_pool_2x2,
@@ -119,7 +119,7 @@ def test_gradients_agree_with_finite_differences():
     ("trials", "axes"), [(1, (0, 0)), (3, (0, None)), (3, (None, 0)), (3, (1, 3))]
 )
 def test_vmap_equals_one_trial_after_another(monkeypatch, function, how, axes, trials):
-    monkeypatch.setattr(conv, "_resolved", lambda *_: how)
+    monkeypatch.setattr(layers, "_resolved", lambda *_: how)
 
     def run(images, kernel):
         return value_and_gradients(function, images, kernel)

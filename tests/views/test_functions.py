@@ -4,15 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from blurjax.experiment.fitting import principal_components
-from blurjax.models.autoencoder import Autoencoder
+from networks import output
 from scipy import ndimage
 from sklearn.decomposition import PCA
 
-from blurjax.experiment.fitted_views import averaging_matrix
-from blurjax.train.steps import augment, draw_augmentation
+from blurjax.config.registry import resolve
+from blurjax.models.autoencoders import ConvAutoencoder
+from blurjax.views import ViewSpec, register
+from blurjax.views.fitting import averaging_matrix, principal_components
 from blurjax.views.functions import (
     VIEWS,
+    Autoencoders,
     Matrices,
     ViewParameters,
     apply_view,
@@ -21,22 +23,26 @@ from blurjax.views.functions import (
 )
 from blurjax.views.image_quality import gaussian_blur_matrix, radial_power_spectrum
 
-MODEL = Autoencoder(image_shape=(8, 8, 1), max_bottleneck=4, width=4)
+MODEL = ConvAutoencoder(image_shape=(8, 8, 1), max_bottleneck=4, width=4)
 COUNT = 64
 IMAGES = jnp.round(jax.random.uniform(jax.random.key(1), (COUNT, 8, 8, 1)) * 255) / 255
 INDICES = jnp.arange(COUNT, dtype=jnp.int32)
 FOLDS = 3
-PARAMS, *FOLD_PARAMS = (
-    MODEL.init(jax.random.key(seed), IMAGES, 4)["params"] for seed in range(FOLDS + 1)
+VARIABLES, *FOLD_VARIABLES = (
+    MODEL.init(jax.random.key(seed), IMAGES, 4) for seed in range(FOLDS + 1)
 )
 FOLD_OF = np.arange(COUNT) % FOLDS
 BLUR = Matrices(gaussian_blur_matrix(0.8, 8), gaussian_blur_matrix(0.8, 8))
-BASIS = principal_components(np.asarray(IMAGES * 255, np.uint8), count=6, seed=0)
+BASIS = principal_components(
+    np.asarray(IMAGES * 255, np.uint8), np.arange(COUNT), 6, np.random.default_rng(0), seed=0
+)
 PARAMETERS = ViewParameters(
     view=None,
     seed=0,
     bottleneck=4,
-    autoencoders=jax.tree.map(lambda *leaves: jnp.stack(leaves), PARAMS, *FOLD_PARAMS),
+    autoencoders=Autoencoders(
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), VARIABLES, *FOLD_VARIABLES), MODEL
+    ),
     fold_of=jnp.asarray(FOLD_OF),
     blur=BLUR,
     downsample=Matrices(averaging_matrix(8, 2), averaging_matrix(8, 4)),
@@ -45,17 +51,14 @@ PARAMETERS = ViewParameters(
 )
 
 
-def through(view, images=IMAGES, indices=INDICES, **changes):
+def through(view, images=IMAGES, indices=INDICES, in_use=None, **changes):
     parameters = PARAMETERS._replace(view=view_index(view), **changes)
-    return np.asarray(
-        jax.jit(lambda p: apply_view(p, images, indices, in_use=list(VIEWS), autoencoder=MODEL))(
-            parameters
-        )
-    )
+    names = list(VIEWS) if in_use is None else in_use
+    return np.asarray(jax.jit(lambda p: apply_view(p, images, indices, in_use=names))(parameters))
 
 
-def painted_by(params, bottleneck=4):
-    return np.asarray(eight_bit(MODEL.apply({"params": params}, IMAGES, bottleneck)))
+def reconstructed_by(variables, bottleneck=4):
+    return np.asarray(eight_bit(output(MODEL, variables["params"], IMAGES, bottleneck)))
 
 
 def test_original_is_the_image_itself():
@@ -83,17 +86,19 @@ def test_identity_equals_original_bitwise():
 
 
 def test_reconstruction_is_the_rounded_output_of_the_autoencoder():
-    np.testing.assert_allclose(through("reconstruction"), painted_by(PARAMS), atol=1.01 / 255)
+    np.testing.assert_allclose(
+        through("reconstruction"), reconstructed_by(VARIABLES), atol=1.01 / 255
+    )
     assert (through("reconstruction", bottleneck=1) != through("reconstruction")).any()
 
 
 @pytest.mark.parametrize(("view", "shift"), [("crossfit", 0), ("infold", 1)])
-def test_folds_paint_what_they_did_not_see_and_what_they_saw(view, shift):
+def test_folds_reconstruct_what_they_did_not_see_and_what_they_saw(view, shift):
     """Fold autoencoder f was trained on every fold but f."""
-    painted = through(view)
+    reconstructed = through(view)
     for image, fold in enumerate(FOLD_OF):
-        expected = painted_by(FOLD_PARAMS[(fold + shift) % FOLDS])[image]
-        np.testing.assert_allclose(painted[image], expected, atol=1.01 / 255)
+        expected = reconstructed_by(FOLD_VARIABLES[(fold + shift) % FOLDS])[image]
+        np.testing.assert_allclose(reconstructed[image], expected, atol=1.01 / 255)
 
 
 def test_blur_is_scipys_gaussian():
@@ -136,35 +141,54 @@ def test_spectrum_multiplies_the_power_at_each_radius():
 
 
 def test_mixed_is_half_and_half_by_seed_and_index_alone():
-    mixed, painted = through("mixed"), through("reconstruction")
-    is_painted = (mixed == painted).all(axis=(1, 2, 3))
-    np.testing.assert_array_equal(mixed[~is_painted], np.asarray(IMAGES)[~is_painted])
-    assert 0.3 < is_painted.mean() < 0.7
+    mixed, reconstructed = through("mixed"), through("reconstruction")
+    is_reconstructed = (mixed == reconstructed).all(axis=(1, 2, 3))
+    np.testing.assert_array_equal(mixed[~is_reconstructed], np.asarray(IMAGES)[~is_reconstructed])
+    assert 0.3 < is_reconstructed.mean() < 0.7
     backwards = through("mixed", images=IMAGES[::-1], indices=INDICES[::-1])
     np.testing.assert_array_equal(backwards[::-1], mixed)
     assert (through("mixed", seed=1) != mixed).any()
 
 
-def augmented(images, step, *, flip=False, shift=0):
-    drawn = draw_augmentation(jnp.uint32(0), jnp.int32(step), len(images), flip=flip, shift=shift)
-    return augment(images, drawn, shift)
+# The table
 
 
-def test_augmentation_mirrors_and_shifts_alike_in_every_view():
-    once = augmented(IMAGES, 5, flip=True)
-    mirrored = np.array([not np.array_equal(a, b) for a, b in zip(once, IMAGES, strict=True)])
-    np.testing.assert_array_equal(
-        np.asarray(once)[mirrored], np.asarray(IMAGES)[mirrored][:, :, ::-1]
+def test_every_row_of_the_table_names_a_function_that_exists():
+    for spec in VIEWS.values():
+        assert isinstance(spec.function, str)
+        function = resolve(spec.function)
+        assert callable(function)
+        assert f"{function.__module__}:{function.__name__}" == spec.function
+
+
+def darkened(parameters, images, indices):
+    return eight_bit(
+        images * (0.25 * parameters.bottleneck / 4) + indices[:, None, None, None] / 255
     )
-    assert 0.3 < mirrored.mean() < 0.7
-    of_view = augmented(1 - IMAGES, 5, flip=True)
-    np.testing.assert_array_equal(of_view, 1 - once)
-    later = augmented(IMAGES, 6, flip=True)
-    assert (np.asarray(later) != np.asarray(once)).any()
 
 
-def test_shift_moves_by_whole_pixels_and_repeats_the_border():
-    columns = jnp.broadcast_to(jnp.arange(8.0)[None, None, :, None], (COUNT, 8, 8, 1))
-    shifted = np.asarray(augmented(columns, 0, shift=2))[:, 0, :, 0]
-    possible = {tuple(np.clip(np.arange(8) + offset, 0, 7)) for offset in range(-2, 3)}
-    assert {tuple(row) for row in shifted} == possible
+DARK = ViewSpec("dark", darkened, "The image with a quarter of its light.", needs_code=True)
+
+
+def test_a_view_of_ones_own_is_applied(registries):
+    assert register(DARK) is DARK
+    expected = eight_bit(IMAGES * 0.25 + INDICES[:, None, None, None] / 255)
+    np.testing.assert_allclose(through("dark"), expected, atol=1.01 / 255)
+    alone = through("dark", in_use=["dark"])
+    np.testing.assert_array_equal(alone, through("dark"))
+    assert (through("dark", bottleneck=2, in_use=["dark"]) != alone).any()
+    np.testing.assert_array_equal(through("original", in_use=["dark", "original"]), IMAGES)
+
+
+def test_views_of_the_table_stay_the_same_with_another_registered(registries):
+    before = through("blur", in_use=["original", "blur"])
+    register(DARK)
+    np.testing.assert_array_equal(through("blur", in_use=["original", "blur", "dark"]), before)
+
+
+def test_a_name_is_given_to_one_view(registries):
+    register(DARK)
+    register(DARK)
+    for row in (ViewSpec("dark", darkened, "Other words."), ViewSpec("blur", darkened, "Mine.")):
+        with pytest.raises(ValueError, match=f"there is another view named {row.name}"):
+            register(row)

@@ -1,0 +1,149 @@
+"""One update: against optax written out, averaged, and frozen for good where something is not finite."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from networks import Normalized
+
+from blurjax.config.settings import ClassifierConfig
+from blurjax.train import state as train_state
+from blurjax.train.optimizers import make_optimizer, register_optimizer
+from blurjax.train.state import Hyperparameters, init
+
+MODEL, EXAMPLE = nn.Dense(2), jnp.ones((1, 3))
+STEPS = 10
+
+
+def start(seed=0, learning_rate=0.1, weight_decay=0.0, model=MODEL, averaged=False, **settings):
+    optimizer = make_optimizer(ClassifierConfig(**settings), STEPS)
+    rates = np.float32(learning_rate), np.float32(weight_decay)
+    hyperparameters = Hyperparameters(np.uint32(seed), *rates, np.int32(0), np.int32(0))
+    return init(
+        hyperparameters,
+        model=model,
+        example=(EXAMPLE,),
+        stream="test",
+        optimizer=optimizer,
+        averaged=averaged,
+    ), optimizer
+
+
+def update(state, loss, grads, optimizer, model_state=None, average_decay=0.0):
+    return train_state.update(
+        state,
+        jnp.float32(loss),
+        grads,
+        state.model_state if model_state is None else model_state,
+        optimizer=optimizer,
+        average_decay=average_decay,
+    )
+
+
+def gradients(state, scale=1.0):
+    return jax.tree.map(lambda p: scale * jnp.ones_like(p), state.params)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_updates_equal_optax_with_the_schedule_written_out(name):
+    state, optimizer = start(optimizer=name, gradient_clip=0.5, warmup_fraction=0.2)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 0.1, 2, STEPS)
+    rule = (
+        optax.adam(schedule)
+        if name == "adamw"
+        else optax.sgd(schedule, momentum=0.9, nesterov=True)
+    )
+    reference = optax.chain(optax.clip_by_global_norm(0.5), rule)
+    params, opt_state = state.params, reference.init(state.params)
+    for _ in range(4):
+        grads = gradients(state)
+        state = update(state, 1.0, grads, optimizer)
+        updates, opt_state = reference.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), state.params, params)
+    assert state.step == 4
+
+
+def test_an_optimizer_of_ones_own_gives_the_direction(registries):
+    register_optimizer("sign", lambda: optax.stateless(lambda g, _: jax.tree.map(jnp.sign, g)))
+    state, optimizer = start(optimizer="sign", warmup_fraction=0.0)
+    after = update(state, 1.0, gradients(state, -3.0), optimizer)
+    np.testing.assert_allclose(after.params["kernel"], state.params["kernel"] + 0.1, rtol=1e-6)
+    with pytest.raises(ValueError, match="there is another optimizer named sign"):
+        register_optimizer("sign", optax.scale_by_adam)
+
+
+def test_weight_decay_shrinks_kernels_and_spares_biases():
+    state, optimizer = start(weight_decay=0.5, warmup_fraction=0.0)
+    after = update(state, 1.0, gradients(state, 0.0), optimizer)
+    np.testing.assert_allclose(
+        after.params["kernel"], state.params["kernel"] * (1 - 0.1 * 0.5), rtol=1e-6
+    )
+    np.testing.assert_array_equal(after.params["bias"], state.params["bias"])
+
+
+def test_equal_seeds_give_equal_parameters_and_others_do_not():
+    np.testing.assert_array_equal(start(1)[0].params["kernel"], start(1)[0].params["kernel"])
+    assert (start(1)[0].params["kernel"] != start(2)[0].params["kernel"]).all()
+
+
+def test_a_model_without_further_variables_has_an_empty_state():
+    state, _ = start()
+    assert state.model_state == {}
+    assert state.average is None
+    assert state.variables == {"params": state.params}
+
+
+def test_the_average_of_the_weights_is_what_evaluation_uses():
+    state, optimizer = start(averaged=True, optimizer="sgd", warmup_fraction=0.0)
+    expected = np.asarray(state.params["kernel"], np.float64)
+    for _ in range(4):
+        state = update(state, 1.0, gradients(state), optimizer, average_decay=0.75)
+        expected = 0.75 * expected + 0.25 * np.asarray(state.params["kernel"], np.float64)
+    np.testing.assert_allclose(state.variables["params"]["kernel"], expected, rtol=1e-5)
+    assert (np.abs(state.params["kernel"] - expected) > 1e-3).all()
+
+
+@pytest.mark.parametrize(
+    ("loss", "scale", "learning_rate"),
+    [(np.nan, 1.0, 0.1), (np.inf, 1.0, 0.1), (1.0, np.nan, 0.1), (1.0, -1.0, np.float32(3e38))],
+    ids=["loss is nan", "loss is infinite", "gradient is nan", "update overflows"],
+)
+def test_a_trial_that_is_not_finite_is_frozen_for_good(loss, scale, learning_rate):
+    state, optimizer = start(learning_rate=learning_rate, warmup_fraction=0.0)
+    fine = update(state, 1.0, gradients(state, 0.0), optimizer)
+    huge = jax.tree.map(lambda p: p + 3e38, fine.params) if learning_rate > 1 else fine.params
+    fine = fine._replace(params=huge)
+    failed = update(fine, loss, gradients(fine, scale), optimizer)
+    later = update(failed, 1.0, gradients(fine), optimizer)
+    assert fine.failed_step == -1
+    assert (failed.failed_step, later.failed_step) == (1, 1)
+    assert (failed.step, later.step) == (2, 3)
+    jax.tree.map(np.testing.assert_array_equal, later.params, fine.params)
+    jax.tree.map(np.testing.assert_array_equal, later.opt_state, fine.opt_state)
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan], ids=["loss is nan", "statistics are nan too"])
+def test_everything_that_a_frozen_trial_carries_stays(value):
+    state, optimizer = start(model=Normalized(2), averaged=True, warmup_fraction=0.0)
+    ones, moved = (
+        jax.tree.map(lambda leaf, x=x: jnp.full_like(leaf, x), state.model_state)
+        for x in (1.0, value)
+    )
+    fine = update(state, 1.0, gradients(state), optimizer, ones, average_decay=0.5)
+    jax.tree.map(np.testing.assert_array_equal, fine.model_state, ones)
+    failed = update(fine, np.nan, gradients(state), optimizer, moved, average_decay=0.5)
+    later = update(failed, 1.0, gradients(state), optimizer, ones, average_decay=0.5)
+    for name in ("params", "model_state", "opt_state", "average", "variables"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(later, name), getattr(fine, name))
+    assert (later.failed_step, later.step) == (1, 3)
+
+
+def test_statistics_that_are_not_finite_freeze_a_trial():
+    state, optimizer = start(model=Normalized(2), warmup_fraction=0.0)
+    broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.inf), state.model_state)
+    failed = update(state, 1.0, gradients(state), optimizer, broken)
+    assert failed.failed_step == 0
+    jax.tree.map(np.testing.assert_array_equal, failed.model_state, state.model_state)
