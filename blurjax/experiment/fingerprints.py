@@ -58,7 +58,8 @@ def check_fingerprints(
     accepted, code = [*known.get("accepted_changes", [])], dict(known.get("code", {}))
     for part, value in code_hashes(config, dataset).items():
         before = code.get(part, {}) if _is_begun(run, part) else {}
-        if before.get(jax.__version__, value) != value:
+        known_values = before.get(jax.__version__, [])
+        if known_values and value not in known_values:
             if not accept_changed_code:
                 raise UserError(
                     f"{run.path} was made with other code of the {part}: it computes something else now. Restore the "
@@ -66,7 +67,7 @@ def check_fingerprints(
                     "results will say."
                 )
             accepted.append(part)
-        code[part] = before | {jax.__version__: value}
+        code[part] = before | {jax.__version__: list(dict.fromkeys([*known_values, value]))}
     run.write_json(run.fingerprints, new | {"code": code, "accepted_changes": accepted})
 
 

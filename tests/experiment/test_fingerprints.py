@@ -113,6 +113,7 @@ def test_another_version_of_jax_adds_its_hashes(finished, source, monkeypatch):
         part: hashes[jax.__version__] for part, hashes in known["code"].items()
     }
     assert code["classifier"]["99.0"] != code["classifier"][jax.__version__]
+    assert all(len(hashes) == 1 for of_part in code.values() for hashes in of_part.values())
 
 
 def test_a_checkpoint_of_other_variables_is_of_another_model(source, tmp_path, monkeypatch):
