@@ -5,7 +5,8 @@ is None are fitted to the data by `fit_to_data`, so that a data set brought with
 
 A setting of the sections `data`, `autoencoder` and `classifier` is part of a run's identity: a run directory made with
 another value is refused. Those marked `Free` may change between runs on one directory, like everything in the sections
-`views`, `sweep`, `compute` and `report`; values of trials (seeds, bottlenecks, learning rates) are told apart by trial.
+`views`, `sweep`, `compute` and `report`; values of trials (seeds, bottlenecks, learning rates)
+make trials of their own.
 """
 
 from __future__ import annotations
@@ -215,7 +216,7 @@ class ComputeConfig(Section):
     convolution: Literal["auto", "lax", "hybrid", "patches"] = "auto"
     """how convolutions are lowered"""
     chunk_steps: PositiveInt = 512
-    """most steps between two looks at the running program"""
+    """most steps in one call of the compiled program"""
     checkpoint_seconds: NonNegativeFloat = 30.0
     """least time between checkpoints"""
     cache_programs: bool = True

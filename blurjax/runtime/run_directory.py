@@ -129,33 +129,6 @@ class RunDirectory:
         if self._held is not None:
             self._held.check()
 
-    def check_fingerprint(self, stage: str, settings: Mapping[str, Any]) -> None:
-        """Records the settings of a stage, or checks that they are those it was run with.
-
-        Args:
-          stage: name of the stage.
-          settings: dotted key -> value, everything that the results of the stage depend on.
-
-        Raises:
-          UserError: the stage was run with other settings; names the first that differs.
-        """
-        path = self.fingerprints
-        known = read_json(path) if path.exists() else {}
-        settings = json.loads(json.dumps(settings))
-        if stage not in known:
-            self.write_json(path, known | {stage: settings})
-            return
-        old = known[stage]
-        keys = sorted(settings.keys() | old.keys())
-        differing = [key for key in keys if settings.get(key) != old.get(key)]
-        if differing:
-            key, more = differing[0], len(differing) - 1
-            others = f" ({more} more {'settings differ' if more > 1 else 'setting differs'})"
-            raise UserError(
-                f"{self.path} was made with {key} = {old.get(key)!r}, not {settings.get(key)!r}"
-                f"{others if more else ''}; name another directory with --out, or use the old setting."
-            )
-
     def write_bytes(self, path: Path, content: bytes) -> None:
         """Replaces a file of the directory."""
         if self.writes:

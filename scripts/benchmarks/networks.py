@@ -122,5 +122,5 @@ AUTOENCODER = Network(
         (64 * 64, 9 * 32, 3),
     ),
     plain=PlainAutoencoder,
-    loss=lambda painted, images, labels: ((painted - images) ** 2).mean(),
+    loss=lambda output, images, labels: ((output - images) ** 2).mean(),
 )

@@ -140,18 +140,6 @@ def test_a_file_in_the_way_is_named(tmp_path):
         RunDirectory(tmp_path / "run").create()
 
 
-def test_changed_settings_are_refused_by_name_and_remembered_ones_accepted(run):
-    run.check_fingerprint("classifiers", {"classifier.epochs": 3, "classifier.width": 8})
-    run.check_fingerprint("classifiers", {"classifier.width": 8, "classifier.epochs": 3})
-    run.check_fingerprint("autoencoders", {"autoencoder.epochs": 9})
-    with pytest.raises(
-        UserError, match=r"made with classifier\.epochs = 3, not 4; name another directory"
-    ):
-        run.check_fingerprint("classifiers", {"classifier.epochs": 4, "classifier.width": 8})
-    with pytest.raises(UserError, match=r"\(1 more setting differs\)"):
-        run.check_fingerprint("classifiers", {"classifier.epochs": 4, "classifier.width": 9})
-
-
 def test_a_line_cut_off_by_a_crash_is_dropped_and_the_rest_kept_by_choice(run):
     for step in (1, 2, 3):
         run.append_metrics({"job": "a", "step": step, "loss": np.float32(0.5)})
