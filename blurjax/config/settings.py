@@ -5,8 +5,8 @@ is None are fitted to the data by `fit_to_data`, so that a data set brought with
 
 A setting of the sections `data`, `autoencoder` and `classifier` is part of a run's identity: a run directory made with
 another value is refused. Those marked `Free` may change between runs on one directory, like everything in the sections
-`views`, `sweep`, `compute` and `report`; values of trials (seeds, bottlenecks, learning rates)
-make trials of their own.
+`views`, `sweep`, `compute` and `report`; values of trials (seeds, bottlenecks,
+learning rates) make trials of their own.
 """
 
 from __future__ import annotations
