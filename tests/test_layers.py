@@ -54,11 +54,18 @@ def room(path: Path) -> str:
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
-    """Dotted names of everything that a file imports."""
+    """Dotted names of everything that a file imports, but for those that annotations alone need."""
     tree = ast.parse(path.read_text())
-    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    typing = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+    ]
+    left_out = {inner for node in typing for inner in ast.walk(node)}
     found = set()
-    for node in nodes:
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if node in left_out:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from blurjax.config.trials import Trial
+from blurjax.config import Trial
 from blurjax.runtime import RunDirectory, read_json
 
 
