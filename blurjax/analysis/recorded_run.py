@@ -70,7 +70,7 @@ class RecordedPoint:
 
 
 class RecordedRun:
-    """What a run directory holds of everything that the settings ask for; every file is read once.
+    """The content of a run directory, as far as the settings ask for it; every file is read once.
 
     Attributes:
       dataset: content of dataset.json.

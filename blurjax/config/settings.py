@@ -85,7 +85,7 @@ TestView = Annotated[str, AfterValidator(_check_testable)]
 
 
 class DataConfig(Section):
-    """Which images, at which size, split how."""
+    """The images, their size and their splits."""
 
     source: Free[str] = "digits"
     """digits | npz:FILE | folder:PATH | tfds:NAME[/CONFIG]"""
@@ -122,7 +122,7 @@ class DataConfig(Section):
 
 
 class TrainingConfig(Section):
-    """What the two kinds of model have in common: how long and how they are trained."""
+    """Settings of training that both kinds of model have."""
 
     epochs: OrNone[PositiveInt] = None
     """passes over the train split; none: fitted to its size"""
@@ -175,7 +175,7 @@ class ClassifierConfig(TrainingConfig):
 
 
 class ViewsConfig(Section):
-    """Which views of the images classifiers are trained and tested on."""
+    """The views that classifiers are trained and tested on."""
 
     train: NonEmpty[TrainView] = named(by_default=True)
     """a classifier of each trial is trained on each"""
@@ -201,7 +201,7 @@ class SweepConfig(Section):
 
 
 class ComputeConfig(Section):
-    """How, not what: free to change between runs on one directory (bits may differ)."""
+    """Devices, memory and programs: free to change between runs on one directory (bits may differ)."""
 
     trials_per_vmap: PositiveInt | Auto = "auto"
     """trials trained side by side on a device: 1 on CPU, more on accelerators"""
@@ -234,7 +234,7 @@ class ComputeConfig(Section):
 
 
 class ReportConfig(Section):
-    """How results are judged and shown: free to change."""
+    """Settings of statistics and of the page: free to change."""
 
     margin: Annotated[float, Field(gt=0, lt=100)] = 1.0
     """accuracy difference, in points, below which two views are equivalent"""

@@ -27,7 +27,7 @@ _log = logging.getLogger("blurjax")
 
 
 def directory(configured: Path | None) -> Path:
-    """Where entries lie: as configured, or in the user's cache."""
+    """Returns the directory of entries: as configured, or in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return expand_path(configured or Path(base) / "blurjax")
 

@@ -48,7 +48,7 @@ class File(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What a folder of images holds."""
+    """The content of a folder of images."""
 
     root: Path
     class_names: tuple[str, ...]

@@ -74,7 +74,7 @@ def similar_pairs(
 
 
 def difference_hashes(images: np.ndarray) -> np.ndarray:
-    """Which of two neighbouring areas is brighter: survives compression, scaling and brightening.
+    """Computes which of two neighbouring areas is brighter: survives compression, scaling and brightening.
 
     The grey image is averaged over 8 rows of 9 areas of equal size; each of the 64 bits says
     whether an area is brighter than the one to its left.

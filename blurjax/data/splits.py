@@ -22,7 +22,7 @@ def split_positions(
     class_names: Sequence[str],
     config: DataConfig,
 ) -> dict[str, np.ndarray]:
-    """Which images belong to train, validation and test.
+    """Decides which images belong to train, validation and test.
 
     A split that ships is taken as it is; the others are stratified parts of train, test first.
 

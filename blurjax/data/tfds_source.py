@@ -160,7 +160,7 @@ def _feature_names(name: str, info: Any, feature: Any) -> tuple[str, str]:
 
 
 def data_directory(configured: Path | None) -> Path:
-    """Where prepared data sets lie: as configured, or where TFDS itself keeps them."""
+    """Returns the directory of prepared data sets: as configured, or where TFDS itself keeps them."""
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return expand_path(configured or default)
 

@@ -27,7 +27,7 @@ def free_bytes(devices: Iterable[Any]) -> float:
 
 
 def trials_that_fit(trials: int, bytes_per_trial: float, free: float) -> int:
-    """How many of a device's trials to run side by side: as many as fit, in groups as even as can be.
+    """Returns how many of a device's trials to run side by side: as many as fit, in groups as even as can be.
 
     Where 8 of 10 fit, that is 5: a second group of 8 would hold six copies of its last trial.
 
@@ -60,7 +60,7 @@ def live_bytes(function: Callable[..., Any], *args: Any) -> int:
 
 
 def _peak(jaxpr: Jaxpr) -> int:
-    """Like `live_bytes`, without the arguments; of a loop one round, of branches the largest."""
+    """Returns `live_bytes` without the arguments; a loop counts as one round, branches as the largest."""
     last_use = {v: i for i, eqn in enumerate(jaxpr.eqns) for v in _variables(eqn.invars)}
     last_use |= dict.fromkeys(_variables(jaxpr.outvars), len(jaxpr.eqns))
     alive: set[Any] = set()

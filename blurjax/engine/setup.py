@@ -60,7 +60,7 @@ def configure_jax(
 
 
 def _has_devices() -> bool:
-    """Whether jax has started its devices, which it does not say: from then on it refuses another number of them."""
+    """Returns whether jax has started its devices: from then on it refuses another number of them."""
     before = jax.config.values["jax_num_cpu_devices"]
     try:
         jax.config.update("jax_num_cpu_devices", before + 1 if before > 0 else 1)

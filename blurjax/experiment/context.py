@@ -21,7 +21,7 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Context:
-    """What every stage works with."""
+    """The arguments that all stages share."""
 
     config: Config
     """Fitted to the data."""

@@ -21,7 +21,7 @@ from blurjax.views.functions import Autoencoders, Basis, ViewParameters, view_in
 
 @dataclass(frozen=True)
 class Fit:
-    """What is fitted to one autoencoder."""
+    """Numbers fitted to one autoencoder."""
 
     sigma: float
     """Pixels, of the Gaussian blur whose distortion on validation is the autoencoder's."""

@@ -22,7 +22,7 @@ from blurjax.runtime import UserError, processes
 
 
 class Layout(NamedTuple):
-    """How trials lie on the devices."""
+    """The arrangement of trials on the devices."""
 
     mesh: Mesh
     trials_per_vmap: int

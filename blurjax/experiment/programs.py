@@ -78,7 +78,7 @@ class Programs:
 
     @cached_property
     def layout(self) -> Layout:
-        """How trials and batches lie on the devices."""
+        """The arrangement of trials and batches on the devices."""
         return make_layout(self.config, self.dataset, partial(bytes_per_trial, self))
 
     @cached_property

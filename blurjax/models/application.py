@@ -25,7 +25,7 @@ KINDS: dict[str, Registry[ModelSpec]] = {"classifier": CLASSIFIERS, "autoencoder
 
 @dataclass(frozen=True)
 class ModelContext:
-    """What a model is built for, beside its own settings.
+    """The arguments that all models are built with, beside their own settings.
 
     Attributes:
       image_shape: (H, W, C) with H = W.

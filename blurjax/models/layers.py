@@ -140,7 +140,7 @@ _interleave.defvjp(lambda x: (_interleave(x), None), _interleave_backward)
 
 @functools.cache
 def _injected(lowering: str, upsample: bool) -> Callable[[], Callable[..., Array]]:
-    """What `nn.Conv(conv_general_dilated_cls=...)` takes.
+    """Returns a function that `nn.Conv(conv_general_dilated_cls=...)` takes.
 
     Cached, so that equal modules compare equal.
     """
@@ -192,7 +192,7 @@ def _windows(x: Array) -> Array:
 
 
 def _even_windows(x: Array) -> Array:
-    """As `_windows`, an odd H or W repeated at its end."""
+    """Cuts into windows as `_windows`, with an odd H or W repeated at its end."""
     odd = (x.shape[1] % 2, x.shape[2] % 2)
     # Even a pad by nothing leaves arrays of zeros to be read in the gradient.
     if any(odd):

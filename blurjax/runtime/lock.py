@@ -26,7 +26,7 @@ logger = logging.getLogger("blurjax")
 
 
 class Owner(NamedTuple):
-    """What a lock file says about the process that holds it."""
+    """The process that holds a lock, as the file names it."""
 
     pid: int
     host: str

@@ -63,7 +63,7 @@ class Chunk:
 def members_by_fold(
     train: np.ndarray, fold_of: np.ndarray | None, folds: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which positions the trials of each fold are trained on.
+    """Tabulates the positions that the trials of each fold are trained on.
 
     Args:
       train: positions i32[N] of the train split.
@@ -183,7 +183,7 @@ class StreamedFeed:
             start += length
 
     def _own_columns(self, batch_size: int) -> slice:
-        """Which examples of a batch the devices of this process are for."""
+        """Returns the columns of a batch that the devices of this process hold."""
         shape = (self.capacity, batch_size)
         indices = self._sharding.addressable_devices_indices_map(shape).values()
         bounds = [index[1].indices(batch_size)[:2] for index in indices if index is not None]

@@ -54,7 +54,7 @@ class TrainState(NamedTuple):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What evaluation applies the model with: the averaged parameters where there are some."""
+        """The variables for evaluation: with averaged parameters where there are some."""
         params = self.params if self.average is None else self.average
         return {"params": params, **self.model_state}
 

@@ -141,7 +141,7 @@ def gaussian_blur_matrix(sigma: Scalar | float, size: int) -> Array:
 
 
 class _Moments(NamedTuple):
-    """Of groups of pixels of images a and b: means, and sums over the deviations from them."""
+    """Means of groups of pixels of images a and b, and sums over the deviations from them."""
 
     count: int
     mean_a: Array
