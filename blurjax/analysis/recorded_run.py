@@ -70,7 +70,7 @@ class RecordedPoint:
 
 
 class RecordedRun:
-    """The content of a run directory, as far as the settings ask for it; every file is read once.
+    """The content of a run directory, as far as settings ask for it; every file is read once.
 
     Attributes:
       dataset: content of dataset.json.

@@ -85,7 +85,7 @@ def training_loop(
 def evaluation_loop(
     eval_step: Callable[[Any, Any, Batch], Metrics], capacity: int
 ) -> Callable[..., Metrics]:
-    """Makes a loop as `training_loop` does, for a step (params, view_parameters, batch) -> metrics that changes no parameters."""
+    """Makes a loop as `training_loop` does, for a step (variables, view_parameters, batch) -> metrics."""
     run = training_loop(
         lambda params, views, batch: (params, eval_step(params, views, batch)), capacity
     )
