@@ -89,9 +89,8 @@ def make_parser() -> Parser:
     )
     datasets.add_argument("--data-dir", type=Path, help="directory of prepared TFDS data sets")
     _add_run_options(run)
-    for command in (run, report):
-        add_import(command)
     for command in (run, report, datasets):
+        add_import(command)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     _add_settings(run)
     return parser

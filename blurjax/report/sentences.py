@@ -169,8 +169,8 @@ def _changed_code(results: Results) -> list[str]:
     if not parts:
         return []
     return [
-        f"Caution: the code of the {', '.join(parts)} was changed between trials of this run, which was accepted: "
-        "not all of its numbers are those of one experiment."
+        f"Caution: the code of the {', '.join(parts)} was changed after parts of this run were computed, and that was "
+        "accepted. What was there before is not computed again, so its numbers are those of the old code."
     ]
 
 

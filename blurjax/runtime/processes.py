@@ -77,8 +77,9 @@ def connect(
         ) from error
     if jax.process_count() > 1:
         ended = threading.Event()
-        threading.Thread(target=_heartbeat, args=(ended,), name="peers", daemon=True).start()
-        atexit.register(ended.set)  # runs before jax disconnects
+        heartbeat = threading.Thread(target=_heartbeat, args=(ended,), name="peers", daemon=True)
+        heartbeat.start()
+        atexit.register(_disconnect, ended, heartbeat)  # runs before jax itself disconnects
 
 
 def _check_port(coordinator: str) -> None:
@@ -94,6 +95,13 @@ def _check_port(coordinator: str) -> None:
             raise UserError(
                 f"Port {port} of --coordinator {coordinator} cannot be listened on ({error.strerror}); name another."
             ) from error
+
+
+def _disconnect(ended: threading.Event, heartbeat: threading.Thread) -> None:
+    """Ends the heartbeats: Python would abort if the thread were still at a barrier when the interpreter ends."""
+    ended.set()
+    jax.distributed.shutdown()  # waits for the other processes, and ends pending barriers
+    heartbeat.join(SILENT_SECONDS)
 
 
 def _heartbeat(ended: threading.Event) -> None:

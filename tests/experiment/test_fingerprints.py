@@ -27,11 +27,16 @@ def source(tmp_path_factory):
     return write_stripes(tmp_path_factory.mktemp("data") / "stripes.npz")
 
 
-@pytest.fixture
-def finished(source, tmp_path):
-    out = tmp_path / "run"
+@pytest.fixture(scope="module")
+def finished_once(source, tmp_path_factory):
+    out = tmp_path_factory.mktemp("finished") / "run"
     run_experiment(config(source, **FEW), out)
     return out
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path):
+    return shutil.copytree(finished_once, tmp_path / "run")
 
 
 def stop_after_autoencoders(source, out, **changes):
@@ -112,6 +117,7 @@ def test_accepted_changes_continue_and_are_on_record(finished, source, monkeypat
     assert again["accepted_changes"] == ["classifier"]
 
 
+@pytest.mark.slow
 def test_another_version_of_jax_adds_its_hashes(finished, source, monkeypatch):
     known = read_json(finished / "fingerprints.json")
     monkeypatch.setattr(fingerprints.jax, "__version__", "99.0")
@@ -141,6 +147,7 @@ def test_a_checkpoint_of_other_variables_is_of_another_model(source, tmp_path, m
     assert run_experiment(config(source, **FEW), out)["points"][0]["trials"] == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_setting_that_the_directory_does_not_know_counts_as_its_default(finished, source):
     path = finished / "fingerprints.json"
     known = read_json(path)
@@ -152,6 +159,7 @@ def test_a_setting_that_the_directory_does_not_know_counts_as_its_default(finish
     assert read_json(path)["classifiers"]["classifier.average_decay"] == 0.0
 
 
+@pytest.mark.slow
 def test_a_stage_of_which_nothing_is_trained_takes_new_settings(source, tmp_path):
     out = tmp_path / "run"
     stop_after_autoencoders(source, out)
@@ -161,6 +169,7 @@ def test_a_stage_of_which_nothing_is_trained_takes_new_settings(source, tmp_path
         run_experiment(config(source, **FEW, autoencoder__epochs=4), out)
 
 
+@pytest.mark.slow
 def test_before_anything_is_trained_the_widest_code_may_grow(source, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(Interrupted):

@@ -57,6 +57,7 @@ def test_batch_statistics_move_differ_between_trials_and_are_used(source, tmp_pa
     assert point["accuracy"]["original"]["original"]["mean"] > 0.9
 
 
+@pytest.mark.slow
 def test_micro_batches_have_statistics_of_their_own(source, tmp_path):
     _, one = run(source, tmp_path / "one", compute__microbatches=1)
     _, two = run(source, tmp_path / "two", compute__microbatches=2)
@@ -64,6 +65,7 @@ def test_micro_batches_have_statistics_of_their_own(source, tmp_path):
     assert (one[name] != two[name]).any()
 
 
+@pytest.mark.slow
 def test_a_frozen_trial_keeps_its_statistics(source, tmp_path):
     rates = {
         "sweep__learning_rate": [1e-3, 1e30],
@@ -79,6 +81,7 @@ def test_a_frozen_trial_keeps_its_statistics(source, tmp_path):
     assert all(np.isfinite(array).all() for array in states.values() if array.dtype == np.float32)
 
 
+@pytest.mark.slow
 def test_the_average_of_the_weights_is_evaluated(source, tmp_path):
     plain, states = run(
         source, tmp_path / "plain", classifier__model="cnn", classifier__model__width=4

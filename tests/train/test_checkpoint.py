@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from blurjax.engine import make_mesh, per_trial
+from blurjax.runtime import UserError
 from blurjax.train.checkpoints import Checkpoints
 
 
@@ -100,5 +101,8 @@ def test_a_damaged_one_is_passed_over_by_name(saved, caplog, damage):
     ],
     ids=["shape", "name"],
 )
-def test_what_does_not_fit_is_not_restored(saved, like):
-    assert restore(saved, like) is None
+def test_what_does_not_fit_is_of_another_model_and_stays_where_it_is(saved, like):
+    before = sorted(path.name for path in saved.iterdir())
+    with pytest.raises(UserError, match=r"of another model: params/kernel has the shape \(3,\)"):
+        restore(saved, like)
+    assert sorted(path.name for path in saved.iterdir()) == before
