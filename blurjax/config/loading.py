@@ -169,6 +169,11 @@ def _sentence(error: ValidationError, model: type[BaseModel] = Config, prefix: s
         return _sentence(details["error"], details["settings"], f"{key}.")
     if first["type"] == "invalid_key":  # a number
         key = f"{key}.{first['input']}".removeprefix(".")
+    if key not in known and key in dict(fields()):
+        model_key = prefix.removesuffix(".")
+        return (
+            f"{key} is no setting of the model named; name the model that has it with {model_key}."
+        )
     if first["type"] in ("extra_forbidden", "invalid_key"):
         return unknown_key(key, known + sorted({name.split(".")[0] for name in known}))
     if first["type"] == "value_error":

@@ -70,7 +70,7 @@ def views(data: FigureData) -> Drawing | None:
     caption = (
         "Test images in the views of the first trial. The dB are the PSNR of each view over the whole test "
         "set: the higher, the closer to the original. The difference is that between original and "
-        "reconstruction without its sign, times the factor beside it."
+        "reconstruction without its sign, times the factor, where one is named beside it."
     )
     return Drawing(drawn, caption)
 
