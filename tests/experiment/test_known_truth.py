@@ -1,13 +1,16 @@
 """Experiments whose answer is known beforehand, because the autoencoder is replaced by something simple."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import config
 
 from blurjax import run_experiment
-from blurjax.views import functions as views
-from blurjax.views.functions import eight_bit, view_index
+from blurjax.config.registry import resolve
+from blurjax.config.view_table import VIEWS
+from blurjax.views.functions import eight_bit, reconstruction, view_index
 from blurjax.views.image_quality import gaussian_blur_matrix
 
 pytestmark = pytest.mark.slow
@@ -16,7 +19,7 @@ SETTINGS = {
     "views__train": ["original", "reconstruction", "crossfit", "infold"],
     "views__test": ["original", "reconstruction", "crossfit"],
     "autoencoder__epochs": 1,
-    "autoencoder__width": 1,
+    "autoencoder__model__width": 1,
     "classifier__epochs": 30,
     "classifier__learning_rate": 3e-3,
     "compute__chunk_steps": 100,
@@ -27,10 +30,10 @@ PATTERNS = np.stack([STANDING, STANDING.T]).astype(np.float32)
 NUM_TRAIN = 324
 
 
-def replace_autoencoder(monkeypatch, paint):
-    for name, view in list(views.VIEWS.items()):
-        if view is views.painted:
-            monkeypatch.setitem(views.VIEWS, name, paint)
+def replace_autoencoder(monkeypatch, view):
+    for name, spec in list(VIEWS.items()):
+        if resolve(spec.function) is reconstruction:
+            monkeypatch.setitem(VIEWS._entries, name, replace(spec, function=view))
 
 
 def write_images(path, contrast_of_class, num_examples=450):
@@ -45,11 +48,10 @@ def write_images(path, contrast_of_class, num_examples=450):
 
 
 def test_a_memoriser_leaks(tmp_path, monkeypatch):
-    """It paints stripes as they are where it has seen them, else so blurred that they look like none."""
+    """It shows stripes as they are where it has seen them, else so blurred that they look like none."""
     matrix = gaussian_blur_matrix(1.6, 8)
 
-    def memoriser(parameters, images, indices, autoencoder):
-        del autoencoder
+    def memoriser(parameters, images, indices):
         seen = (indices < NUM_TRAIN) & (parameters.view != view_index("crossfit"))
         blurred = jnp.einsum("ih,bhwc,jw->bijc", matrix, images, matrix)
         return eight_bit(jnp.where(seen[:, None, None, None], images, blurred))
@@ -68,8 +70,8 @@ def test_a_memoriser_leaks(tmp_path, monkeypatch):
 def test_a_denoiser_is_better(tmp_path, monkeypatch):
     """It keeps of an image what lies along the two patterns, and so all that tells the classes apart."""
 
-    def denoiser(parameters, images, indices, autoencoder):
-        del parameters, indices, autoencoder
+    def denoiser(parameters, images, indices):
+        del parameters, indices
         along = jnp.einsum("bhwc,khw->bk", images - 0.5, PATTERNS) / 64
         return eight_bit(0.5 + 4 * jnp.einsum("bk,khw->bhw", along, PATTERNS))[..., None]
 

@@ -19,10 +19,10 @@ SETTINGS = {
     "data.validation_fraction": 0.5,
     "autoencoder.epochs": 1,
     "autoencoder.bottleneck": 32,
-    "autoencoder.width": 4,
+    "autoencoder.model.width": 4,
     "autoencoder.batch_size": 16,
     "classifier.epochs": 1,
-    "classifier.width": 4,
+    "classifier.model.width": 4,
     "classifier.batch_size": 16,
     "sweep.num_seeds": 2,
 }
