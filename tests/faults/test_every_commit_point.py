@@ -6,8 +6,9 @@ from same import assert_same_run
 from tiny import config, write_stripes
 
 from blurjax import run_experiment
+from blurjax.experiment import fingerprints
 from blurjax.experiment import run as experiment
-from blurjax.report import figures
+from blurjax.report import page
 
 SMALL = {
     "sweep__num_seeds": 2,
@@ -22,22 +23,29 @@ SMALL = {
 @pytest.fixture
 def programs_and_drawings_are_made_once(monkeypatch):
     """They depend on settings and results alone, and take most of the time of so small a run."""
-    programs, drawings = [], {}
-    make, draw = experiment.Programs, figures.draw
+    programs, hashes, drawings = [], [], {}
+    make, trace, draw = experiment.Programs, fingerprints.code_hashes, page.draw_figures
 
     def make_once(settings, dataset):
         if not programs:
             programs.append(make(settings, dataset))
         return programs[0]
 
-    def draw_once(run, results, confidence):
-        key = repr({name: results[name] for name in results if name not in ("seconds", "looks")})
+    def trace_once(settings, dataset):
+        if not hashes:
+            hashes.append(trace(settings, dataset))
+        return hashes[0]
+
+    def draw_once(data, *kinds):
+        shown = {k: v for k, v in data.results.items() if k not in ("seconds", "analyses")}
+        key = kinds, repr(shown), repr(data.point)
         if key not in drawings:
-            drawings[key] = draw(run, results, confidence)
+            drawings[key] = list(draw(data, *kinds))
         return drawings[key]
 
     monkeypatch.setattr(experiment, "Programs", make_once)
-    monkeypatch.setattr(figures, "draw", draw_once)
+    monkeypatch.setattr(fingerprints, "code_hashes", trace_once)
+    monkeypatch.setattr(page, "draw_figures", draw_once)
 
 
 @pytest.mark.usefixtures("programs_and_drawings_are_made_once")
