@@ -69,7 +69,7 @@ def injected(injector: Injector) -> Iterator[None]:
     def injected_append(self: RunDirectory, line: dict[str, Any]) -> None:
         def half() -> None:
             text = json.dumps(files.jsonable(line))
-            with (self / "metrics.jsonl").open("a") as file:
+            with self.metrics_file.open("a") as file:
                 file.write(text[: len(text) // 2])
 
         name = f"metrics.jsonl: {line['job']} epoch {line['epoch']}"
