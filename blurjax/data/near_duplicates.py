@@ -91,7 +91,7 @@ def difference_hashes(images: np.ndarray) -> np.ndarray:
 
 
 def close_pairs(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields (i, j), i64[n] each: every two hashes in a, u64[N], and b, u64[M], that differ in at most MAX_BITS bits."""
+    """Yields (i, j), i64[n] each: all hashes of a, u64[N], and b, u64[M], that differ in at most MAX_BITS bits."""
     rows = max(1, _COMPARED_HASHES // max(1, len(b)))
     for start in range(0, len(a), rows):
         differing = np.bitwise_count(a[start : start + rows, np.newaxis] ^ b)
