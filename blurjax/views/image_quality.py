@@ -145,7 +145,8 @@ def _window_sums(values: Array, channels: int) -> Array:
     for axis, step in ((values.ndim - 2, 1), (values.ndim - 1, channels)):
         stop = values.shape[axis] - (WINDOW - 1) * step
         starts = range(0, WINDOW * step, step)
-        values = sum(jax.lax.slice_in_dim(values, k, k + stop, axis=axis) for k in starts)
+        first, *others = (jax.lax.slice_in_dim(values, k, k + stop, axis=axis) for k in starts)
+        values = sum(others, first)
     return values
 
 
