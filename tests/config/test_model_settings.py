@@ -64,7 +64,7 @@ def test_a_file_may_name_a_model_or_its_settings_alone(tmp_path):
         ({"model": "cn"}, "classifier.model cannot be 'cn': there is no classifier of that name; "
             "did you mean cnn?"),
         ({"model": "vit"}, "classifier.model cannot be 'vit': there is no classifier of that name; "
-            "choose one of cnn."),
+            "choose one of cnn, resnet, mlp, linear."),
         ({"model": "conv"}, "classifier.model cannot be 'conv': there is no classifier of that "
             "name; did you mean cnn?"),
         ({"model": 5}, "classifier.model cannot be 5: name a model, such as cnn."),
