@@ -81,13 +81,15 @@ class Augmentation:
                 )
             )(padded, drawn.offset)
         if drawn.centre is not None:
-            # From the first pixel of the square: [B,H] and [B,W].
-            rows, columns = (
-                jnp.arange(images.shape[1 + axis])
-                - (drawn.centre[:, axis, None] - self.cutout // 2)
-                for axis in (0, 1)
-            )
-            in_rows, in_columns = ((i >= 0) & (i < self.cutout) for i in (rows, columns))
-            square = in_rows[:, :, None, None] & in_columns[:, None, :, None]
-            images = jnp.where(square, GREY, images)
+            in_square = jax.vmap(lambda centre: self._square(centre, images.shape[1:3]))
+            images = jnp.where(in_square(drawn.centre)[..., None], GREY, images)
         return images
+
+    def _square(self, centre: Array, size: tuple[int, ...]) -> Array:
+        """Returns which pixels, bool[H,W], lie in the square around one."""
+        rows, columns = (
+            (jnp.arange(length) >= middle - self.cutout // 2)
+            & (jnp.arange(length) < middle - self.cutout // 2 + self.cutout)
+            for length, middle in zip(size, centre, strict=True)
+        )
+        return rows[:, None] & columns[None, :]
