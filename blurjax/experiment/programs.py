@@ -290,8 +290,8 @@ class Programs:
         if jax.default_backend() != "cpu":
             return 1
         model = self.autoencoder if training is self.config.autoencoder else self.classifier
-        channels = getattr(model, "width", None)
-        if channels is None:  # of a model whose largest activations are not known
+        channels = getattr(model, "full_size_channels", None)
+        if channels is None:
             return 1
         height, width, _ = self.dataset.image_shape
         image = height * width * channels * jnp.dtype(training.dtype).itemsize

@@ -64,13 +64,13 @@ def test_a_file_may_name_a_model_or_its_settings_alone(tmp_path):
         ({"model": "cn"}, "classifier.model cannot be 'cn': there is no classifier of that name; "
             "did you mean cnn?"),
         ({"model": "vit"}, "classifier.model cannot be 'vit': there is no classifier of that name; "
-            "choose one of cnn."),
+            "choose one of cnn, resnet, mlp, linear."),
         ({"model": "conv"}, "classifier.model cannot be 'conv': there is no classifier of that "
             "name; did you mean cnn?"),
         ({"model": 5}, "classifier.model cannot be 5: name a model, such as cnn."),
-        ({"model__depth": 3}, "There is no setting classifier.model.depth; did you mean "
+        ({"model__widht": 3}, "There is no setting classifier.model.widht; did you mean "
             "classifier.model.width?"),
-        ({"model": {"name": "cnn", "depth": 3}}, "There is no setting classifier.model.depth; did "
+        ({"model": {"name": "cnn", "widht": 3}}, "There is no setting classifier.model.widht; did "
             "you mean classifier.model.width?"),
         ({"model__width": 0}, "classifier.model.width cannot be 0: input should be greater than 0."),
     ],

@@ -12,7 +12,8 @@ from blurjax.engine.memory import live_bytes
 from blurjax.engine.random import key
 from blurjax.models import apply
 from blurjax.models.autoencoders import ConvAutoencoder
-from blurjax.models.classifiers import CnnClassifier
+from blurjax.models.classifiers import CnnClassifier, ResNetClassifier
+from blurjax.models.linear_code import ResidualAutoencoder
 from blurjax.train import losses
 from blurjax.train.augmentation import Augmentation
 from blurjax.train.steps import classifier_eval_step, classifier_train_step, mean_gradient
@@ -26,7 +27,12 @@ MODELS = {
         partial(ConvAutoencoder, (16, 16, 3), max_bottleneck=8, width=8),
         (jnp.int32(5),),
     ),
+    "residual autoencoder": (
+        partial(ResidualAutoencoder, (16, 16, 3), max_bottleneck=8, width=8),
+        (jnp.int32(5),),
+    ),
     "classifier": (partial(CnnClassifier, num_classes=3, width=8, dense=16), ()),
+    "residual classifier": (partial(ResNetClassifier, num_classes=3, width=8), ()),
 }
 
 
