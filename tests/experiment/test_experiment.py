@@ -382,6 +382,7 @@ def test_bfloat16_learns_as_much_with_parameters_in_float32(source, tmp_path):
     point = {}
     for dtype in ("float32", "bfloat16"):
         changes = {"autoencoder__dtype": dtype, "classifier__dtype": dtype}
+        changes["views__train"] = ["original", "reconstruction"]
         longer = config(source, autoencoder__epochs=12, classifier__epochs=12, **changes)
         (point[dtype],) = run_experiment(longer, tmp_path / dtype)["points"]
     for view in ("original", "reconstruction"):
