@@ -135,8 +135,8 @@ def subset_order(
 ) -> Array:
     """Returns positions i32[steps, batch_size] of an epoch of a trial with images of its own.
 
-    They may be passed through many times an epoch: one sort, by pass and random number, shuffles all passes. A trial that
-    has the whole train split has the order of `epoch_order`.
+    They may be passed through many times an epoch: one sort, by pass and random number, shuffles all passes. A trial
+    that has the whole train split has the order of `epoch_order`.
 
     Args:
       seed: u32 scalar.
