@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from blurjax.config.settings import TrainingConfig
-from blurjax.config.trials import Trial
 from blurjax.train.state import Hyperparameters
+
+if TYPE_CHECKING:
+    from blurjax.config.settings import TrainingConfig
+    from blurjax.config.trials import Trial
 
 RESEEDED = 2**31
 """Added to the seed of classifiers that differ from others in nothing but the seed; settings cannot name such seeds."""
