@@ -292,6 +292,11 @@ class Config(Section):
                 raise ValueError(
                     f"{section}.batch_size is {batch_size}, not a multiple of compute.microbatches {microbatches}"
                 )
+        if self.sweep.train_examples and self.classifier.flip == "alternating":
+            raise ValueError(
+                "classifier.flip cannot be alternating where sweep.train_examples gives trials images of their own, "
+                "which they see more often; use random."
+            )
         if self.sweep.first_seed + self.sweep.num_seeds > 2**31:
             raise ValueError("sweep.first_seed + sweep.num_seeds must be at most 2147483648")
         return self
