@@ -7,6 +7,8 @@ squares.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -145,7 +147,8 @@ def _window_sums(values: Array, channels: int) -> Array:
     for axis, step in ((values.ndim - 2, 1), (values.ndim - 1, channels)):
         stop = values.shape[axis] - (WINDOW - 1) * step
         starts = range(0, WINDOW * step, step)
-        values = sum(jax.lax.slice_in_dim(values, k, k + stop, axis=axis) for k in starts)
+        windows = [jax.lax.slice_in_dim(values, k, k + stop, axis=axis) for k in starts]
+        values = functools.reduce(jnp.add, windows)
     return values
 
 
