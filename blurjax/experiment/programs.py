@@ -252,10 +252,8 @@ class Programs:
     @cached_property
     def subset_order(self) -> Callable[..., Any]:
         """Of classifiers with training images of their own; see `feed.subset_order` for the arguments, here [T]."""
-        steps, size = (
-            self.steps_per_epoch(self.config.classifier),
-            self.config.classifier.batch_size,
-        )
+        training = self.config.classifier
+        steps, size = self.steps_per_epoch(training), training.batch_size
         function = partial(subset_order, steps=steps, batch_size=size, stream=CLASSIFIER_ORDER)
         return self._compile_quickly(function, (0, 0, 0, None, None))
 
