@@ -253,12 +253,8 @@ class Programs:
     def subset_order(self) -> Callable[..., Any]:
         """Of classifiers with training images of their own; see `feed.subset_order` for the arguments, here [T]."""
         training = self.config.classifier
-        function = partial(
-            subset_order,
-            steps=self.steps_per_epoch(training),
-            batch_size=training.batch_size,
-            stream=CLASSIFIER_ORDER,
-        )
+        steps, size = self.steps_per_epoch(training), training.batch_size
+        function = partial(subset_order, steps=steps, batch_size=size, stream=CLASSIFIER_ORDER)
         return self._compile_quickly(function, (0, 0, 0, None, None))
 
     def _order(self, training: TrainingConfig, stream: str) -> Callable[[TrainState, int], Any]:
