@@ -71,6 +71,7 @@ class Synthetic:
     seeds: int = 8
     bottlenecks: tuple[int, ...] = (8,)
     learning_rates: tuple[float, ...] = (1e-3,)
+    train_examples: tuple[int | str, ...] = ()
     class_names: tuple[str, ...] = DIGITS
     shape: tuple[int, int, int] = (8, 8, 1)
     images: int = 200
@@ -92,6 +93,7 @@ class Synthetic:
         overrides: dict[str, Any] = {
             "sweep.num_seeds": self.seeds,
             "sweep.learning_rate": self.learning_rates if len(self.learning_rates) > 1 else (),
+            "sweep.train_examples": self.train_examples,
             "sweep.bottleneck": self.bottlenecks if len(self.bottlenecks) > 1 else (),
             "autoencoder.bottleneck": self.bottlenecks[0],
             "classifier.learning_rate": self.learning_rates[0],
@@ -198,7 +200,10 @@ class _Making:
                 continue
             trials = classifier_trials(self.config, *cell)
             level = special.get(cell, skill(*cell))
-            levels = [best - (best - level) * _kept(trial.bottleneck) for trial in trials]
+            levels = [
+                (best - (best - level) * _kept(trial.bottleneck)) * _learned(trial.train_examples)
+                for trial in trials
+            ]
             answers = self.answers(levels, difficulty)
             if cell[0] == "shuffled":
                 shape = answers["prediction"].shape
@@ -301,7 +306,8 @@ class _Making:
         """Writes the images whose answers differ most often, as the experiment does."""
         views = ("original", "reconstruction")
         cells = [read_npz(self.run.predictions(view, view)) for view in views]
-        recipe = self.config.learning_rates[0], self.config.weight_decays[0]
+        of = self.config
+        recipe = of.learning_rates[0], of.weight_decays[0], of.label_counts[0]
         counts = []
         for bottleneck in self.config.bottlenecks:
             right = []
@@ -379,6 +385,11 @@ def _keys(trials: list[Trial]) -> np.ndarray:
 def _kept(bottleneck: int | None) -> float:
     """Returns the share of the loss of skill that is left at this bottleneck; 1 at 8 floats and without a code."""
     return (8 / (bottleneck or 8)) ** 0.5
+
+
+def _learned(train_examples: int | None) -> float:
+    """Returns the share of skill that is learned from as many labelled images."""
+    return 1 - 1 / (train_examples or np.inf) ** 0.5
 
 
 def _in_view(

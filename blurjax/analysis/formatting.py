@@ -40,6 +40,13 @@ def p_in_words(p: float) -> str:
     return f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"
 
 
+def labels_in_words(train_examples: int | None) -> str:
+    """The labelled images of a point, where None is all of them."""
+    return (
+        "all labelled images" if train_examples is None else count(train_examples, "labelled image")
+    )
+
+
 def count(number: float, noun: str) -> str:
     """A number of things, such as 1 trial or 2 trials."""
     return f"{number:.12g} {noun}" + ("" if number == 1 else "s")

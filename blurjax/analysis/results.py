@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -107,11 +107,11 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
 def _flips(recorded: RecordedRun, point: RecordedPoint) -> Block:
     """Returns the test images whose correctness differs most often between originals and reconstructions.
 
-    Empty where they were not kept: they are for the first learning rate and weight decay.
+    Empty where they were not kept: they are for the first of the swept values other than the bottleneck.
     """
     config, kept, correct = recorded.config, recorded.flips, point.correct()
-    bottleneck, *recipe = point.point
-    is_first = recipe == [config.learning_rates[0], config.weight_decays[0]]
+    bottleneck = point.point.bottleneck
+    is_first = point.point == next(p for p in points(config) if p.bottleneck == bottleneck)
     if kept is None or not is_first or not {ORIGINAL, RECONSTRUCTION} <= correct.keys():
         return {}
     if bottleneck not in kept["bottleneck"]:
@@ -123,14 +123,15 @@ def _flips(recorded: RecordedRun, point: RecordedPoint) -> Block:
 
 
 def _curves(points: Sequence[Block]) -> list[Block]:
-    """Computes accuracy and PSNR against the bottleneck: one curve per learning rate and weight decay."""
-    by_recipe: dict[tuple[float, float], list[Block]] = {}
+    """Computes accuracy and PSNR against the bottleneck: one curve per combination of the other values."""
+    lines: dict[tuple[float, float, float], list[Block]] = {}
     for point in sorted(points, key=lambda point: point["values"]["bottleneck"]):
-        recipe = point["values"]["learning_rate"], point["values"]["weight_decay"]
-        by_recipe.setdefault(recipe, []).append(point)
+        _, rate, decay, labels = point["values"].values()
+        lines.setdefault((rate, decay, labels or math.inf), []).append(point)
+    others = ("learning_rate", "weight_decay", "train_examples")
     return [
-        {"learning_rate": rate, "weight_decay": decay} | _curve(line)
-        for (rate, decay), line in sorted(by_recipe.items())
+        {name: line[0]["values"][name] for name in others} | _curve(line)
+        for _, line in sorted(lines.items())
         if any(point["trials"] for point in line)
     ]
 
@@ -165,18 +166,14 @@ def _curve(line: Sequence[Block]) -> Block:
 def _tuned(points: Sequence[RecordedPoint], config: Config) -> list[Block] | None:
     """Computes results with the learning rate that suits each train view best, by its own validation images.
 
-    One entry per bottleneck and weight decay that has trials left; None where no learning rates
-    are swept.
+    One entry per combination of the other values that has trials left; None where no learning
+    rates are swept.
     """
     if len(config.learning_rates) < 2:
         return None
     blocks = []
-    for bottleneck, decay in itertools.product(config.bottlenecks, config.weight_decays):
-        at_values = [
-            p
-            for p in points
-            if p.seeds and (p.point.bottleneck, p.point.weight_decay) == (bottleneck, decay)
-        ]
+    for values in dict.fromkeys(p.point._replace(learning_rate=0) for p in points):
+        at_values = [p for p in points if p.seeds and p.point._replace(learning_rate=0) == values]
         if not at_values:
             continue
         best = {}
@@ -187,8 +184,7 @@ def _tuned(points: Sequence[RecordedPoint], config: Config) -> list[Block] | Non
             else:
                 evaluated = [curve[:, -1] for curve in curves]
             best[view] = at_values[np.argmax([accuracy.mean() for accuracy in evaluated])]
-        values = {"bottleneck": bottleneck, "weight_decay": decay}
-        blocks.append(values | _with_rates(best, config))
+        blocks.append(values._asdict() | _with_rates(best, config))
     return blocks
 
 
@@ -224,8 +220,9 @@ def _analyses(run: RunDirectory, points: Sequence[Block]) -> list[Block]:
         advice = "Remove it: everything but its record of analyses is computed again."
         raise UserError(f"{error} {advice}") from None
     analyses = before.get("analyses", [])
+    # Results of earlier versions do not name the number of labelled images.
     old, new = (
-        [(point["values"], point["trials"]) for point in block]
+        [({"train_examples": None} | point["values"], point["trials"]) for point in block]
         for block in (before.get("points", []), points)
     )
     if analyses and old == new:

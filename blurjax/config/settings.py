@@ -219,6 +219,8 @@ class SweepConfig(Section):
     """classifier.learning_rate of each point"""
     weight_decay: Distinct[NonNegativeFloat] = ()
     """classifier.weight_decay of each point"""
+    train_examples: Distinct[PositiveInt | Literal["all"]] = ()
+    """labelled images that classifiers are trained on, such as 100 1000 all; each seed draws its own"""
 
 
 class ComputeConfig(Section):
@@ -290,6 +292,11 @@ class Config(Section):
                 raise ValueError(
                     f"{section}.batch_size is {batch_size}, not a multiple of compute.microbatches {microbatches}"
                 )
+        if self.sweep.train_examples and self.classifier.flip == "alternating":
+            raise ValueError(
+                "classifier.flip cannot be alternating where sweep.train_examples gives trials images of their own, "
+                "which they see more often; use random."
+            )
         if self.sweep.first_seed + self.sweep.num_seeds > 2**31:
             raise ValueError("sweep.first_seed + sweep.num_seeds must be at most 2147483648")
         return self
@@ -309,6 +316,11 @@ class Config(Section):
     def weight_decays(self) -> tuple[float, ...]:
         """The classifier's swept weight decays, or the single one."""
         return self.sweep.weight_decay or (self.classifier.weight_decay,)
+
+    @property
+    def label_counts(self) -> tuple[int | None, ...]:
+        """The swept numbers of labelled images; None is the whole train split."""
+        return tuple(None if n == "all" else n for n in self.sweep.train_examples) or (None,)
 
     @property
     def train_views(self) -> tuple[str, ...]:

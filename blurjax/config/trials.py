@@ -20,6 +20,8 @@ class Trial(NamedTuple):
     learning_rate: float | None = None
     """The classifier's; an autoencoder's is the same for all trials."""
     weight_decay: float | None = None
+    train_examples: int | None = None
+    """Labelled images that a classifier is trained on; None: the whole train split."""
 
     @property
     def key(self) -> str:
@@ -42,12 +44,15 @@ class Point(NamedTuple):
     bottleneck: int
     learning_rate: float
     weight_decay: float
+    train_examples: int | None = None
+    """Labelled images; None: the whole train split."""
 
 
 def points(config: Config) -> list[Point]:
     """Returns all points, the bottleneck varying slowest."""
-    values = config.bottlenecks, config.learning_rates, config.weight_decays
-    return list(itertools.starmap(Point, itertools.product(*values)))
+    recipes = config.learning_rates, config.weight_decays
+    values = itertools.product(config.bottlenecks, *recipes, config.label_counts)
+    return list(itertools.starmap(Point, values))
 
 
 def autoencoder_trials(config: Config, *, fold: int | None = None) -> list[Trial]:
@@ -66,7 +71,7 @@ def classifier_trial(point: Point, seed: int, *views: str) -> Trial:
     """Returns the classifier of a point and seed; without a bottleneck where none of the views depends on the code."""
     needs_code = any(VIEWS[view].needs_code for view in views)
     bottleneck = point.bottleneck if needs_code else None
-    return Trial(seed, bottleneck, None, point.learning_rate, point.weight_decay)
+    return Trial(seed, bottleneck, None, *point[1:])
 
 
 def classifier_trials(config: Config, *views: str) -> list[Trial]:

@@ -7,7 +7,7 @@ from blurjax.data.dataset import Dataset
 from blurjax.data.examples import Examples
 from blurjax.data.prefetch import read_batches
 from blurjax.data.sources import describe, load, register_source
-from blurjax.data.splits import fold_assignment, generator
+from blurjax.data.splits import fold_assignment, generator, nested_subsets
 
 __all__ = [
     "SPLITS",
@@ -19,6 +19,7 @@ __all__ = [
     "fold_assignment",
     "generator",
     "load",
+    "nested_subsets",
     "read_batches",
     "register_source",
 ]

@@ -89,6 +89,29 @@ def subset_of_train(
     return {**rows, "train": pool[_stratified(labels[pool], count, 0, random)]}
 
 
+def nested_subsets(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Orders images so that the first n are a stratified subset of n images, for every n.
+
+    After one image of each class, the next image is of the class with the least (images taken + 1/2) / (its images):
+    Webster's method of apportionment. Unlike the largest remainder, it never gives an image back as n grows, so subsets
+    are nested. Which images of a class, and which of classes in a tie, is drawn.
+
+    Args:
+      labels: i32[N].
+      seed: draws the order.
+
+    Returns:
+      i64[N], a permutation.
+    """
+    random = generator(seed, "labelled images")
+    shuffled = random.permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    _, first, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
+    taken = np.arange(len(labels)) - np.repeat(first, counts)
+    priority = np.where(taken == 0, 0, (taken + 0.5) / np.repeat(counts, counts))
+    return by_class[np.lexsort((random.random(len(labels)), priority))]
+
+
 def fold_assignment(labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """Assigns images to folds by a seeded permutation.
 

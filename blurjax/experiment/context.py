@@ -11,6 +11,7 @@ import numpy as np
 
 from blurjax.config.settings import Config
 from blurjax.config.trials import Trial
+from blurjax.engine.types import Array
 from blurjax.experiment.programs import Programs
 from blurjax.runtime import RunDirectory, processes, read_npz
 from blurjax.train.evaluation import Evaluation, dispatch
@@ -38,10 +39,10 @@ class Context:
         program: Callable[..., Any],
         variables: Any,
         parameters: Any,
-        positions: np.ndarray,
+        positions: np.ndarray | Array,
         count: int,
     ) -> Callable[[], Evaluation]:
-        """Starts an evaluation of `count` trials (the rest is padding) on the examples at positions i32[N]."""
+        """Starts an evaluation of `count` trials (the rest is padding) on the examples at positions; see `dispatch`."""
         batch_size = self.config.classifier.batch_size
         wait = dispatch(program, variables, parameters, self.programs.feed, positions, batch_size)
         return lambda: {name: values[:count] for name, values in wait().items()}

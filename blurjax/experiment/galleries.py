@@ -46,7 +46,7 @@ def write_flips(context: Context, views: FittedViews) -> None:
     if not all(path.exists() for path in paths):
         return
     arrays = [read_npz(path) for path in paths]
-    # The first learning rate and weight decay of every bottleneck.
+    # The first of the other swept values at every bottleneck.
     first = [next(p for p in points(config) if p.bottleneck == b) for b in config.bottlenecks]
     counts = []
     for point in first:

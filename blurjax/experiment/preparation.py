@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from blurjax.config.loading import fit_to_data, override
 from blurjax.config.settings import Config
 from blurjax.config.trials import num_folds, views_in_use
@@ -22,7 +24,30 @@ def prepare(config: Config, dataset: Dataset | None = None) -> tuple[Config, Dat
     config = override(config, {"data.source": dataset.source})
     config = fit_to_data(config, shape=dataset.image_shape, train_examples=train_examples)
     check_views(config, dataset)
+    check_label_counts(config, dataset)
     return config, dataset
+
+
+def check_label_counts(config: Config, dataset: Dataset) -> None:
+    """Raises UserError where the train split cannot give each seed the labelled images that the sweep asks for."""
+    train = dataset.splits["train"]
+    num_classes = len(np.unique(dataset.labels[train]))
+    for count in filter(None, config.label_counts):
+        if count > len(train):
+            raise UserError(
+                f"sweep.train_examples is {count:,}, but the train split has only {len(train):,} images; lower it, or "
+                "name `all`."
+            )
+        if count < num_classes:
+            raise UserError(
+                f"sweep.train_examples is {count}, but each of the {num_classes} classes needs a labelled image; "
+                "raise it."
+            )
+        if not dataset.fits(config.data.resident_limit):
+            raise UserError(
+                "sweep.train_examples gives each seed images of its own, but streamed images come in one order for all "
+                f"trials; raise data.resident_limit, which is {config.data.resident_limit:g} GiB, or leave it out."
+            )
 
 
 def check_views(config: Config, dataset: Dataset) -> None:

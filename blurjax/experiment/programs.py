@@ -18,6 +18,7 @@ from blurjax.config.settings import Config, TrainingConfig
 from blurjax.config.trials import Trial, classifier_trials, num_folds, views_in_use
 from blurjax.data import Dataset
 from blurjax.engine import fetch, per_trial, place, shared, sweep
+from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.layout import Layout, make_layout
 from blurjax.experiment.step_memory import bytes_per_trial
 from blurjax.models import ModelContext, build
@@ -31,6 +32,7 @@ from blurjax.train.feed import (
     make_feed,
     members_by_fold,
     monitored_positions,
+    subset_order,
 )
 from blurjax.train.optimizers import make_optimizer
 from blurjax.train.state import Hyperparameters, TrainedModel, TrainState, init, update
@@ -42,6 +44,8 @@ CACHE_BYTES = 2**22
 """Of the largest activations of a micro-batch on CPU (docs/engine.md)."""
 SHARED_ORDER, OWN_ORDER = (None, None, None), (0, None, None)
 """in_axes of positions, start and length where all trials see the same batches, and where each has its own."""
+CLASSIFIER_ORDER = "classifier order"
+"""The random stream."""
 
 
 Models = dict[Trial, TrainedModel]
@@ -189,18 +193,26 @@ class Programs:
     @cached_property
     def evaluate_classifier(self) -> Callable[..., Any]:
         """(variables, view parameters, data arguments) -> per-example results."""
+        return self._compile_evaluation(self._classifier_eval_step, 0, AXES)
+
+    @cached_property
+    def evaluate_classifier_on_own(self) -> Callable[..., Any]:
+        """The same, with positions of each trial."""
+        return self._compile_evaluation(self._classifier_eval_step, 0, AXES, order=OWN_ORDER)
+
+    @property
+    def _classifier_eval_step(self) -> Callable[..., Any]:
         config, dataset = self.config, self.dataset
         cells = len(config.train_views) * len(config.test_views)
         rows = cells * len(classifier_trials(config, "reconstruction"))
         logits = 4 * rows * len(dataset.splits["test"]) * len(dataset.class_names)
-        step = partial(
+        return partial(
             steps.classifier_eval_step,
             model=self.classifier,
             view=self.view,
             keep_logits=logits < LOGITS_LIMIT,
             mirror=config.classifier.mirror_test,
         )
-        return self._compile_evaluation(step, 0, AXES)
 
     @property
     def classifier_init(self) -> Callable[[Hyperparameters], TrainState]:
@@ -235,7 +247,15 @@ class Programs:
     @cached_property
     def classifier_order(self) -> Callable[[TrainState, int], Any]:
         """The order of the classifiers' epochs, one program for all views; see `_order`."""
-        return self._order(self.config.classifier, "classifier order")
+        return self._order(self.config.classifier, CLASSIFIER_ORDER)
+
+    @cached_property
+    def subset_order(self) -> Callable[..., Any]:
+        """Of classifiers with training images of their own; see `feed.subset_order` for the arguments, here [T]."""
+        training = self.config.classifier
+        steps, size = self.steps_per_epoch(training), training.batch_size
+        function = partial(subset_order, steps=steps, batch_size=size, stream=CLASSIFIER_ORDER)
+        return self._compile_quickly(function, (0, 0, 0, None, None))
 
     def _order(self, training: TrainingConfig, stream: str) -> Callable[[TrainState, int], Any]:
         """Returns (states [T], epoch) -> that epoch's order: per trial on the device, or one for all on the host."""
@@ -304,9 +324,11 @@ class Programs:
         loop = training_loop(step, self.feed.capacity)
         return jax.jit(self._sweep(loop, (0, view_axes, None, *order_axes)), donate_argnums=0)
 
-    def _compile_evaluation(self, step: Callable[..., Any], *axes: Any) -> Callable[..., Any]:
+    def _compile_evaluation(
+        self, step: Callable[..., Any], *axes: Any, order: Any = SHARED_ORDER
+    ) -> Callable[..., Any]:
         loop = evaluation_loop(step, self.feed.capacity)
-        return jax.jit(self._sweep(loop, (*axes, None, *SHARED_ORDER)))
+        return jax.jit(self._sweep(loop, (*axes, None, *order)))
 
     def _compile_quickly(self, function: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
         swept = self._sweep(function, in_axes)
@@ -320,24 +342,6 @@ class Programs:
         """For programs that run seldom: drawing random parameters takes seconds to optimise on CPU."""
         on_cpu = jax.default_backend() == "cpu"
         return {"xla_backend_optimization_level": 0} if on_cpu else {}
-
-
-RESEEDED = 2**31
-"""Added to the seed of classifiers that differ from others in nothing but the seed; settings cannot name such seeds."""
-
-
-def hyperparameters_of(
-    trial: Trial, training: TrainingConfig, *, reseeded: bool = False
-) -> Hyperparameters:
-    """Returns a trial's values as NumPy scalars; those that it leaves open are those of the settings."""
-    rate, decay = trial.learning_rate, trial.weight_decay
-    return Hyperparameters(
-        seed=np.uint32(trial.seed + RESEEDED * reseeded),
-        learning_rate=np.float32(training.learning_rate if rate is None else rate),
-        weight_decay=np.float32(training.weight_decay if decay is None else decay),
-        bottleneck=np.int32(trial.bottleneck or 0),
-        members=np.int32(0 if trial.fold is None else trial.fold + 1),
-    )
 
 
 def _fitted(value: int | None) -> int:

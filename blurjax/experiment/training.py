@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -11,6 +11,7 @@ import jax
 
 from blurjax.config.settings import ClassifierConfig, TrainingConfig
 from blurjax.config.trials import Trial, all_autoencoder_trials, classifier_trials
+from blurjax.experiment import labels
 from blurjax.experiment.context import Context
 from blurjax.experiment.fitted_views import FittedViews
 from blurjax.experiment.programs import Models
@@ -60,9 +61,16 @@ def train_classifiers(context: Context, view: str, views: FittedViews) -> Models
             context,
             config,
             init=programs.init_classifier,
-            order=programs.classifier_order,
+            order=labels.classifier_order(programs, job.trials),
             steps=programs.train_classifier,
-            validate=partial(_validate_classifier, context, len(job.trials), view, parameters),
+            validate=partial(
+                _validate_classifier,
+                context,
+                len(job.trials),
+                view,
+                parameters,
+                labels.monitored(programs, job.trials),
+            ),
             view_parameters=parameters,
         )
 
@@ -119,20 +127,19 @@ def _validate_classifier(
     count: int,
     view: str,
     parameters: Callable[[], ViewParameters],
+    monitored: Mapping[str, labels.Monitored],
     variables: Any,
 ) -> Callable[[], dict[str, Any]]:
     """Measures accuracy and loss on train and validation in the classifier's own view, and on original validation."""
-    programs, monitored = context.programs, context.programs.monitored
     own = parameters()
-    cells = {name: (own, positions) for name, positions in monitored.items()}
+    cells = {name: (own, images) for name, images in monitored.items()}
     if view != "original":
-        original = own._replace(view=programs.view_index("original"))
+        original = own._replace(view=context.programs.view_index("original"))
         cells["validation_original"] = (original, monitored["validation"])
-    evaluate = partial(context.dispatch, programs.evaluate_classifier, variables)
     waits = {
-        name: (evaluate(view_parameters, positions, count), programs.dataset.labels[positions])
-        for name, (view_parameters, positions) in cells.items()
+        name: (context.dispatch(on.evaluate, variables, view_parameters, on.positions, count), on)
+        for name, (view_parameters, on) in cells.items()
     }
     return lambda: {
-        name: accuracy_and_loss(wait(), labels) for name, (wait, labels) in waits.items()
+        name: accuracy_and_loss(wait(), on.labels, on.mask) for name, (wait, on) in waits.items()
     }

@@ -13,7 +13,16 @@ import yaml
 
 from blurjax.analysis import collect_results
 from blurjax.analysis.contrasts import SHUFFLED, UNADJUSTED, checks, controls
-from blurjax.analysis.formatting import count, level, p_value, percent, signed, signed_span, span
+from blurjax.analysis.formatting import (
+    count,
+    labels_in_words,
+    level,
+    p_value,
+    percent,
+    signed,
+    signed_span,
+    span,
+)
 from blurjax.config import loading as config
 from blurjax.config.settings import Config
 from blurjax.config.view_table import VIEWS
@@ -132,6 +141,7 @@ def _render(
         explained_views=[VIEWS[view] for view in in_order({*train_views, *test_views, *measured})],
         sections=sections,
         overview=of_run,
+        few_labels=any(section.point["values"]["train_examples"] for section in sections),
         settings=config.to_yaml(settings),
         environment=yaml.safe_dump(dict(environment), sort_keys=False, allow_unicode=True),
         margin=settings.report.margin,
@@ -155,7 +165,10 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        **{f.__name__: f for f in (count, p_value, percent, signed, signed_span, span)},
+        **{
+            f.__name__: f
+            for f in (count, labels_in_words, p_value, percent, signed, signed_span, span)
+        },
         # A reader should see that what must be exactly 0 is.
         "exact_or_signed": lambda share: "0 exactly" if share == 0 else signed(share),
         "average": lambda values: sum(values) / len(values),

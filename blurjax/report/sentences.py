@@ -11,7 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from blurjax.analysis import statistics
-from blurjax.analysis.formatting import count, level, p_in_words, percent, signed, signed_span
+from blurjax.analysis.formatting import (
+    count,
+    labels_in_words,
+    level,
+    p_in_words,
+    percent,
+    signed,
+    signed_span,
+)
 
 Results = Mapping[str, Any]
 Point = Mapping[str, Any]
@@ -64,8 +72,10 @@ def point_summary(point: Point, confidence: float) -> list[str]:
     original, rebuilt = (
         percent(point["accuracy"][view][view]["mean"]) for view in ("original", "reconstruction")
     )
+    labels = point["values"]["train_examples"]
+    few = f"with {labels_in_words(labels)}, " if labels else ""
     headline = (
-        f"{(total['verdict'] or 'no verdict').capitalize()}: classifiers trained and tested on reconstructions "
+        f"{(total['verdict'] or 'no verdict').capitalize()}: {few}classifiers trained and tested on reconstructions "
         f"(images that an autoencoder rebuilt from {count(point['values']['bottleneck'], 'float')}) are right "
         f"for {rebuilt} of the test images, classifiers of originals for {original}; "
         f"{_cost(total, confidence)}."
@@ -140,8 +150,7 @@ def _smallest_equivalent(curves: Sequence[Mapping[str, Any]]) -> list[str]:
     for curve in curves:
         if len(curve["bottleneck"]) < 2 or None in curve["verdict"]:
             continue
-        rate, decay = curve["learning_rate"], curve["weight_decay"]
-        start = f"Learning rate {rate:g}, weight decay {decay:g}: t" if len(curves) > 1 else "T"
+        start = f"{recipe_name(curve)}: t" if len(curves) > 1 else "T"
         smallest = curve["smallest_equivalent"]
         sentences.append(
             f"{start}he widest bottleneck was not shown to be equivalent to the original, so none narrower was tested."
@@ -159,9 +168,18 @@ def point_name(point: Point, points: Sequence[Point]) -> str:
     return " and ".join(
         count(values[name], "float")
         if name == "bottleneck"
+        else labels_in_words(values[name])
+        if name == "train_examples"
         else f"{name.replace('_', ' ')} {values[name]:g}"
         for name in varying or ["bottleneck"]
     )
+
+
+def recipe_name(curve: Mapping[str, Any]) -> str:
+    """Returns the values in which the points of a curve against the bottleneck agree."""
+    name = f"Learning rate {curve['learning_rate']:g}, weight decay {curve['weight_decay']:g}"
+    labels = curve["train_examples"]
+    return name if labels is None else f"{name}, {labels_in_words(labels)}"
 
 
 def _changed_code(results: Results) -> list[str]:

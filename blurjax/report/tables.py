@@ -7,14 +7,15 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from blurjax.analysis.formatting import count, p_value, signed, signed_span
+from blurjax.analysis.formatting import count, labels_in_words, p_value, signed, signed_span
+from blurjax.config.trials import Point as Values
 
 Point = Mapping[str, Any]
 Row = Sequence[Any]
 Entry = tuple[Point, Row, Mapping[str, Any]]
 """The point of a row, its first cells, and its estimate."""
 
-POINT = ("bottleneck", "learning_rate", "weight_decay", "trials")
+POINT = (*Values._fields, "trials")
 ESTIMATE = ("mean", "low", "high", "low_trials", "high_trials")
 TEX = str.maketrans(
     {
@@ -103,10 +104,11 @@ def _differences_tex(entries: Iterable[Entry], level: str, *, several: bool) -> 
 
 
 def _values(point: Point) -> str:
-    values = point["values"]
+    values, labels = point["values"], point["values"]["train_examples"]
+    few = f"{labels_in_words(labels)}, " if labels else ""
     return (
         f"{count(values['bottleneck'], 'float')}, learning rate {values['learning_rate']:g}, "
-        f"weight decay {values['weight_decay']:g}, {count(len(point['trials']), 'trial')}"
+        f"weight decay {values['weight_decay']:g}, {few}{count(len(point['trials']), 'trial')}"
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from blurjax.engine.mesh import fetch
+from blurjax.engine.types import Array
 from blurjax.train.feed import AHEAD, Feed, batches_in_order
 
 Evaluation = dict[str, np.ndarray]
@@ -19,7 +21,7 @@ def dispatch(
     params: Any,
     view_parameters: Any,
     feed: Feed,
-    positions: np.ndarray,
+    positions: np.ndarray | Array,
     batch_size: int,
 ) -> Callable[[], Evaluation]:
     """Starts the evaluation of all trials on the examples at positions.
@@ -32,7 +34,7 @@ def dispatch(
       params: pytree with a leading axis T.
       view_parameters: what the step takes as its second argument.
       feed: where images come from.
-      positions: i32[N], of one split.
+      positions: i32[N], of one split; or on the devices i32[T,S,B], each trial's own batches, whose N is S·B.
       batch_size: B.
 
     Returns:
@@ -40,7 +42,10 @@ def dispatch(
     """
     parts: list[Evaluation] = []
     running: deque[tuple[dict[str, Any], int]] = deque()
-    for chunk in feed.chunks(batches_in_order(positions, batch_size)):
+    is_shared = isinstance(positions, np.ndarray)
+    count = len(positions) if is_shared else math.prod(positions.shape[1:])
+    order: Any = batches_in_order(positions, batch_size) if is_shared else positions
+    for chunk in feed.chunks(order):
         arguments = chunk.data, chunk.positions, chunk.start, chunk.length
         running.append((program(params, view_parameters, *arguments), chunk.length))
         if len(running) > AHEAD:
@@ -49,7 +54,7 @@ def dispatch(
     def wait() -> Evaluation:
         every = [*parts, *(_examples(*results) for results in running)]
         return {
-            name: np.concatenate([part[name] for part in every], axis=1)[:, : len(positions)]
+            name: np.concatenate([part[name] for part in every], axis=1)[:, :count]
             for name in every[0]
         }
 
@@ -62,9 +67,17 @@ def _examples(results: dict[str, Any], length: int) -> Evaluation:
     return {name: a.reshape(a.shape[0], -1, *a.shape[3:]) for name, a in arrays.items()}
 
 
-def accuracy_and_loss(evaluation: Evaluation, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Means over examples: predictions and losses [T,N], labels [N] -> {"loss": [T], "accuracy": [T]}."""
+def accuracy_and_loss(
+    evaluation: Evaluation, labels: np.ndarray, mask: np.ndarray | Literal[True] = True
+) -> dict[str, np.ndarray]:
+    """Means over examples: {"loss": [T], "accuracy": [T]}.
+
+    Args:
+      evaluation: "prediction" and "loss" [T,N].
+      labels: [N], or [T,N].
+      mask: bool [T,N], which examples count.
+    """
     return {
-        "loss": evaluation["loss"].mean(axis=1),
-        "accuracy": (evaluation["prediction"] == labels).mean(axis=1),
+        "loss": evaluation["loss"].mean(axis=1, where=mask),
+        "accuracy": (evaluation["prediction"] == labels).mean(axis=1, where=mask),
     }

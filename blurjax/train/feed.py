@@ -13,6 +13,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -119,6 +120,50 @@ def epoch_order(
     permutations = jax.lax.map(permutation, first_pass + jnp.arange(passes))
     ahead = first - first_pass * length + jnp.arange(steps * batch_size)
     return own[permutations[ahead // length, ahead % length]].reshape(steps, batch_size)
+
+
+def subset_order(
+    seed: Scalar,
+    own: Array,
+    length: Scalar,
+    epoch: Scalar,
+    train: Array,
+    *,
+    steps: int,
+    batch_size: int,
+    stream: str,
+) -> Array:
+    """Returns positions i32[steps, batch_size] of an epoch of a trial with images of its own.
+
+    They may be passed through many times an epoch: one sort, by pass and random number, shuffles all passes. A trial
+    that has the whole train split has the order of `epoch_order`.
+
+    Args:
+      seed: u32 scalar.
+      own: i32[M], positions of the trial's images, and anything after them.
+      length: i32 scalar, how many of them are the trial's.
+      epoch: i32 scalar, from 0.
+      train: i32[N], positions of the train split.
+      steps: steps an epoch.
+      batch_size: images a step.
+      stream: name of the random stream.
+    """
+    images = steps * batch_size
+    first = epoch * images
+    slot = jnp.arange(images + 2 * len(own))  # from the first pass, and to the end of the last
+    number, member = first // length + slot // length, slot % length
+
+    def bits(number: Scalar, member: Scalar) -> Scalar:
+        of_pass = key(seed, f"{stream} of a subset", number)
+        return jax.random.bits(jax.random.fold_in(of_pass, member), (), jnp.uint32)
+
+    drawn = jax.vmap(bits)(number, member)
+    *_, shuffled = jax.lax.sort((number, drawn, member), num_keys=2)
+    positions = own[jax.lax.dynamic_slice(shuffled, (first % length,), (images,))]
+    lengths = jnp.array([len(train)])
+    options: Any = {"steps": steps, "batch_size": batch_size, "stream": stream}
+    of_all = epoch_order(seed, jnp.int32(0), epoch, train[None], lengths, **options)
+    return jnp.where(length == len(train), of_all, positions.reshape(steps, batch_size))
 
 
 def batches_in_order(positions: np.ndarray, batch_size: int) -> np.ndarray:

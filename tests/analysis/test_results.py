@@ -361,10 +361,43 @@ def test_every_analysis_is_recorded_once(tmp_path):
     assert [analysis["points"][0]["trials"] for analysis in analyses] == [3, 5]
     total = read_json(run.results)["points"][0]["decomposition"]["on_reconstructions"]
     assert analyses[1]["points"][0] == {
-        "values": {"bottleneck": 8, "learning_rate": 1e-3, "weight_decay": 0},
+        "values": {
+            "bottleneck": 8,
+            "learning_rate": 1e-3,
+            "weight_decay": 0,
+            "train_examples": None,
+        },
         "trials": 5,
         **{name: total[name] for name in ("mean", "interval", "p")},
     }
+
+
+def test_an_analysis_of_before_there_were_few_labels_is_not_recorded_again(tmp_path):
+    run, config = write_run(tmp_path / "run", SMALL)
+    older = collect_results(run, config)
+    for point in older["points"]:
+        del point["values"]["train_examples"]  # also of `analyses`: one object
+    write_json(run.results, older)
+    assert collect_results(run, config)["analyses"] == older["analyses"]
+
+
+def test_curves_and_tuned_rates_are_of_points_with_as_many_labels(tmp_path):
+    made_up = Synthetic(
+        seeds=3, images=60, epochs=1, bottlenecks=(8, 2), learning_rates=(1e-3, 1e-2),
+        train_examples=("all", 100),
+    )  # fmt: skip
+    _, collected = collect(tmp_path, made_up)
+    recipes = [(c["learning_rate"], c["train_examples"]) for c in collected["curves"]]
+    assert recipes == [(1e-3, 100), (1e-3, None), (1e-2, 100), (1e-2, None)]
+    points = {tuple(point["values"].values()): point for point in collected["points"]}
+    costs = [points[b, 1e-2, 0, 100]["accuracy"]["original"]["original"]["mean"] for b in (2, 8)]
+    assert collected["curves"][2]["accuracy"]["original"]["mean"] == costs
+    assert [bool(point["flips"]) for point in collected["points"]] == 2 * [True, *3 * [False]]
+    tuned = {(t["bottleneck"], t["train_examples"]): t for t in collected["tuned"]}
+    assert [*tuned] == [(8, None), (8, 100), (2, None), (2, 100)]
+    few = tuned[2, 100]
+    chosen = points[2, few["learning_rate"]["mixed"], 0, 100]
+    assert few["accuracy"]["mixed"] == chosen["accuracy"]["mixed"]
 
 
 def test_a_damaged_record_of_analyses_is_not_forgotten_silently(tmp_path):

@@ -97,6 +97,13 @@ def test_a_bottleneck_wider_than_the_code_is_refused():
     assert text.startswith("autoencoder.max_bottleneck is 16, less than the bottleneck 32")
 
 
+def test_images_that_trials_see_more_often_are_not_mirrored_in_turn():
+    few = {"sweep.train_examples": [20], "classifier.flip": "alternating"}
+    with pytest.raises(UserError, match=r"classifier\.flip cannot be alternating .* use random\.$"):
+        config.load(None, few)
+    assert config.load(None, few | {"classifier.flip": "random"}).classifier.flip == "random"
+
+
 def test_missing_preset_and_file_are_named():
     with pytest.raises(UserError, match="no preset digit; choose one of"):
         config.load("digit")

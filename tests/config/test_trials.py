@@ -47,6 +47,10 @@ def config(train=("original", "reconstruction"), test=("original",), **more):
             Trial(1, None, None, 0.1 + 0.2, 1.0),
             "seed=1 learning_rate=0.30000000000000004 weight_decay=1.0",
         ),
+        (
+            Trial(1, None, None, 0.001, 0.0, 100),
+            "seed=1 learning_rate=0.001 weight_decay=0.0 train_examples=100",
+        ),
     ],
     ids=str,
 )
@@ -65,6 +69,15 @@ def test_keys_of_all_trials_of_an_experiment_differ_and_read_back():
     keys = [trial.key for trial in trials]
     assert len(set(keys)) == len(keys) == 3 * 2 * (1 + 3) + 3 * 2 + 3 * 2 * 2
     assert [Trial.from_key(key) for key in keys] == trials
+
+
+def test_numbers_of_labels_are_of_points_and_classifiers_and_the_whole_split_has_no_name():
+    few = config(**{"sweep.train_examples": ["100", "all"], "sweep.learning_rate": []})
+    assert points(few) == [Point(b, 1e-3, 0.0, n) for b in (4, 8) for n in (100, None)]
+    keys = [trial.key for trial in classifier_trials(few, "original") if trial.seed == 5]
+    plain = "seed=5 learning_rate=0.001 weight_decay=0.0"
+    assert keys == [f"{plain} train_examples=100", plain]
+    assert autoencoder_trials(few) == autoencoder_trials(config())
 
 
 def test_points_combine_all_values_the_bottleneck_slowest():

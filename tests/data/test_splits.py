@@ -94,6 +94,27 @@ def test_a_class_needs_only_what_does_not_ship():
     assert [np.bincount(labels[parts[name]])[1] for name in parts] == [1, 1, 1]
 
 
+def test_nested_subsets_take_one_of_each_class_and_then_by_websters_method():
+    labels = np.array([0] * 6 + [1] * 3 + [2])
+    order = splits.nested_subsets(labels, seed=0)
+    assert sorted(order) == list(range(10))
+    assert sorted(labels[order[:3]]) == [0, 1, 2]
+    # Next (taken + 1/2) / images: of class 0 .25 .42 .58 .75 .92, of class 1 .50 .83.
+    assert labels[order[3:]].tolist() == [0, 0, 1, 0, 0, 1, 0]
+
+
+def test_nested_subsets_of_equal_classes_differ_by_one_and_ties_are_drawn():
+    labels = np.repeat(np.arange(4), 25)
+    orders = [splits.nested_subsets(labels, seed) for seed in range(20)]
+    for order in orders:
+        counts = [np.bincount(labels[order[:n]], minlength=4) for n in range(4, 101)]
+        assert max(np.ptp(count) for count in counts) == 1
+    assert {labels[order[4]] for order in orders} == {0, 1, 2, 3}
+    firsts = {order[0] for order in orders}
+    assert len(firsts) > 10
+    np.testing.assert_array_equal(orders[3], splits.nested_subsets(labels, 3))
+
+
 def test_more_train_examples_than_there_are():
     with pytest.raises(UserError, match=r"train_examples is 73, but the train split has only 72"):
         made(train_examples=73)

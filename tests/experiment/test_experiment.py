@@ -51,7 +51,8 @@ def test_results_hold_what_is_documented(finished):
         "test": ["original", "reconstruction"],
     }
     (point,) = results["points"]
-    assert point["values"] == {"bottleneck": 4, "learning_rate": 1e-3, "weight_decay": 0.0}
+    values = {"bottleneck": 4, "learning_rate": 1e-3, "weight_decay": 0.0, "train_examples": None}
+    assert point["values"] == values
     assert point["trials"] == [0, 1, 2]
     cell = point["accuracy"]["mixed"]["original"]
     assert np.mean(cell["per_trial"]) == pytest.approx(cell["mean"])
@@ -188,7 +189,7 @@ def test_points_are_crossed_and_views_without_code_train_once_per_seed(source, t
         "classifier/reconstruction": 8,
     }
     values = [tuple(point["values"].values()) for point in results["points"]]
-    assert values == [(b, rate, 0.0) for b in (2, 4) for rate in (1e-3, 1e-2)]
+    assert values == [(b, rate, 0.0, None) for b in (2, 4) for rate in (1e-3, 1e-2)]
     on_original = [
         point["accuracy"]["original"]["original"]["per_trial"] for point in results["points"]
     ]

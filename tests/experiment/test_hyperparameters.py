@@ -4,7 +4,7 @@ import pytest
 
 from blurjax.config.settings import AutoencoderConfig, ClassifierConfig
 from blurjax.config.trials import Trial
-from blurjax.experiment.programs import hyperparameters_of
+from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.step_memory import HYPERPARAMETER_DTYPES
 
 

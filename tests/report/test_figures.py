@@ -240,6 +240,35 @@ def test_sweep_draws_a_row_per_recipe_and_the_smallest_equivalent(tmp_path):
     np.testing.assert_allclose(psnr.lines[0].get_ydata(), decibels)
 
 
+def test_labels_draw_accuracy_and_cost_with_intervals_fewest_first(tmp_path):
+    _, collected = collect(tmp_path, seeds=3, train_examples=("all", 16, 100))
+    accuracy, cost = draw("labels", collected).axes
+    points = [collected["points"][i] for i in (1, 2, 0)]  # of 1,000 images
+    lines = {line.get_label(): line for line in accuracy.lines}
+    assert [*lines] == ["original", "reconstruction", "mixed"]
+    means = [100 * point["accuracy"]["mixed"]["reconstruction"]["mean"] for point in points]
+    np.testing.assert_allclose(lines["mixed"].get_ydata(), means)
+    assert (accuracy.get_xscale(), cost.get_xscale()) == ("log", "log")
+    terms = [point["decomposition"]["on_reconstructions"] for point in points]
+    np.testing.assert_allclose(cost.lines[1].get_xdata(), [16, 100, 1000])
+    np.testing.assert_allclose(cost.lines[1].get_ydata(), [100 * t["mean"] for t in terms])
+    bars = [path.vertices[:, 1] for path in cost.collections[0].get_paths()]
+    np.testing.assert_allclose(bars, [100 * np.array(term["interval"]) for term in terms])
+
+
+def test_labels_have_a_row_of_axes_for_each_of_the_other_values(tmp_path):
+    _, collected = collect(tmp_path, seeds=1, train_examples=(16, 100), bottlenecks=(8, 2))
+    titles = [ax.get_title(loc="left") for ax in draw("labels", collected).axes]
+    assert titles == ["8 floats, learning rate 0.001, decay 0", "", titles[2].replace("8", "2"), ""]
+
+
+def test_labels_are_not_drawn_of_one_number_and_without_cost_as_one_panel(tmp_path, results):
+    assert draw("labels", results) is None
+    views = {"train_views": ("original",), "test_views": ("original",)}
+    _, collected = collect(tmp_path, seeds=1, train_examples=(16, 100), **views)
+    assert len(draw("labels", collected).axes) == 1
+
+
 def test_sweep_names_every_view_and_keeps_its_words_inside(tmp_path):
     made_up = {
         "seeds": 3,

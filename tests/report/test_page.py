@@ -161,7 +161,11 @@ def test_a_run_with_everything_shows_all_of_it(tmp_path, no_figures):
     assert f"{100 * point['probe']['mlp']['mean']:.1f}%" in page
     assert "standard deviation of" in page
     names = {path.name for path in run.figures.iterdir()}
-    assert names == {f"{name}.png" for name in FIGURES} - {"sweep.png", "reconstructions.png"}
+    assert names == {f"{name}.png" for name in FIGURES} - {
+        "sweep.png",
+        "reconstructions.png",
+        "labels.png",
+    }
 
 
 @pytest.mark.parametrize(
@@ -301,6 +305,26 @@ def test_several_points_get_an_overview_and_a_section_each(tmp_path, no_figures)
     assert {"sweep.png", "reconstructions.png", "point-2-curves.png", "mine.png"} <= names
     assert "point-2-causes.png" in names
     assert "curves.png" not in names  # of a report with one point
+
+
+def test_few_labels_are_shown_and_explained(tmp_path, no_figures):
+    made_up = Synthetic(
+        seeds=3, class_names=("a", "b"), images=40, epochs=1, train_examples=(100, "all"),
+        learning_rates=(1e-3, 1e-2),
+    )  # fmt: skip
+    run, _, html = made(tmp_path / "run", made_up)
+    page = text_of(html)
+    assert "Point 1: learning rate 0.001 and 100 labelled images" in page
+    assert "Each seed draws its own" in page
+    assert page.count("train: its labelled images") == page.count("train: a fixed subset") == 2
+    assert page.count("trained with all labels of the train split") == 2
+    assert "8 floats, weight decay 0, 100 labelled images, 3 trials" in page
+    assert (run.figures / "labels.png").exists()
+    with (run.tables / "accuracy.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["train_examples"] for row in csv.DictReader(file)} == {"100", ""}
+    assert "weight decay 0, 100 labelled images, 3 trials; accuracy" in (
+        run.tables / "accuracy.tex"
+    ).read_text(encoding="utf-8")
 
 
 def test_a_run_on_originals_alone_reports_its_accuracy(tmp_path, no_figures):

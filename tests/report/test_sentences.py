@@ -86,15 +86,29 @@ def test_smallest_equivalent_bottleneck_is_named(results):
         point["decomposition"]["on_reconstructions"]["verdict"] = verdict
         points.append(point)
     curve = {"bottleneck": list(verdicts), "verdict": list(verdicts.values())}
-    curves = [curve | {"learning_rate": 1e-3, "weight_decay": 0, "smallest_equivalent": 16}]
+    recipe = {"learning_rate": 1e-3, "weight_decay": 0, "train_examples": None}
+    curves = [curve | recipe | {"smallest_equivalent": 16}]
     opening = sentences.answer(results | {"points": points, "curves": curves}, 0.95)
     assert re.search(r"equivalent at 4 floats \(\S+\), 16 floats", opening[0])
     assert "shown to be equivalent to the original is 16 floats" in opening[1]
     curves[0]["smallest_equivalent"] = None
-    opening = sentences.answer(results | {"points": points, "curves": curves * 2}, 0.95)
+    curves.append(curves[0] | {"train_examples": 100})
+    opening = sentences.answer(results | {"points": points, "curves": curves}, 0.95)
     assert opening[1].startswith(
         "Learning rate 0.001, weight decay 0: the widest bottleneck was not"
     )
+    assert opening[2].startswith("Learning rate 0.001, weight decay 0, 100 labelled images: the")
+
+
+def test_numbers_of_labels_are_named(results):
+    points = [copy.deepcopy(results["points"][0]) for _ in range(3)]
+    for point, number in zip(points, (1, 100, None), strict=True):
+        point["values"]["train_examples"] = number
+    names = [sentences.point_name(point, points) for point in points]
+    assert names == ["1 labelled image", "100 labelled images", "all labelled images"]
+    said = [sentences.point_summary(point, 0.95)[0] for point in points[1:]]
+    assert ": with 100 labelled images, classifiers trained and tested on" in said[0]
+    assert "labelled" not in said[1]
 
 
 def test_many_points_are_counted_not_listed(results):

@@ -13,6 +13,7 @@ from blurjax.train.feed import (
     batches_in_order,
     epoch_order,
     members_by_fold,
+    subset_order,
 )
 
 N, BATCH = 10, 4
@@ -64,6 +65,38 @@ def test_folds_of_unequal_size_pass_through_all_of_theirs():
     stream = stream_of(0, 7, members=1, table=table, lengths=lengths)
     for start in range(0, 84, 6):
         assert sorted(stream[start : start + 6]) == [4, 5, 6, 7, 8, 9]
+
+
+def subset_stream(seed, epochs, own, *, width=N, steps=3):
+    padded = np.zeros(width, np.int32)
+    padded[: len(own)] = own
+    options = {"steps": steps, "batch_size": BATCH, "stream": "test"}
+    orders = [
+        subset_order(seed, padded, len(own), epoch, np.arange(N), **options)
+        for epoch in range(epochs)
+    ]
+    return np.concatenate([np.asarray(order).reshape(-1) for order in orders])
+
+
+@pytest.mark.parametrize("own", [[7], [2, 9], [9, 1, 4], [0, 1, 2, 3, 4, 5, 6]], ids=len)
+def test_a_subset_is_passed_through_again_and_again(own):
+    stream = subset_stream(0, 7, own)
+    for start in range(0, 84 - len(own) + 1, len(own)):
+        assert sorted(stream[start : start + len(own)]) == sorted(own)
+    passes = {tuple(stream[start : start + len(own)]) for start in range(0, 84, len(own))}
+    assert len(passes) == 1 if len(own) == 1 else len(passes) > len(own) / 2
+    assert len(own) < 3 or (subset_stream(1, 7, own) != stream).any()
+
+
+def test_a_subset_order_depends_on_seed_and_step_alone():
+    own = [8, 3, 5]
+    stream = subset_stream(3, 4, own)
+    np.testing.assert_array_equal(stream, subset_stream(3, 2, own, steps=6))
+    np.testing.assert_array_equal(stream, subset_stream(3, 4, own, width=4))  # beside others
+
+
+def test_a_trial_of_the_whole_split_has_its_usual_order_beside_subsets():
+    np.testing.assert_array_equal(subset_stream(3, 4, np.arange(N)), stream_of(3, 4))
 
 
 def test_evaluation_order_pads_and_drops_nothing():

@@ -15,6 +15,7 @@ from blurjax.analysis.recorded_run import Cell
 from blurjax.config.view_table import BLACK, BLUE, VERMILLION, VIEWS
 from blurjax.report.figures.registry import Drawing, FigureData, figure
 from blurjax.report.figures.style import WIDTH, class_labels, new_figure, plain_numbers
+from blurjax.report.sentences import recipe_name
 from blurjax.report.view_display import in_order, line_style
 
 MOST_CLASSES = 30
@@ -152,8 +153,8 @@ def sweep(data: FigureData) -> Drawing | None:
             plain_numbers(ax.xaxis)
             ax.set_xlabel("floats kept (bottleneck)")
             ax.grid(visible=True, axis="y")
-        recipe = f"learning rate {curve['learning_rate']:g}, decay {curve['weight_decay']:g}"
-        left.set_title(recipe if len(curves) > 1 else "accuracy of the classifiers")
+        several = len(curves) > 1
+        left.set_title(recipe_name(curve) if several else "accuracy of the classifiers")
         right.set_title("likeness of the images to the originals")
     # A view that is tested on and not trained on has a line on the right alone.
     handles: dict[str, Any] = {}

@@ -1,0 +1,96 @@
+"""The figure of few labels: accuracy, and what reconstruction costs, against the number of labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator
+
+from blurjax.analysis.formatting import count
+from blurjax.config.view_table import BLACK, VIEWS
+from blurjax.report.figures.registry import Drawing, FigureData, figure
+from blurjax.report.figures.style import WIDTH, new_figure, plain_numbers
+from blurjax.report.view_display import in_order, line_style
+
+APART = 1.03
+"""The factor by which the lines of different views stand beside each other, so that bars do not overlap."""
+
+Line = list[tuple[int, Mapping[str, Any]]]
+"""(labelled images, point), fewest first."""
+
+
+@figure("Cost against labels", anchor="labels", per="run")
+def labels(data: FigureData) -> Drawing | None:
+    """Accuracy of the classifiers, and the cost of reconstruction, against the number of labelled images."""
+    lines = _lines(data.results)
+    if not lines:
+        return None
+    has_cost = "on_reconstructions" in next(iter(lines.values()))[0][1]["decomposition"]
+    drawn = new_figure(WIDTH if has_cost else 6.0, 3.8 * len(lines) + 0.5)
+    axes = drawn.subplots(len(lines), 1 + has_cost, squeeze=False)
+    for row, (values, line) in zip(axes, lines.items(), strict=True):
+        _accuracies(row[0], line)
+        if has_cost:
+            _cost(row[1], line)
+        for ax in row:
+            ax.set_xscale("log")
+            ax.xaxis.set_major_locator(FixedLocator([number for number, _ in line]))
+            plain_numbers(ax.xaxis)
+            ax.set_xlabel("labelled images")
+            ax.grid(visible=True, axis="y")
+        if len(lines) > 1:
+            bottleneck, rate, decay = values
+            recipe = f"{count(bottleneck, 'float')}, learning rate {rate:g}, decay {decay:g}"
+            row[0].set_title(recipe, loc="left")
+    handles, views = axes[0, 0].get_legend_handles_labels()
+    drawn.legend(handles, views, title="view", ncols=5, loc="outside upper center")
+    right = "; right: accuracy on originals minus accuracy on reconstructions, positive = cost"
+    caption = (
+        "Left: accuracy of the main views' classifiers, tested on their own view (or on the one that the list of views "
+        f"names instead){right if has_cost else ''}. Bars are {data.level} intervals, not corrected for their number. "
+        "Each seed draws its own labelled images, the same for all views, and the fewer are among the more, so "
+        "neighbouring points are not independent. The autoencoder was trained on the whole train split, without labels."
+    )
+    return Drawing(drawn, caption)
+
+
+def _lines(results: Mapping[str, Any]) -> dict[Sequence[float], Line]:
+    """Returns the points by their other values, where these have points with several numbers of labelled images."""
+    lines: dict[Sequence[float], Line] = {}
+    for point in results["points"]:
+        if point["trials"]:
+            *others, labelled = point["values"].values()
+            number = labelled or results["dataset"]["examples"]["train"]
+            lines.setdefault(tuple(others), []).append((number, point))
+    by_number = {values: sorted(line, key=lambda entry: entry[0]) for values, line in lines.items()}
+    return {values: line for values, line in by_number.items() if len(line) > 1}
+
+
+def _accuracies(ax: Axes, line: Line) -> None:
+    first = line[0][1]["accuracy"]
+    views = [v for v in in_order(first) if VIEWS[v].main and VIEWS[v].own_test_view in first[v]]
+    for number, view in enumerate(views):
+        test = VIEWS[view].own_test_view
+        entries = [point["accuracy"][view][test] for _, point in line]
+        images = [n * APART ** (number - (len(views) - 1) / 2) for n, _ in line]
+        _with_bars(ax, images, entries, label=view, **line_style(view))
+    ax.set_ylabel("accuracy, own view (%)")
+
+
+def _cost(ax: Axes, line: Line) -> None:
+    ax.axhline(0, color=BLACK, linewidth=0.8)
+    entries = [point["decomposition"]["on_reconstructions"] for _, point in line]
+    _with_bars(ax, [number for number, _ in line], entries, color=BLACK)
+    ax.set_ylabel("cost on reconstructions (points)")
+
+
+def _with_bars(
+    ax: Axes, x: Sequence[float], entries: Sequence[Mapping[str, Any]], **style: Any
+) -> None:
+    """Draws means in percent with their intervals."""
+    low, high = 100 * np.array([entry["interval"] for entry in entries]).T
+    ax.plot(x, [100 * entry["mean"] for entry in entries], marker="o", **style)
+    ax.vlines(x, low, high, color=style["color"], linewidth=1.2)
