@@ -44,7 +44,7 @@ OPTIMIZERS: Registry[str | Callable[..., Any]] = Registry("optimizer")
 """Name -> a function that returns the optax transformation of a gradient to a direction, or its place."""
 OPTIMIZERS.register("adamw", "blurjax.train.optimizers:adam")
 OPTIMIZERS.register("sgd", "blurjax.train.optimizers:nesterov")
-CONTROLS = named(by_default=False)
+CONTROLS = named(control=True)
 """Views of this package that `views.controls` adds."""
 FREE = "free to change on a run directory"
 Free = Annotated[T, FREE]
