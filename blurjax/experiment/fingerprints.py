@@ -195,7 +195,7 @@ def code_hashes(config: Config, dataset: Dataset) -> dict[str, str]:
 
 
 def _own_parameters(view: str, programs: Programs, variables: Any) -> dict[str, Any]:
-    """Returns the shapes of the parameters that no other view has, so that these are hashed as before there were any."""
+    """Returns the shapes of parameters that no other view has: the others are hashed as before these were there."""
     if view == "quantised":
         encode = partial(apply, programs.autoencoder, method="encode")
         code, _ = jax.eval_shape(encode, variables, programs.example_image, jnp.int32(1))

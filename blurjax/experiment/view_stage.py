@@ -23,7 +23,7 @@ from blurjax.experiment.codec_stage import fit_codecs, no_codec_images
 from blurjax.experiment.context import Arrays, Context
 from blurjax.experiment.fitted_views import Fit, FittedViews
 from blurjax.experiment.programs import Models
-from blurjax.runtime import processes, read_npz
+from blurjax.runtime import RunDirectory, processes, read_npz
 from blurjax.views.fitting import (
     candidate_sigmas,
     gaussian,
@@ -57,15 +57,15 @@ def _fit_views(context: Context, autoencoders: Models) -> FittedViews:
         return views
     _write_quality(context, views, ("original", "reconstruction"), ("validation",))
     path = context.run.fitted_views
+    if "blur" in in_use:
+        processes.on_first(partial(_drop_rows_without_blur, context.run))
     context.complete(path, trials, partial(_fit, context, views))
     arrays = read_npz(path)
     columns = zip(*(arrays[n] for n in ("trial", "sigma", "reachable", "gain")), strict=True)
     for key, sigma, reachable, gain in columns:
         trial = Trial.from_key(key)
         fits[trial] = Fit(float(sigma), bool(reachable), gain, ranges.get(trial))
-    return FittedViews(
-        context.programs, autoencoders, fits, basis, fit_codecs(context, trials)
-    )
+    return FittedViews(context.programs, autoencoders, fits, basis, fit_codecs(context, trials))
 
 
 def _fit(context: Context, views: FittedViews, trials: list[Trial]) -> Arrays:
@@ -86,6 +86,14 @@ def _fit(context: Context, views: FittedViews, trials: list[Trial]) -> Arrays:
     return {"sigma": sigma, "reachable": reachable, "gain": gain}
 
 
+def _drop_rows_without_blur(run: RunDirectory) -> None:
+    """Drops the rows that were fitted while blur was not in use, and have no sigma."""
+    arrays = read_npz(run.fitted_views) if run.fitted_views.exists() else {"sigma": np.ones(0)}
+    fitted = arrays["sigma"] > 0
+    if not fitted.all():
+        run.write_npz(run.fitted_views, **{name: a[fitted] for name, a in arrays.items()})
+
+
 def _distortion_of_blur(
     context: Context, views: FittedViews, trial: Trial
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -100,7 +108,7 @@ def _distortion_of_blur(
 
 
 def _code_ranges(context: Context, autoencoders: Models) -> dict[Trial, CodeRange]:
-    """Returns the range of each float of the autoencoders' codes of the train split (of 50,000 images of it, at most)."""
+    """Returns the range of each float of the autoencoders' codes on the train split (on 50,000 images of it, at most)."""
     config, programs, path = context.config, context.programs, context.run.code_ranges
     train, trials = programs.dataset.splits["train"], autoencoder_trials(config)
     if len(train) > MOST_IMAGES:

@@ -1,4 +1,4 @@
-"""Image codecs: what JPEG and WebP leave of images, and how many bytes they take. Pillow encodes and decodes, on the host."""
+"""Image codecs: what JPEG and WebP leave of images, and how many bytes they take (Pillow's encoders, on the host)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, features
 
 OPTIONS: dict[str, dict[str, bool]] = {"jpeg": {"optimize": True}, "webp": {}}
-"""Of Pillow's encoders, beside the quality. `optimize`: Huffman tables of the image's own, which make small files smaller and
+"""Of Pillow's encoders, beside the quality. `optimize`: Huffman tables of the image's own, which make files smaller and
 change no pixel."""
 WORST, BEST = 1, 100
 """Qualities."""
@@ -82,6 +82,6 @@ def matching_quality(distortion: Callable[[int], float], target: float) -> tuple
 
 
 def pattern(codec: str, image_shape: tuple[int, int, int]) -> bytes:
-    """Returns what a codec makes of a fixed image at several qualities: other bytes where it computes something else."""
+    """Returns what a codec makes of a fixed image at several qualities: other bytes if it computes another thing."""
     image = (np.arange(math.prod(image_shape)) * 37 % 256).astype(np.uint8).reshape(1, *image_shape)
     return b"".join(round_trip(image, codec, quality)[0].tobytes() for quality in (10, 50, 90))

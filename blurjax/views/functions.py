@@ -218,9 +218,7 @@ def quantised(parameters: ViewParameters, images: Array, indices: Array) -> Arra
     del indices
     assert parameters.code_range is not None
     autoencoders, bottleneck = parameters.autoencoders, parameters.bottleneck
-    return eight_bit(
-        autoencoders.reconstruct_quantised(images, bottleneck, parameters.code_range)
-    )
+    return eight_bit(autoencoders.reconstruct_quantised(images, bottleneck, parameters.code_range))
 
 
 def quantise(code: Array, code_range: CodeRange) -> Array:
