@@ -156,9 +156,9 @@ class AutoencoderConfig(TrainingConfig):
     max_bottleneck: OrNone[PositiveInt] = None
     """floats of the code as built; none: the largest bottleneck"""
     loss: Literal["mse", "l1", "ssim", "mix"] = "mse"
-    """what training minimises: mean squared or absolute error, 1 - SSIM, or 0.84 (1 - SSIM) + 0.16 l1; curves show mse"""
+    """what training minimises: squared or absolute error, 1 - SSIM, or 0.84 (1 - SSIM) + 0.16 l1; curves show mse"""
     denoising: NonNegativeFloat = 0.0
-    """standard deviation of Gaussian noise added to training images, whose originals are to be reconstructed; 0: none"""
+    """standard deviation of Gaussian noise that is added to training images, and is to be removed; 0: none"""
     folds: Annotated[int, Field(ge=2, le=20)] = 2
     """cross-fitting folds, where a view needs them"""
 

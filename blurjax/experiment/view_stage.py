@@ -108,7 +108,7 @@ def _distortion_of_blur(
 
 
 def _code_ranges(context: Context, autoencoders: Models) -> dict[Trial, CodeRange]:
-    """Returns the range of each float of the autoencoders' codes on the train split (on 50,000 images of it, at most)."""
+    """Returns the range of each float of the autoencoders' codes on the train split (50,000 images of it, at most)."""
     config, programs, path = context.config, context.programs, context.run.code_ranges
     train, trials = programs.dataset.splits["train"], autoencoder_trials(config)
     if len(train) > MOST_IMAGES:

@@ -30,8 +30,8 @@ def dissimilarity(reconstructions: Array, images: Array) -> Array:
 def mixed_error(reconstructions: Array, images: Array) -> Array:
     """Weighted sum of dissimilarity and absolute error of each image: f32[B,H,W,C] twice -> f32[B].
 
-    Zhao et al. 2017, "Loss Functions for Image Restoration With Neural Networks", equation 14 and its weight of 0.84; here
-    with SSIM at one scale, since small images have no five, and the absolute error not weighted by a Gaussian.
+    Zhao et al. 2017, "Loss Functions for Image Restoration With Neural Networks", equation 14 and its weight of 0.84;
+    here with SSIM at one scale, since small images have no five, and the absolute error not weighted by a Gaussian.
     """
     structure, difference = (
         dissimilarity(reconstructions, images),
