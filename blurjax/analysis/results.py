@@ -45,6 +45,7 @@ def collect_results(run: RunDirectory, config: Config) -> Block:
             "format": FORMAT,
             "dataset": recorded.dataset,
             "views": {"train": config.train_views, "test": config.test_views},
+            "evaluation": config.classifier.model_dump(include={"mirror_test", "select"}),
             "points": blocks,
             "curves": _curves(blocks),
             "tuned": _tuned(recorded_points, config),
@@ -205,7 +206,11 @@ def _tuned(points: Sequence[RecordedPoint], config: Config) -> list[Block] | Non
         best = {}
         for view in config.train_views:
             curves = [p.classifier_curves[view]["validation.accuracy"] for p in at_values]
-            best[view] = at_values[np.argmax([curve[:, -1].mean() for curve in curves])]
+            if config.classifier.select == "best":
+                evaluated = [curve.max(axis=1) for curve in curves]
+            else:
+                evaluated = [curve[:, -1] for curve in curves]
+            best[view] = at_values[np.argmax([accuracy.mean() for accuracy in evaluated])]
         values = {"bottleneck": bottleneck, "weight_decay": decay}
         blocks.append(values | _with_rates(best, config))
     return blocks

@@ -157,15 +157,11 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         section = key.split(".")[0]
         if section not in groups:
             groups[section] = parser.add_argument_group(section)
-        is_list = isinstance(field.default, tuple)
-        default = getattr(field.default, "name", field.default)  # of a model, its name
-        shown = " ".join(map(str, default)) if is_list else default
-        text = str(field.description) + (f" [{shown}]" if shown not in (None, "") else "")
         groups[section].add_argument(
             f"--{key}",
             dest=key,
-            nargs="*" if is_list else None,
+            nargs="*" if isinstance(field.default, tuple) else None,
             default=argparse.SUPPRESS,
             metavar=key.rsplit(".", 1)[-1].upper(),
-            help=text.replace("%", "%%"),
+            help=settings.described(field).replace("%", "%%"),
         )

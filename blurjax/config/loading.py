@@ -14,14 +14,25 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
-from blurjax.config.model_settings import AUTOENCODERS, CLASSIFIERS, ModelConfig, Section
+from blurjax.config.model_settings import AUTOENCODERS, CLASSIFIERS, ModelConfig, ModelSpec, Section
 from blurjax.config.settings import Config
 from blurjax.runtime.errors import UserError
 
 
-def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (dotted key, pydantic FieldInfo) of every setting, in order, those of all registered models too."""
+def described(field: FieldInfo) -> str:
+    """Returns the description of a setting, and its default."""
+    default = getattr(field.default, "name", field.default)  # of a model, its name
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    return str(field.description) + (f" [{shown}]" if shown not in (None, "") else "")
+
+
+def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yields (dotted key, pydantic FieldInfo) of every setting, in order, those of all registered models too.
+
+    The description of a model's setting says which models have it, and their defaults.
+    """
     for name, field in model.model_fields.items():
         key = prefix + name
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
@@ -30,10 +41,23 @@ def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[
                 continue
             yield key, field
             kinds = AUTOENCODERS if prefix == "autoencoder." else CLASSIFIERS
-            own = {k: f for spec in kinds.values() for k, f in fields(spec.settings, f"{key}.")}
-            yield from ((k, f) for k, f in own.items() if k != f"{key}.name")
+            yield from _fields_of_models(kinds, key)
         else:
             yield key, field
+
+
+def _fields_of_models(kinds: Mapping[str, ModelSpec], key: str) -> Iterator[tuple[str, FieldInfo]]:
+    models_of: dict[str, dict[str, list[str]]] = {}
+    is_list: dict[str, bool] = {}
+    for model, spec in kinds.items():
+        for name, field in fields(spec.settings, f"{key}."):
+            models_of.setdefault(name, {}).setdefault(described(field), []).append(model)
+            is_list[name] = isinstance(field.default, tuple)
+    for name, texts in models_of.items():
+        if name != f"{key}.name":
+            parts = (f"{', '.join(models)}: {text}" for text, models in texts.items())
+            default = () if is_list[name] else None
+            yield name, FieldInfo(default=default, description="; ".join(parts))
 
 
 def presets() -> dict[str, Path]:

@@ -61,6 +61,30 @@ class Cnn(ModelConfig):
     """units of the hidden dense layer"""
 
 
+class ResNet(ModelConfig):
+    """A fast residual network: 3x3 convolutions of stride 1, GELU, max pooling, no hidden dense layer."""
+
+    name: Literal["resnet"] = "resnet"
+    width: PositiveInt = 64
+    """channels of the first level; doubled per level, up to four times"""
+
+
+class MlpClassifier(ModelConfig):
+    """Dense layers with ReLU on the pixels."""
+
+    name: Literal["mlp"] = "mlp"
+    width: PositiveInt = 512
+    """units of each hidden layer"""
+    depth: PositiveInt = 2
+    """hidden layers"""
+
+
+class LinearClassifier(ModelConfig):
+    """Multinomial logistic regression on the pixels."""
+
+    name: Literal["linear"] = "linear"
+
+
 class Conv(ModelConfig):
     """3x3 convolutions with GELU, average pooling on the way down, repetition of pixels on the way up."""
 
@@ -69,10 +93,44 @@ class Conv(ModelConfig):
     """channels of the first convolution; doubled per level, up to eight times"""
 
 
+class LinearAutoencoder(ModelConfig):
+    """A linear map to the code and one back, which begin as a cosine transform without its high frequencies."""
+
+    name: Literal["linear"] = "linear"
+
+
+class ResidualAutoencoder(ModelConfig):
+    """The linear autoencoder, and convolutions that learn what it lacks."""
+
+    name: Literal["residual"] = "residual"
+    width: PositiveInt = 32
+    """channels of the first convolution; doubled per level, up to eight times"""
+
+
+class MlpAutoencoder(ModelConfig):
+    """Dense layers with GELU from the pixels to the code, and back."""
+
+    name: Literal["mlp"] = "mlp"
+    width: PositiveInt = 512
+    """units of each hidden layer"""
+    depth: PositiveInt = 2
+    """hidden layers on either side of the code"""
+
+
 AUTOENCODERS: Registry[ModelSpec] = Registry("autoencoder")
-AUTOENCODERS.register("conv", ModelSpec(Conv, "blurjax.models.autoencoders:build_conv"))
 CLASSIFIERS: Registry[ModelSpec] = Registry("classifier")
-CLASSIFIERS.register("cnn", ModelSpec(Cnn, "blurjax.models.classifiers:build_cnn"))
+for _registry, _settings, _build in (
+    (AUTOENCODERS, Conv, "autoencoders:build_conv"),
+    (AUTOENCODERS, ResidualAutoencoder, "linear_code:build_residual"),
+    (AUTOENCODERS, LinearAutoencoder, "linear_code:build_linear"),
+    (AUTOENCODERS, MlpAutoencoder, "autoencoders:build_mlp"),
+    (CLASSIFIERS, Cnn, "classifiers:build_cnn"),
+    (CLASSIFIERS, ResNet, "classifiers:build_resnet"),
+    (CLASSIFIERS, MlpClassifier, "classifiers:build_mlp"),
+    (CLASSIFIERS, LinearClassifier, "classifiers:build_linear"),
+):
+    _name = _settings.model_fields["name"].default
+    _registry.register(_name, ModelSpec(_settings, f"blurjax.models.{_build}"))
 
 
 def _named_model(registry: Registry[ModelSpec], default: str) -> Callable[[Any], ModelConfig]:

@@ -53,7 +53,10 @@ class Registry(Mapping[str, T], Generic[T]):
         """
         if name not in self._entries:
             near = difflib.get_close_matches(name, self._entries, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(self)}"
+            if near:
+                hint = f"did you mean {near[0]}, or is the module that registers it not imported (--import)?"
+            else:
+                hint = f"choose one of {', '.join(self)}, or import the module that registers it (--import)"
             raise ValueError(f"cannot be {name!r}: there is no {self.kind} of that name; {hint}")
         return name
 

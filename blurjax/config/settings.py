@@ -44,6 +44,7 @@ OPTIMIZERS: Registry[str | Callable[..., Any]] = Registry("optimizer")
 """Name -> a function that returns the optax transformation of a gradient to a direction, or its place."""
 OPTIMIZERS.register("adamw", "blurjax.train.optimizers:adam")
 OPTIMIZERS.register("sgd", "blurjax.train.optimizers:nesterov")
+OPTIMIZERS.register("muon", "blurjax.train.optimizers:muon")
 CONTROLS = named(control=True)
 """Views of this package that `views.controls` adds."""
 FREE = "free to change on a run directory"
@@ -53,6 +54,12 @@ Free = Annotated[T, FREE]
 
 def _none_from_text(value: object) -> object:
     return None if isinstance(value, str) and value.lower() in ("none", "null") else value
+
+
+def flip_in_words(value: object) -> object:
+    """Returns today's word for a value that `classifier.flip` had while it was true or false."""
+    words = {"false": "none", "true": "random"}
+    return words.get(str(value).lower(), value) if isinstance(value, bool | str) else value
 
 
 def _check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
@@ -131,15 +138,17 @@ class TrainingConfig(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """of activations; parameters stay float32"""
     optimizer: Annotated[str, AfterValidator(OPTIMIZERS.check)] = "adamw"
-    """sgd has Nesterov momentum 0.9"""
+    """adamw | sgd, with Nesterov momentum 0.9 | muon, for which rates are as large as for adamw"""
     learning_rate: PositiveFloat = 1e-3
     """peak of the schedule"""
     weight_decay: NonNegativeFloat = 0.0
     """decoupled"""
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """part of the steps over which the rate rises; then a cosine falls to 0"""
-    gradient_clip: PositiveFloat = 1.0
-    """largest global norm of a gradient"""
+    """part of the steps over which the rate rises linearly"""
+    schedule: Literal["cosine", "triangular"] = "cosine"
+    """how the rate then falls to 0: along a cosine, or linearly"""
+    gradient_clip: OrNone[PositiveFloat] = 1.0
+    """largest global norm of a gradient; none: as large as it is"""
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """evaluate a moving average of the weights with this decay a step; 0: the weights themselves"""
 
@@ -172,10 +181,22 @@ class ClassifierConfig(TrainingConfig):
     """peak of the schedule"""
     weight_decay: Free[NonNegativeFloat] = 0.0
     """decoupled"""
-    flip: bool = False
-    """mirror half of the training images left to right"""
+    flip: Annotated[Literal["none", "random", "alternating"], BeforeValidator(flip_in_words)] = (
+        "none"
+    )
+    """mirror training images left to right: half of each batch, or each image every second time"""
     shift: NonNegativeInt = 0
     """shift training images by up to this many pixels"""
+    cutout: NonNegativeInt = 0
+    """side in pixels of a grey square at a random place in training images; 0: none"""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """part of the training target that is spread evenly over all classes"""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: a class counts in the training loss by how rare it is in train"""
+    mirror_test: bool = False
+    """evaluate the mean of the logits of an image and of its mirror image"""
+    select: Literal["last", "best"] = "last"
+    """evaluate the last epoch's weights, or those of the epoch with the best validation accuracy in its own view"""
 
 
 class ViewsConfig(Section):

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from blurjax.data.messages import expand_path, printable
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.files import read_json, synchronize, write_json
@@ -126,32 +124,3 @@ def _lock(path: Path) -> Iterator[bool]:
             yield False
         else:
             yield True
-
-
-class ImageWriter:
-    """Writes a .npy file of images batch by batch; how many is known only at the end.
-
-    A plain file rather than a writable memory map, which on a full disk would kill the process.
-    """
-
-    def __init__(self, path: Path, image_shape: tuple[int, int, int]):
-        self._file = path.open("wb")
-        self._shape = (0, *image_shape)
-        self._write_header()
-
-    def append(self, images: np.ndarray) -> None:
-        """Adds images u8[n,H,W,C]."""
-        self._file.write(np.ascontiguousarray(images, np.uint8).data)
-        self._shape = (self._shape[0] + len(images), *self._shape[1:])
-
-    def __enter__(self) -> ImageWriter:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        with self._file:
-            self._write_header()
-
-    def _write_header(self) -> None:
-        self._file.seek(0)  # NumPy leaves room in the header for the first axis to grow
-        header = {"descr": "|u1", "fortran_order": False, "shape": self._shape}
-        np.lib.format.write_array_header_1_0(self._file, header)

@@ -19,6 +19,8 @@ from blurjax.data.splits import split_positions, subset_of_train
 
 COPY_BYTES = 2**30
 """Scattered images of a memory map are copied into memory up to this size, or data.resident_limit."""
+ARRAYS = "arrays"
+"""What stands for data.source where images were given in Python."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,6 +47,8 @@ class Dataset:
     """Sentences that a reader of results should know, such as that images were skipped."""
     dropped: int = 0
     """How many duplicates were left out of train."""
+    source: str = ARRAYS
+    """The data.source that it was loaded from."""
 
     @classmethod
     def from_arrays(

@@ -104,7 +104,7 @@ def load_decoded(
         notes = (*notes, f"{len(skipped)} unusable {verb} skipped: {join_names(skipped)}.")
     return Examples(
         name=name,
-        images=np.load(entry / "images.npy", mmap_mode="r"),
+        images=_open_images(entry, meta["shape"]),
         labels=np.load(entry / "labels.npy"),
         names=tuple(meta["names"]),
         class_names=tuple(meta["class_names"]),
@@ -113,6 +113,10 @@ def load_decoded(
         pixels_sha256=meta["pixels_sha256"],
         notes=notes,
     )
+
+
+def _open_images(entry: Path, shape: Sequence[int]) -> np.ndarray:
+    return np.memmap(entry / "images", np.uint8, mode="r", shape=tuple(shape))
 
 
 def _build(directory: Path, source: EncodedImages, config: DataConfig) -> None:
@@ -125,12 +129,13 @@ def _build(directory: Path, source: EncodedImages, config: DataConfig) -> None:
     images = (
         (s, *pair) for s, part in source.splits.items() for pair in decode(part, size, channels)
     )
-    with cache.ImageWriter(directory / "images.npy", (size, size, channels)) as writer:
+    # A plain file rather than a writable memory map, which on a full disk would kill the process.
+    with (directory / "images").open("wb") as file:
         for split, image, pixels in images:
             if image.label < 0:
                 raise UserError(f"{place} hides the labels of a split; choose splits with labels.")
             if not isinstance(pixels, str):
-                writer.append(pixels[np.newaxis])
+                file.write(pixels.tobytes())
                 labels.append(image.label)
                 codes.append(SPLITS.index(split))
                 names.append(image.name)
@@ -153,10 +158,12 @@ def _build(directory: Path, source: EncodedImages, config: DataConfig) -> None:
         )
     np.save(directory / "labels.npy", np.array(labels, np.int32))
     np.save(directory / "splits.npy", np.array(codes, np.int8))
+    shape = [len(names), size, size, channels]
     meta = {
+        "shape": shape,
         "class_names": source.class_names,
         "names": names,
         "skipped": skipped,
-        "pixels_sha256": pixels_sha256(np.load(directory / "images.npy", mmap_mode="r")),
+        "pixels_sha256": pixels_sha256(_open_images(directory, shape)),
     }
     write_json(directory / "meta.json", meta)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-VERSION = 1
-"""Raised whenever the same file may become other pixels, so that cached ones are decoded again."""
+VERSION = 2
+"""Raised whenever the same file may become other pixels or is stored in another way: cached ones are decoded again."""
 SMALLEST = 8
 LARGEST = 256
 _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")

@@ -18,10 +18,9 @@ MIN_CONTRAST = 2 * MAX_DIFFERENCE
 """Images with less are left out: two of them may differ that little by chance."""
 THUMBNAIL = 16
 """Most rows and columns of a thumbnail."""
-_BANDS = 4  # 3 differing bits leave at least one of 4 bands equal
 _GREY = np.array([299.0, 587.0, 114.0])
-_CANDIDATES = 2**22
-_COMPARED = 2**12
+_COMPARED_HASHES = 2**18  # at a time
+_COMPARED_THUMBNAILS = 2**12
 
 
 class HashedImages(NamedTuple):
@@ -63,8 +62,8 @@ def similar_pairs(
       content_b: i64[M], from the same call.
     """
     for i, j in close_pairs(a.hashes, b.hashes):
-        for start in range(0, len(i), _COMPARED):
-            part = slice(start, start + _COMPARED)
+        for start in range(0, len(i), _COMPARED_THUMBNAILS):
+            part = slice(start, start + _COMPARED_THUMBNAILS)
             bits = np.bitwise_count(a.hashes[i[part]] ^ b.hashes[j[part]])
             rows_a, rows_b = a.rows[i[part]], b.rows[j[part]]
             difference = a.thumbnails[rows_a].astype(np.float32) - b.thumbnails[rows_b]
@@ -88,34 +87,16 @@ def difference_hashes(images: np.ndarray) -> np.ndarray:
     areas = _area_sums(images, 8, 9)
     grey = areas @ _GREY if images.shape[3] == 3 else areas[..., 0]
     bits = grey[:, :, 1:] > grey[:, :, :-1]
-    # Two rows make a band of `close_pairs`; distant ones have less in common than neighbours, so
-    # that fewer images share a band by chance.
-    bits = bits[:, [0, 4, 1, 5, 2, 6, 3, 7]].reshape(len(bits), 64)
-    return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
+    return np.packbits(bits.reshape(len(bits), 64), axis=1).view(np.uint64)[:, 0]
 
 
 def close_pairs(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Finds all pairs of hashes that differ in at most MAX_BITS bits, without comparing all with all.
-
-    Such a pair has at least one of four bands of 16 bits in common (the pigeonhole principle), so
-    only pairs that share a band are compared.
-
-    Args:
-      a: u64[N].
-      b: u64[M].
-
-    Yields:
-      (i, j): i64[n] each, positions in a and b; every pair once.
-    """
-    bands_a, bands_b = (hashes.view(np.uint16).reshape(-1, _BANDS) for hashes in (a, b))
-    for band in range(_BANDS):
-        order = np.argsort(bands_b[:, band], kind="stable")
-        for i, place in _equal_pairs(bands_a[:, band], bands_b[order, band]):
-            j = order[place]
-            is_close = np.bitwise_count(a[i] ^ b[j]) <= MAX_BITS
-            i, j = i[is_close], j[is_close]
-            is_new = ~np.any(bands_a[i, :band] == bands_b[j, :band], axis=1)
-            yield i[is_new], j[is_new]
+    """Yields (i, j), i64[n] each: every two hashes in a, u64[N], and b, u64[M], that differ in few bits (MAX_BITS)."""
+    rows = max(1, _COMPARED_HASHES // max(1, len(b)))
+    for start in range(0, len(a), rows):
+        differing = np.bitwise_count(a[start : start + rows, np.newaxis] ^ b)
+        i, j = np.nonzero(differing <= MAX_BITS)
+        yield start + i, j
 
 
 def _contrasts(images: np.ndarray) -> np.ndarray:
@@ -145,22 +126,3 @@ def _shares(size: int, cells: int) -> np.ndarray:
     begin = np.maximum(cell * size, pixel * cells)
     end = np.minimum((cell + 1) * size, (pixel + 1) * cells)
     return np.maximum(end - begin, 0).astype(np.float32)
-
-
-def _equal_pairs(
-    values: np.ndarray, ascending: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields all (i, j) with values[i] == ascending[j], in parts of about _CANDIDATES."""
-    first = np.searchsorted(ascending, values, "left")
-    counts = np.searchsorted(ascending, values, "right") - first
-    ends = np.cumsum(counts)
-    start = 0
-    while start < len(values):
-        done = ends[start] - counts[start]
-        stop = max(start + 1, int(np.searchsorted(ends, done + _CANDIDATES, "right")))
-        of_part = counts[start:stop]
-        i = np.repeat(np.arange(start, stop), of_part)
-        # The k-th pair of value i is the k-th entry from its first: k counts from its own begin.
-        begin = np.repeat(ends[start:stop] - of_part, of_part) - done
-        yield i, first[i] + np.arange(len(i)) - begin
-        start = stop

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from blurjax.config.registry import Registry
 from blurjax.config.settings import DataConfig
 from blurjax.data import array_source, folder_source, tfds_source
-from blurjax.data.dataset import Dataset, make_dataset
+from blurjax.data.dataset import ARRAYS, Dataset, make_dataset
 from blurjax.data.examples import Examples
 from blurjax.data.messages import expand_path, printable
 from blurjax.runtime.errors import UserError
@@ -74,6 +75,11 @@ def load(config: DataConfig) -> Dataset:
     Raises:
       UserError: the source is unknown, missing, damaged or unfit for an experiment.
     """
+    if config.source == ARRAYS:
+        raise UserError(
+            "These settings are of a run whose images were arrays in Python; give them to run_experiment again as "
+            "dataset, or name a data source in data.source."
+        )
     name, _, rest = config.source.partition(":")
     if name not in SOURCES:
         raise UserError(_unknown(config.source, name))
@@ -84,7 +90,17 @@ def load(config: DataConfig) -> Dataset:
         )
     if ":" in source.form and not rest:
         raise UserError(f"The data source {name} needs to say which; write {source.form}.")
-    return make_dataset(source.load(rest, config), config)
+    try:
+        examples = source.load(rest, config)
+    except UserError:
+        raise
+    except Exception as error:  # of a source that was registered; ours raise UserError
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(
+            f"The data source {printable(config.source)} failed with {reason}; correct the source or what it reads "
+            "(--debug shows the traceback)."
+        ) from error
+    return replace(make_dataset(examples, config), source=config.source)
 
 
 def describe(data_dir: Path | None = None) -> list[tuple[str, str]]:
@@ -119,5 +135,6 @@ def _unknown(source: str, name: str) -> str:
     if near:
         return f"There is no data source {printable(source)}; did you mean {forms[near[0]]}?"
     return (
-        f"There is no data source {printable(source)}; choose one of {', '.join(forms.values())}."
+        f"There is no data source {printable(source)}; choose one of {', '.join(forms.values())}, or import the "
+        "module that registers it (--import)."
     )

@@ -18,7 +18,7 @@ import numpy as np
 
 from blurjax.config.loading import override
 from blurjax.config.model_settings import Section
-from blurjax.config.settings import FREE, Config
+from blurjax.config.settings import FREE, Config, flip_in_words
 from blurjax.config.trials import num_folds, views_in_use
 from blurjax.config.view_table import CODECS, VIEWS
 from blurjax.data import Dataset
@@ -65,6 +65,8 @@ def check_fingerprints(
     for stage, settings in stage_identities(config, dataset).items():
         if _is_begun(run, stage) and stage in known:
             old = known[stage]
+            if "classifier.flip" in old:
+                old = old | {"classifier.flip": flip_in_words(old["classifier.flip"])}
             before = {k: old.get(k, defaults.get(k)) for k in {**settings, **old}}
             _refuse_other_settings(run, settings, before)
         new[stage] = settings

@@ -36,6 +36,8 @@ class Stage:
     models: int
     begun: int
     """How many of them the run directory holds, trained or partly trained."""
+    trained: int
+    """How many of those have taken all steps."""
     steps: int
     """Of each model."""
     steps_left: int
@@ -61,7 +63,9 @@ class Plan:
     def __str__(self) -> str:
         lines = [f"{self.dataset}; {self.devices}"]
         for stage in self.stages:
-            begun = f" ({stage.begun} begun already)" if stage.begun else ""
+            counts = {"trained": stage.trained, "begun": stage.begun - stage.trained}
+            there = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+            begun = f" ({there} already)" if there else ""
             lines.append(
                 f"  {stage.name + ':':<30}{stage.models:>4} models x {stage.steps:,} steps{begun}"
             )
@@ -121,7 +125,7 @@ def _stages(config: Config, programs: Programs, run: RunDirectory) -> tuple[Stag
         of_job = {t: done.get(found.name, 0) for found in find_jobs(run, job) for t in found.trials}
         begun = [of_job[trial] for trial in trials if trial in of_job]
         left = len(trials) * steps - sum(begun)
-        return Stage(name, len(trials), len(begun), steps, left, flops)
+        return Stage(name, len(trials), len(begun), begun.count(steps), steps, left, flops)
 
     # A training step costs a forward pass and about twice as much for the gradients.
     reconstructing = _forward_flops(programs.autoencoder, (programs.example_image, jnp.int32(1)))

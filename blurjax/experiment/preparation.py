@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from blurjax.config.loading import fit_to_data
+from blurjax.config.loading import fit_to_data, override
 from blurjax.config.settings import Config
 from blurjax.config.trials import num_folds, views_in_use
 from blurjax.config.view_table import CODECS
@@ -21,6 +21,7 @@ def prepare(config: Config, dataset: Dataset | None = None) -> tuple[Config, Dat
     """
     dataset = load(config.data) if dataset is None else dataset
     train_examples = len(dataset.splits["train"])
+    config = override(config, {"data.source": dataset.source})
     config = fit_to_data(config, shape=dataset.image_shape, train_examples=train_examples)
     check_views(config, dataset)
     return config, dataset

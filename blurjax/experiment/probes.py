@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 MOST_IMAGES = 50_000
 """Of the train split, used to fit probes."""
@@ -50,8 +51,9 @@ def predict(
             (units,), max_iter=epochs, n_iter_no_change=epochs, random_state=seed
         )
     probe = make_pipeline(StandardScaler(), classifier)
-    with warnings.catch_warnings():
+    # One thread: products of such small matrices take several times as long where threads wait for each other.
+    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # it is meant to end when its steps do
         warnings.filterwarnings("ignore", message="The number of unique classes")
         probe.fit(codes, labels)
-    return probe.predict(test_codes).astype(np.int32)
+        return probe.predict(test_codes).astype(np.int32)

@@ -21,7 +21,8 @@ from blurjax.engine import fetch, per_trial, place, shared, sweep
 from blurjax.experiment.layout import Layout, make_layout
 from blurjax.experiment.step_memory import bytes_per_trial
 from blurjax.models import ModelContext, build
-from blurjax.train import steps
+from blurjax.train import losses, steps
+from blurjax.train.augmentation import Augmentation
 from blurjax.train.batches import evaluation_loop, training_loop
 from blurjax.train.feed import (
     Feed,
@@ -199,6 +200,7 @@ class Programs:
             model=self.classifier,
             view=self.view,
             keep_logits=logits < LOGITS_LIMIT,
+            mirror=config.classifier.mirror_test,
         )
         return self._compile_evaluation(step, 0, AXES)
 
@@ -210,13 +212,18 @@ class Programs:
 
     def classifier_step(self, view: steps.ApplyView) -> Callable[..., Any]:
         """Returns (state, view parameters, batch) -> (state, metrics) of one trial."""
-        training = self.config.classifier
+        training, weights, train = self.config.classifier, None, self.dataset.splits["train"]
+        if training.class_weights == "balanced":
+            labels, num_classes = self.dataset.labels[train], len(self.dataset.class_names)
+            weights = jnp.asarray(losses.balanced_weights(labels, num_classes))
         return partial(
             steps.classifier_train_step,
             model=self.classifier,
             view=view,
-            flip=training.flip,
-            shift=training.shift,
+            augmentation=Augmentation(len(train), training.flip, training.shift, training.cutout),
+            loss=partial(
+                losses.cross_entropy, smoothing=training.label_smoothing, class_weights=weights
+            ),
             **self._how(training),
         )
 
@@ -285,8 +292,8 @@ class Programs:
         if jax.default_backend() != "cpu":
             return 1
         model = self.autoencoder if training is self.config.autoencoder else self.classifier
-        channels = getattr(model, "width", None)
-        if channels is None:  # of a model whose largest activations are not known
+        channels = getattr(model, "full_size_channels", None)
+        if channels is None:
             return 1
         height, width, _ = self.dataset.image_shape
         image = height * width * channels * jnp.dtype(training.dtype).itemsize

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from blurjax.config.settings import TrainingConfig
+from blurjax.config.settings import ClassifierConfig, TrainingConfig
 from blurjax.config.trials import Trial, all_autoencoder_trials, classifier_trials
 from blurjax.experiment.context import Context
 from blurjax.experiment.fitted_views import FittedViews
@@ -17,7 +17,7 @@ from blurjax.experiment.programs import Models
 from blurjax.train.evaluation import accuracy_and_loss
 from blurjax.train.jobs import Job, plan_jobs
 from blurjax.train.loop import Training, train
-from blurjax.train.state import Hyperparameters, TrainedModel
+from blurjax.train.state import Hyperparameters
 from blurjax.views.functions import ViewParameters
 
 MakeTraining = Callable[[Job, Hyperparameters], Training]
@@ -81,10 +81,9 @@ def _train_jobs(
     models = {}
     for job in plan_jobs(context.run, name, wanted):
         placed = context.programs.place(job.trials, config, reseeded=job.view == "reseeded")
-        states = train(job, context.run, placed, training(job, placed))
+        trained = train(job, context.run, placed, training(job, placed))
         for row, trial in enumerate(job.trials):
-            variables = jax.tree.map(lambda leaf, row=row: leaf[row], states.variables)
-            models[trial] = TrainedModel(variables, int(states.failed_step[row]))
+            models[trial] = jax.tree.map(lambda leaf, row=row: leaf[row], trained)
     return {trial: models[trial] for trial in wanted}
 
 
@@ -96,6 +95,7 @@ def _training(context: Context, config: TrainingConfig, **pieces: Any) -> Traini
         epochs=context.programs.num_steps(config) // steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
         batch_size=config.batch_size,
+        select_best=isinstance(config, ClassifierConfig) and config.select == "best",
         checkpoint_seconds=context.config.compute.checkpoint_seconds,
         interrupted=context.interrupted,
         progress=context.progress,

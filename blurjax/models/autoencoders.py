@@ -1,15 +1,17 @@
-"""A convolutional autoencoder whose code can be narrowed without building another model."""
+"""Autoencoders whose code can be narrowed without building another model: what lies beyond the bottleneck is zero."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from blurjax.config.model_settings import Conv as ConvConfig
+from blurjax.config.model_settings import MlpAutoencoder as MlpConfig
 from blurjax.engine.types import Array, Scalar
 from blurjax.models.application import ModelContext
 from blurjax.models.layers import Conv, average_pool_2x2
@@ -31,12 +33,25 @@ def build_conv(settings: ConvConfig, context: ModelContext) -> ConvAutoencoder:
     )
 
 
+def build_mlp(settings: MlpConfig, context: ModelContext) -> MlpAutoencoder:
+    """Builds the autoencoder `mlp`."""
+    units = (settings.width,) * settings.depth
+    dtype = jnp.dtype(context.dtype)
+    return MlpAutoencoder(context.image_shape, context.max_bottleneck, units, dtype)
+
+
 def map_sizes(image_size: int) -> list[int]:
     """Heights of the feature maps, from the image down: halved, rounding up, until at most 4."""
     sizes = [image_size]
     while sizes[-1] > SMALLEST_MAP:
         sizes.append(math.ceil(sizes[-1] / 2))
     return sizes
+
+
+def in_use(code: Array, bottleneck: Scalar | int) -> Array:
+    """Sets the floats of codes [B,D] from `bottleneck` on to zero."""
+    kept = jnp.arange(code.shape[1]) < bottleneck
+    return jnp.where(kept[None, :], code.astype(jnp.float32), 0.0)
 
 
 class ConvAutoencoder(nn.Module):
@@ -61,6 +76,11 @@ class ConvAutoencoder(nn.Module):
     dtype: Any = jnp.float32
     lowering: str = "auto"
     rematerialize: bool = False
+
+    @property
+    def full_size_channels(self) -> int:
+        """Channels of the largest activations, which are as high and wide as the images."""
+        return self.width
 
     def setup(self) -> None:
         """Makes the layers."""
@@ -93,9 +113,7 @@ class ConvAutoencoder(nn.Module):
         x = images - 0.5
         for conv in self.encoder:
             x = self._level(_down)(conv, x)
-        code = self.to_code(x.reshape(x.shape[0], -1))
-        in_use = jnp.arange(self.max_bottleneck) < bottleneck
-        return jnp.where(in_use[None, :], code.astype(jnp.float32), 0.0)
+        return in_use(self.to_code(x.reshape(x.shape[0], -1)), bottleneck)
 
     def decode(self, code: Array, *, train: bool = False) -> Array:
         """Decodes codes f32[B,D] into images f32[B,H,W,C], not clipped."""
@@ -119,3 +137,48 @@ def _down(conv: Conv, x: Array) -> Array:
 
 def _up(conv: Conv, x: Array) -> Array:
     return nn.gelu(conv(x))
+
+
+class MlpAutoencoder(nn.Module):
+    """Image -> code -> image, with dense layers and GELU on both sides.
+
+    Attributes:
+      image_shape: (H, W, C).
+      max_bottleneck: D, floats of the code as built.
+      units: of the hidden layers from the image to the code; those back have as many in reverse.
+      dtype: of activations; parameters are float32.
+    """
+
+    image_shape: tuple[int, int, int]
+    max_bottleneck: int
+    units: tuple[int, ...] = (512, 512)
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        """Makes the layers."""
+        dense = partial(nn.Dense, dtype=self.dtype, kernel_init=he_uniform)
+        self.encoder = [dense(units) for units in self.units]
+        self.to_code = dense(self.max_bottleneck, kernel_init=lecun_uniform)
+        self.decoder = [dense(units) for units in self.units[::-1]]
+        self.to_image = dense(math.prod(self.image_shape), kernel_init=lecun_uniform)
+
+    def encode(self, images: Array, bottleneck: Scalar | int, *, train: bool = False) -> Array:
+        """Encodes images f32[B,H,W,C] in [0,1] into codes f32[B,D], zero from `bottleneck` on."""
+        del train
+        x = (images - 0.5).reshape(len(images), -1)
+        for dense in self.encoder:
+            x = nn.gelu(dense(x))
+        return in_use(self.to_code(x), bottleneck)
+
+    def decode(self, code: Array, *, train: bool = False) -> Array:
+        """Decodes codes f32[B,D] into images f32[B,H,W,C], not clipped."""
+        del train
+        x = code
+        for dense in self.decoder:
+            x = nn.gelu(dense(x))
+        image = self.to_image(x).reshape(-1, *self.image_shape)
+        return image.astype(jnp.float32) + 0.5
+
+    def __call__(self, images: Array, bottleneck: Scalar | int, *, train: bool = False) -> Array:
+        """Reconstructs images f32[B,H,W,C] in [0,1]; not clipped."""
+        return self.decode(self.encode(images, bottleneck, train=train), train=train)

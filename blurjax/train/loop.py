@@ -17,10 +17,11 @@ from blurjax.runtime import RunDirectory, processes
 from blurjax.train.checkpoints import Checkpoints
 from blurjax.train.feed import AHEAD, Feed
 from blurjax.train.jobs import Job
-from blurjax.train.state import Hyperparameters, TrainState
+from blurjax.train.state import Best, Hyperparameters, TrainedModel, TrainState, better_of
 
 Validation = dict[str, dict[str, np.ndarray]]
 """Side, such as "train" -> measure, such as "loss" -> one number a trial [T]."""
+_better_of = jax.jit(better_of)
 
 
 class Interrupted(Exception):
@@ -68,11 +69,13 @@ class Training:
     checkpoint_seconds: float
     interrupted: Callable[[], bool]
     progress: Callable[[Progress], None]
+    select_best: bool = False
+    """Whether models are those of the epoch with the best validation accuracy, instead of the last."""
 
 
 def train(
     job: Job, run: RunDirectory, hyperparameters: Hyperparameters, training: Training
-) -> TrainState:
+) -> TrainedModel:
     """Trains a job to its end, from wherever its last checkpoint left it.
 
     Args:
@@ -82,7 +85,7 @@ def train(
       training: what they are trained with.
 
     Returns:
-      The final states of the job's trials, padding removed, on the host.
+      The models of the job's trials, arrays [T,...], padding removed, on the host.
 
     Raises:
       Interrupted: after saving, where `training.interrupted` says so.
@@ -93,13 +96,15 @@ def train(
         loop = _Loop(job, run, training, checkpoints, hyperparameters)
         if loop.step < loop.total_steps:
             loop.run()
-        states = jax.tree.map(lambda x: x[: len(job.trials)], fetch(loop.states))
-    if (states.failed_step >= 0).all():
+        variables = loop.states.variables if loop.best is None else loop.best.variables
+        trained = fetch(TrainedModel(variables, loop.states.failed_step))
+    models = jax.tree.map(lambda x: x[: len(job.trials)], trained)
+    if (models.failed_step >= 0).all():
         raise AllTrialsFailed(
             f"Every trial of {job.name} had a loss, gradient or parameter that was not finite, the first at step "
-            f"{states.failed_step.min()}; lower {job.stage}.learning_rate."
+            f"{models.failed_step.min()}; lower {job.stage}.learning_rate."
         )
-    return states
+    return models
 
 
 class _Loop:
@@ -119,7 +124,9 @@ class _Loop:
         self.loss_sum = np.zeros(len(job.trials), np.float32)
         """Of the epoch's steps so far; part of a checkpoint, so that a resumed epoch reports the same mean."""
         self.step, self.asked_to_stop = 0, False
-        self.states = self._restore() or training.init(hyperparameters)
+        self.best: Best | None = None
+        """Where the settings select the best epoch."""
+        self.states = self._restore() or self._start()
         self.first_step, self.begun, self.saved = self.step, time.monotonic(), time.monotonic()
         run.keep_metrics(lambda line: line["job"] != job.name or line["step"] <= self.step)
 
@@ -128,12 +135,25 @@ class _Loop:
         count = len(self.job.trials)
         abstract = jax.eval_shape(self.training.init, self.hyperparameters)
         like = jax.tree.map(lambda x: np.zeros((count, *x.shape[1:]), x.dtype), abstract)
-        restored = self.checkpoints.restore({"states": like, "loss_sum": self.loss_sum})
+        best = Best(like.variables, np.zeros(count, np.float32))
+        more = {"best": best} if self.training.select_best else {}
+        restored = self.checkpoints.restore({"states": like, "loss_sum": self.loss_sum} | more)
         if restored is None:
             return None
+        if self.training.select_best:
+            self.best = jax.tree.map(self._place, restored["best"])
         self.loss_sum = restored["loss_sum"]
         self.step = int(restored["states"].step[0])
         return jax.tree.map(self._place, restored["states"])
+
+    def _start(self) -> TrainState:
+        """Returns the states before the first step."""
+        states = self.training.init(self.hyperparameters)
+        if self.training.select_best:
+            # A copy, because the states are donated.
+            variables = jax.tree.map(jnp.copy, states.variables)
+            self.best = Best(variables, self._place(np.full(len(self.job.trials), -1, np.float32)))
+        return states
 
     def _place(self, rows: np.ndarray) -> jax.Array:
         """Places rows of the job's trials on the devices, padded as its hyperparameters are."""
@@ -162,6 +182,11 @@ class _Loop:
                     self._add_losses(losses)
                     self._save()
             validation = training.validate(self.states.variables)
+            if self.best is not None:
+                measured = validation()
+                accuracy = self._place(measured["validation"]["accuracy"].astype(np.float32))
+                self.best = _better_of(self.best, self.states.variables, accuracy)
+                validation = partial(dict, measured)
             failed_step = jnp.copy(self.states.failed_step)  # the states are donated next
             finish_epoch = partial(self._finish_epoch, epoch + 1, losses, validation, failed_step)
             if self._must_save():
@@ -177,7 +202,8 @@ class _Loop:
     def _save(self) -> None:
         self.run_directory.check_owner()
         loss_sum = self._place(self.loss_sum)
-        self.checkpoints.save(self.step, {"states": self.states, "loss_sum": loss_sum})
+        best = {} if self.best is None else {"best": self.best}
+        self.checkpoints.save(self.step, {"states": self.states, "loss_sum": loss_sum} | best)
         self.saved = time.monotonic()
         if self.asked_to_stop and self.step < self.total_steps:
             raise Interrupted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from blurjax.engine.random import key
-from blurjax.engine.types import Params, Scalar
+from blurjax.engine.types import Array, Params, Scalar
 
 
 class Hyperparameters(NamedTuple):
@@ -30,11 +31,20 @@ class Hyperparameters(NamedTuple):
 
 
 class TrainedModel(NamedTuple):
-    """One trial's model after its last step, on the host."""
+    """One trial's model after training, on the host; or those of several, arrays [T,...]."""
 
     variables: Any
-    failed_step: int
-    """-1, or the step at which the trial was frozen."""
+    failed_step: Any
+    """i32, -1, or the step at which the trial was frozen."""
+
+
+class Best(NamedTuple):
+    """Trials as they were after the epoch with the highest validation accuracy so far, the first of equals."""
+
+    variables: Any
+    """[T,...]."""
+    accuracy: Any
+    """f32[T]; -1 before the first epoch."""
 
 
 class TrainState(NamedTuple):
@@ -46,17 +56,16 @@ class TrainState(NamedTuple):
     model_state: dict[str, Any]
     """The model's other collections, such as "batch_stats"; empty for most models."""
     opt_state: Any
-    average: Params | None
-    """Moving average of the parameters, where the settings ask for one."""
+    average: dict[str, Any] | None
+    """Moving average of the parameters and of `model_state`, where the settings ask for one."""
     hyperparameters: Hyperparameters
     failed_step: Scalar
     """i32, the step at which something was not finite and the trial was frozen; -1: never."""
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The variables for evaluation: with averaged parameters where there are some."""
-        params = self.params if self.average is None else self.average
-        return {"params": params, **self.model_state}
+        """The variables for evaluation: their average where there is one."""
+        return {"params": self.params, **self.model_state} if self.average is None else self.average
 
 
 def init(
@@ -76,16 +85,16 @@ def init(
       example: what the module is called with.
       stream: name of the random stream that parameters are drawn from.
       optimizer: from `make_optimizer`.
-      averaged: whether to keep a moving average of the parameters.
+      averaged: whether to keep a moving average of the variables.
     """
     variables = dict(model.init(key(hyperparameters.seed, stream), *example))
-    params = variables.pop("params")
+    params = variables["params"]
     return TrainState(
         step=jnp.int32(0),
         params=params,
-        model_state=variables,
+        model_state={name: value for name, value in variables.items() if name != "params"},
         opt_state=optimizer(hyperparameters).init(params),
-        average=jax.tree.map(jnp.copy, params) if averaged else None,
+        average=jax.tree.map(jnp.copy, variables) if averaged else None,
         hyperparameters=hyperparameters,
         failed_step=jnp.int32(-1),
     )
@@ -106,7 +115,13 @@ def update(
     params = optax.apply_updates(state.params, updates)
     average = state.average
     if average is not None:
-        average = optax.incremental_update(params, average, 1 - average_decay)
+        # The bias correction of Adam: without it, short runs would evaluate the first, random parameters, too.
+        share = (average_decay - 1) / jnp.expm1((state.step + 1) * math.log(average_decay))
+        average = jax.tree.map(
+            lambda new, old: (old + share * (new - old)).astype(old.dtype),
+            {"params": params, **model_state},
+            average,
+        )
     leaves = jax.tree.leaves((loss, grads, params, model_state))
     alive = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all() & (state.failed_step < 0)
     params, model_state, opt_state, average = jax.tree.map(
@@ -123,3 +138,13 @@ def update(
         average=average,
         failed_step=failed_step,
     )
+
+
+def better_of(best: Best, variables: Any, accuracy: Array) -> Best:
+    """Returns `best` with those trials [T] replaced whose accuracy f32[T] is higher than it was then."""
+    better = accuracy > best.accuracy
+
+    def choose(new: Array, old: Array) -> Array:
+        return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(choose, Best(variables, accuracy), best)

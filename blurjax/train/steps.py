@@ -16,7 +16,7 @@ from blurjax.engine.random import key
 from blurjax.engine.types import Array, Key, Metrics, Params, Scalar
 from blurjax.models import apply
 from blurjax.train import losses
-from blurjax.train.augmentation import Augmentation, augment, draw
+from blurjax.train.augmentation import Augmentation, Drawn
 from blurjax.train.batches import Batch
 from blurjax.train.state import TrainState
 from blurjax.views import image_quality
@@ -28,6 +28,8 @@ Update = Callable[[TrainState, Scalar, Params, dict[str, Any]], TrainState]
 """(state, loss, gradient, model state after the batch) -> the state after the step; see `state.update`."""
 LossFunction = Callable[[Params, dict[str, Any], Any, Key], tuple[Array, dict[str, Any]]]
 """(params, model_state, examples, key) -> (losses f32[B], model_state)."""
+CompareWithLabels = Callable[[Array, Array], Array]
+"""(logits f32[B,K], labels i32[B]) -> losses f32[B]."""
 
 
 def autoencoder_train_step(
@@ -55,11 +57,10 @@ def autoencoder_train_step(
         its output is compared with (Vincent et al. 2010); drawn from (seed, step).
     """
     del parameters
-    # Drawn for the whole batch, before it is cut into pieces.
-    noise = key(state.hyperparameters.seed, "denoising", state.step) if denoising else None
     examples: Any = batch["image"]
-    if noise is not None:
-        examples = examples, examples + denoising * jax.random.normal(noise, examples.shape)
+    if denoising:  # drawn for the whole batch, before it is cut into pieces
+        stream = key(state.hyperparameters.seed, "denoising", state.step)
+        examples = examples, examples + denoising * jax.random.normal(stream, examples.shape)
 
     def loss_fn(
         params: Params, model_state: dict[str, Any], examples: Any, key: Key
@@ -79,27 +80,27 @@ def classifier_train_step(
     *,
     model: nn.Module,
     view: ApplyView,
-    flip: bool,
-    shift: int,
+    augmentation: Augmentation,
+    loss: CompareWithLabels,
     update: Update,
     microbatches: int,
 ) -> tuple[TrainState, Metrics]:
-    """Takes one step on the cross-entropy of the augmented view."""
-    seed, labels = state.hyperparameters.seed, parameters.labels
-    drawn = draw(seed, state.step, len(batch["label"]), flip=flip, shift=shift)
+    """Takes one step on the loss, such as the cross-entropy, of the augmented view."""
+    seed, labels, size = state.hyperparameters.seed, parameters.labels, batch["image"].shape[1]
+    drawn = augmentation.draw(seed, state.step, batch["index"], size)
 
     def loss_fn(
         params: Params,
         model_state: dict[str, Any],
-        examples: tuple[Batch, Augmentation],
+        examples: tuple[Batch, Drawn],
         key: Key,
     ) -> tuple[Array, dict[str, Any]]:
         own, drawn = examples
-        images = augment(view(parameters, own["image"], own["index"]), drawn, shift)
+        images = augmentation.apply(view(parameters, own["image"], own["index"]), drawn)
         variables = {"params": params, **model_state}
         logits, model_state = apply(model, variables, images, train=True, key=key)
         targets = own["label"] if labels is None else labels[own["index"]]
-        return losses.cross_entropy(logits, targets), model_state
+        return loss(logits, targets), model_state
 
     return _step(state, (batch, drawn), batch["mask"], loss_fn, update, microbatches)
 
@@ -197,8 +198,9 @@ def classifier_eval_step(
     model: nn.Module,
     view: ApplyView,
     keep_logits: bool,
+    mirror: bool,
 ) -> dict[str, Array]:
-    """Classifies a view of each image.
+    """Classifies a view of each image, where `mirror` by the mean of its logits and those of the view's mirror image.
 
     Returns:
       "prediction" i32[B], "confidence" f32[B] (largest softmax probability), "loss" f32[B] (nats), and "logits"
@@ -206,6 +208,8 @@ def classifier_eval_step(
     """
     images = view(parameters, batch["image"], batch["index"])
     logits, _ = apply(model, variables, images)
+    if mirror:
+        logits = (logits + apply(model, variables, images[:, :, ::-1])[0]) / 2
     outputs = {
         "prediction": jnp.argmax(logits, axis=-1).astype(jnp.int32),
         "confidence": jnp.max(jax.nn.softmax(logits), axis=-1),

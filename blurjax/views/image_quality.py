@@ -1,13 +1,13 @@
 """How good or blurry images are: PSNR, SSIM, variance of the Laplacian, power spectra; and a blur.
 
 Pure functions of images f32[...,H,W,C] in [0,1] with one number (or spectrum) per image, for any
-leading axes, under jit and vmap. All are safe in float32: variances are sums of squared deviations,
-never differences of large squares.
+leading axes, under jit and vmap. All are safe in float32: no variance is a rounded difference of large
+squares.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,8 @@ REC_601 = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
 SSIM_C1 = 0.01**2
 SSIM_C2 = 0.03**2
+WINDOW = 7
+"""Pixels of a side of the windows of SSIM."""
 
 
 def mean_squared_error(a: Array, b: Array) -> Array:
@@ -41,26 +43,26 @@ def psnr(a: Array, b: Array) -> Array:
 
 @jax.jit
 def ssim(a: Array, b: Array) -> Array:
-    """Structural similarity, f32[...] in [-1,1], of each pair of images in a and b, f32[...,H,W,C].
+    """Structural similarity, f32[...] in [-1,1], of each pair of 8-bit images in a and b, f32[...,H,W,C].
 
     Wang et al. 2004, "Image Quality Assessment: From Error Visibility to Structural Similarity",
     equation 13, as scikit-image computes it by default: uniform 7x7 windows, sample covariance,
     K1 = 0.01, K2 = 0.03, data range 1, the mean over all windows that lie inside the image and over
-    channels. H and W are at least 7.
+    channels. H and W are at least 7. Values are rounded to multiples of 1/255, as all views are.
     """
-    channels = a.shape[-1]
+    channels, count = a.shape[-1], WINDOW**2
     # One long axis, on which neighbours are `channels` apart, vectorises better than few channels.
-    a, b = a.reshape(*a.shape[:-2], -1), b.reshape(*b.shape[:-2], -1)
-    nothing = jnp.zeros_like(a)
-    pixels = _Moments(1, a, b, nothing, nothing)
-    windows = _windows(_windows(pixels, axis=-1, step=channels), axis=-2, step=1)
-    mean_a, mean_b = windows.mean_a, windows.mean_b
-    luminance = (2 * mean_a * mean_b + SSIM_C1) / (mean_a**2 + mean_b**2 + SSIM_C1)
-    covariance = windows.products / (windows.count - 1)
-    variances = windows.squares / (windows.count - 1)
-    structure = (2 * covariance + SSIM_C2) / (variances + SSIM_C2)
+    a, b = (jnp.round(x.reshape(*x.shape[:-2], -1) * 255.0).astype(jnp.int32) for x in (a, b))
+    sum_a, sum_b, squares, products = (
+        _window_sums(x, channels) for x in (a, b, a * a + b * b, a * b)
+    )
+    # Whole numbers below 2^31: differences of large squares, which float32 would round.
+    means, square_means = 2 * sum_a * sum_b, sum_a * sum_a + sum_b * sum_b
+    covariances, variances = 2 * count * products - means, count * squares - square_means
+    c1, c2 = SSIM_C1 * (255 * count) ** 2, SSIM_C2 * 255**2 * count * (count - 1)
+    similarity = (means + c1) / (square_means + c1) * ((covariances + c2) / (variances + c2))
     # In two steps: one long float32 sum of nearly equal numbers would round the same way each time.
-    return jnp.mean(jnp.mean(luminance * structure, axis=-1), axis=-1)
+    return jnp.mean(jnp.mean(similarity, axis=-1), axis=-1)
 
 
 def grey(images: Array) -> Array:
@@ -140,46 +142,14 @@ def gaussian_blur_matrix(sigma: Scalar | float, size: int) -> Array:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-class _Moments(NamedTuple):
-    """Means of groups of pixels of images a and b, and sums over the deviations from them."""
-
-    count: int
-    mean_a: Array
-    mean_b: Array
-    squares: Array
-    """Of both images, which is all that SSIM asks for."""
-    products: Array
-
-
-def _join(x: _Moments, y: _Moments) -> _Moments:
-    """The moments of two groups together (Chan, Golub and LeVeque 1983)."""
-    count = x.count + y.count
-    share, weight = y.count / count, x.count * y.count / count
-    apart_a, apart_b = y.mean_a - x.mean_a, y.mean_b - x.mean_b
-    return _Moments(
-        count,
-        x.mean_a + share * apart_a,
-        x.mean_b + share * apart_b,
-        x.squares + y.squares + weight * (apart_a * apart_a + apart_b * apart_b),
-        x.products + y.products + weight * (apart_a * apart_b),
-    )
-
-
-def _windows(one: _Moments, axis: int, step: int) -> _Moments:
-    """The moments of every seven neighbours along an axis, `step` apart, as 4 + (2 + 1)."""
-
-    def at(moments: _Moments, offset: int, drop: int) -> _Moments:
-        count, *arrays = moments
-        start, ndim = offset * step, arrays[0].ndim
-        stop = start + arrays[0].shape[axis] - drop * step
-        return _Moments(
-            count, *(jax.lax.slice_in_dim(x, start, stop, axis=ndim + axis) for x in arrays)
-        )
-
-    two = _join(at(one, 0, 1), at(one, 1, 1))
-    three = _join(at(two, 0, 1), at(one, 2, 2))
-    four = _join(at(two, 0, 2), at(two, 2, 2))
-    return _join(at(four, 0, 3), at(three, 4, 4))
+def _window_sums(values: Array, channels: int) -> Array:
+    """Sums i32[...,H-6,(W-6)*C] over windows of values i32[...,H,W*C]."""
+    for axis, step in ((values.ndim - 2, 1), (values.ndim - 1, channels)):
+        stop = values.shape[axis] - (WINDOW - 1) * step
+        starts = range(0, WINDOW * step, step)
+        windows = [jax.lax.slice_in_dim(values, k, k + stop, axis=axis) for k in starts]
+        values = functools.reduce(jnp.add, windows)
+    return values
 
 
 def _radii(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ from synthetic_run import (
 )
 
 from blurjax.analysis import collect_results, scores, statistics
+from blurjax.config import override
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.files import read_json, read_npz, write_json, write_npz
 
@@ -322,14 +323,26 @@ def test_tuned_takes_the_best_rate_of_each_view_by_validation(tmp_path):
     assert tuned["decomposition"]["on_reconstructions"]["per_trial"] == pytest.approx(total)
 
 
-def _favour(run, job, rate):
-    """Makes validation accuracy at this learning rate the better one."""
+def test_with_the_best_epoch_selected_tuned_goes_by_it(tmp_path):
+    made_up = Synthetic(seeds=3, images=60, epochs=2, learning_rates=(1e-3, 1e-2))
+    run, _ = collect(tmp_path, made_up)
+    _favour(run, "classifier/original/job-0", rate=1e-2)
+    _favour(run, "classifier/original/job-0", rate=1e-3, better=0.95, epoch=1)
+    for select, rate in (("last", 1e-2), ("best", 1e-3)):
+        config = override(made_up.config, {"classifier.select": select})
+        collected = collect_results(run, config)
+        assert collected["tuned"][0]["learning_rate"]["original"] == rate
+        assert collected["evaluation"] == {"mirror_test": False, "select": select}
+
+
+def _favour(run, job, rate, better=0.9, epoch=None):
+    """Makes validation accuracy at this learning rate the better one, in one epoch or in all."""
     trials = read_json(run.job_file(job))["trials"]
     lines = run.metrics()
     for line in lines:
-        if line["job"] == job:
+        if line["job"] == job and epoch in (None, line["epoch"]):
             line["validation"]["accuracy"] = [
-                0.9 if trial["learning_rate"] == rate else 0.8 for trial in trials
+                better if trial["learning_rate"] == rate else 0.8 for trial in trials
             ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     run.metrics_file.write_text(text, encoding="utf-8")

@@ -86,28 +86,28 @@ def test_dashes_and_underscores_name_the_same_setting(tmp_path, cache, settings_
     assert list(tmp_path.iterdir()) == []  # a dry run writes nothing
 
 
-RESNET = """
+BLOCKY = """
 from typing import Literal
 from blurjax.config.model_settings import CLASSIFIERS, ModelConfig, ModelSpec
 
-class ResNet(ModelConfig):
-    name: Literal["resnet"] = "resnet"
-    depth: int = 3
+class Blocky(ModelConfig):
+    name: Literal["blocky"] = "blocky"
+    blocks: int = 3
     \"\"\"number of blocks\"\"\"
 
-CLASSIFIERS.register("resnet", ModelSpec(ResNet, "models_of_mine:build"))
+CLASSIFIERS.register("blocky", ModelSpec(Blocky, "models_of_mine:build"))
 """
 
 
 def test_an_imported_module_adds_settings(tmp_path, cache):
-    (tmp_path / "models_of_mine.py").write_text(RESNET)
-    arguments = ("run", "--import", "models_of_mine", "--classifier.model", "resnet")
+    (tmp_path / "models_of_mine.py").write_text(BLOCKY)
+    arguments = ("run", "--import", "models_of_mine", "--classifier.model", "blocky")
     shown = run(*arguments, "--help", cwd=tmp_path, cache=cache).stdout
-    assert "--classifier.model.depth DEPTH" in shown
-    assert "number of blocks [3]" in shown
-    wrong = run(*arguments, "--classifier.model.depth", "deep", cwd=tmp_path, cache=cache)
+    assert "--classifier.model.blocks BLOCKS" in shown
+    assert "blocky: number of blocks [3]" in " ".join(shown.split())
+    wrong = run(*arguments, "--classifier.model.blocks", "deep", cwd=tmp_path, cache=cache)
     assert wrong.returncode == 2
-    assert "classifier.model.depth cannot be 'deep'" in wrong.stderr
+    assert "classifier.model.blocks cannot be 'deep'" in wrong.stderr
 
 
 def test_an_import_that_fails_is_one_sentence_and_with_debug_a_traceback(tmp_path, cache):

@@ -43,7 +43,7 @@ def test_text_is_parsed_by_the_type_of_the_field():
         },
     )
     assert loaded.classifier.learning_rate == 1e-4
-    assert loaded.classifier.flip is True
+    assert loaded.classifier.flip == "random"  # true and false are its older values
     assert loaded.data.image_size is None
     assert loaded.views.train == ("original",)
     assert loaded.compute.trials_per_vmap == 4
@@ -75,6 +75,7 @@ def test_unknown_key_in_a_file_names_the_nearest(tmp_path):
         ("classifier.epochs", 0, "classifier.epochs cannot be 0"),
         ("data.image_size", 4, "data.image_size cannot be 4"),
         ("data.validation_fraction", 1.5, "data.validation_fraction cannot be 1.5"),
+        ("classifier.flip", "always", "classifier.flip cannot be 'always': input should be 'none'"),
         ("classifier.optimizer", "adam", "classifier.optimizer cannot be 'adam'"),
         ("views.train", ["orginal"], "views.train cannot be 'orginal'"),
         ("views.test", [], "views.test must name at least one"),

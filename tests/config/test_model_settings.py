@@ -62,15 +62,15 @@ def test_a_file_may_name_a_model_or_its_settings_alone(tmp_path):
     ("overrides", "sentence"),
     [
         ({"model": "cn"}, "classifier.model cannot be 'cn': there is no classifier of that name; "
-            "did you mean cnn?"),
+            "did you mean cnn, or is the module that registers it not imported (--import)?"),
         ({"model": "vit"}, "classifier.model cannot be 'vit': there is no classifier of that name; "
-            "choose one of cnn."),
+            "choose one of cnn, resnet, mlp, linear, or import the module that registers it (--import)."),
         ({"model": "conv"}, "classifier.model cannot be 'conv': there is no classifier of that "
-            "name; did you mean cnn?"),
+            "name; did you mean cnn, or is the module that registers it not imported (--import)?"),
         ({"model": 5}, "classifier.model cannot be 5: name a model, such as cnn."),
-        ({"model__depth": 3}, "There is no setting classifier.model.depth; did you mean "
+        ({"model__widht": 3}, "There is no setting classifier.model.widht; did you mean "
             "classifier.model.width?"),
-        ({"model": {"name": "cnn", "depth": 3}}, "There is no setting classifier.model.depth; did "
+        ({"model": {"name": "cnn", "widht": 3}}, "There is no setting classifier.model.widht; did "
             "you mean classifier.model.width?"),
         ({"model__width": 0}, "classifier.model.width cannot be 0: input should be greater than 0."),
     ],
@@ -120,17 +120,31 @@ def test_fields_list_the_settings_of_all_registered_models(registries):
     def of_models():
         return [key for key, _ in loading.fields() if ".model" in key]
 
-    own = ["autoencoder.model", "autoencoder.model.width"]
-    own += ["classifier.model", "classifier.model.width", "classifier.model.dense"]
-    assert of_models() == own
+    described = dict(loading.fields())["classifier.model.width"].description
+    assert described.startswith("cnn: channels of the first convolution; doubled per level")
+    assert (
+        "; resnet: channels of the first level; doubled per level, up to four times [64]"
+        in described
+    )
+    own = of_models()
+    assert own[:3] == ["autoencoder.model", "autoencoder.model.width", "autoencoder.model.depth"]
+    assert own[3:6] == ["classifier.model", "classifier.model.width", "classifier.model.dense"]
 
     class Deep(NormalizedSettings):
         name: str = "deep"
-        depth: int = 3
+        blocks: int = 3
         """how many layers"""
 
+    class Deeper(Deep):
+        name: str = "deeper"
+
     register("classifier", Deep, build_normalized)
-    assert of_models() == [*own, "classifier.model.depth"]
-    described = dict(loading.fields())["classifier.model.depth"]
-    assert described.description == "how many layers"
+    assert of_models() == [*own, "classifier.model.blocks"]
+    described = dict(loading.fields())["classifier.model.blocks"]
+    assert described.description == "deep: how many layers [3]"
+    width = dict(loading.fields())["classifier.model.width"]
+    assert width.description.endswith("; deep: units of the hidden layer [6]")
+    register("classifier", Deeper, build_normalized)
+    described = dict(loading.fields())["classifier.model.blocks"]
+    assert described.description == "deep, deeper: how many layers [3]"
     assert len({key for key, _ in loading.fields()}) == len([*loading.fields()])

@@ -42,9 +42,12 @@ def test_an_unknown_name_is_refused_and_the_nearest_named(shapes):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         shapes.check("squares")
     assert str(caught.value) == (
-        "cannot be 'squares': there is no shape of that name; did you mean square?"
+        "cannot be 'squares': there is no shape of that name; did you mean square, "
+        "or is the module that registers it not imported (--import)?"
     )
-    with pytest.raises(ValueError, match=r"choose one of triangle, square, pentagon$"):
+    with pytest.raises(
+        ValueError, match=r"choose one of triangle, square, pentagon, or import .*\(--import\)$"
+    ):
         shapes.check("xyz")
 
 

@@ -61,7 +61,9 @@ def test_a_registered_view_can_be_named_in_settings(registries):
     assert loaded.train_views == ("original", "negative")
     assert loaded.test_views == ("negative",)
     assert list(VIEWS)[-1] == "negative"
-    with pytest.raises(UserError, match=r"cannot be 'negativ': .* did you mean negative\?"):
+    with pytest.raises(
+        UserError, match=r"cannot be 'negativ': .* did you mean negative, or .* \(--import\)\?"
+    ):
         loading.load(None, {"views.train": ["negativ"]})
 
 

@@ -6,7 +6,6 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 
 from blurjax.data import cache
@@ -126,13 +125,3 @@ def test_the_default_directory_follows_the_user(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache.directory(None) == tmp_path / ".cache" / "blurjax"
-
-
-@pytest.mark.parametrize("counts", [[], [3], [3, 0, 1200]])
-def test_images_are_written_batch_by_batch(tmp_path, counts):
-    batches = [np.full((count, 2, 2, 1), count % 256, np.uint8) for count in counts]
-    with cache.ImageWriter(tmp_path / "images.npy", (2, 2, 1)) as writer:
-        for batch in batches:
-            writer.append(batch)
-    expected = np.concatenate([np.zeros((0, 2, 2, 1), np.uint8), *batches])
-    np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), expected)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tiny
+import yaml
 from images import noise
 from loading import by_name, images_of, names_of, refused, settings, sizes
 
@@ -141,6 +142,13 @@ def test_an_experiment_takes_a_data_set_made_in_python(tmp_path, monkeypatch):
     written = read_json(tmp_path / "run" / "dataset.json")
     assert (written["name"], written["fingerprint"]) == ("stripes", dataset.fingerprint)
     assert tuple(written["image_shape"]) == dataset.image_shape
+    recorded = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert recorded["data"]["source"] == dataset.source == source
+    arrays = Dataset.from_arrays(IMAGES, LABELS)
+    with pytest.raises(Interrupted):
+        run_experiment(tiny.config("digits"), tmp_path / "arrays", dataset=arrays)
+    recorded = yaml.safe_load((tmp_path / "arrays" / "config.yaml").read_text())
+    assert recorded["data"]["source"] == "arrays"
 
 
 # Sources of one's own
@@ -161,6 +169,10 @@ def test_a_source_of_ones_own_is_loaded_listed_and_suggested(tmp_path, monkeypat
     assert ("noise:COUNT", "images of noise.") in sources.describe(tmp_path)
     refused(settings(tmp_path, "noises:3"), r"did you mean noise:COUNT\?")
     refused(settings(tmp_path, "noise"), r"noise needs to say which; write noise:COUNT")
+    refused(
+        settings(tmp_path, "noise:many"),
+        r"data source noise:many failed with ValueError: invalid literal .* 'many'; correct the source .*--debug",
+    )
     with pytest.raises(ValueError, match="there is another data source named noise"):
         register_source("noise", load_noise, "noise", "other noise.")
 

@@ -216,7 +216,11 @@ def test_npz_files_that_are_missing_or_damaged(config, tmp_path):
     [
         ("folders:x", r"no data source folders:x; did you mean folder:PATH\?"),
         ("Digits", r"did you mean digits\?"),
-        ("mnist", r"choose one of digits, npz:FILE, folder:PATH, tfds:NAME"),
+        (
+            "mnist",
+            r"choose one of digits, npz:FILE, folder:PATH, tfds:NAME.*, or import the .*--import",
+        ),
+        ("arrays", r"whose images were arrays in Python; give them to run_experiment again"),
         ("folder", r"folder needs to say which; write folder:PATH"),
         ("npz:", r"npz needs to say which; write npz:FILE"),
         ("digits:small", r"digits takes nothing after a colon"),

@@ -15,7 +15,7 @@ from blurjax.experiment import fingerprints
 from blurjax.experiment.fingerprints import code_hashes
 from blurjax.experiment.preparation import prepare
 from blurjax.models import autoencoders, classifiers
-from blurjax.runtime import UserError, read_json, write_json
+from blurjax.runtime import RunDirectory, UserError, read_json, write_json
 from blurjax.train.loop import Interrupted
 from blurjax.views import eight_bit
 
@@ -65,13 +65,27 @@ def test_hashes_are_the_same_in_another_process_and_whatever_computes(source):
     assert code_hashes(*prepare(config(source, **FEW | other))) == first
 
 
+@pytest.mark.parametrize(("older", "word"), [(False, "none"), (True, "random")])
+def test_flips_were_true_or_false_once(finished, source, older, word):
+    path, other = finished / "fingerprints.json", {"none": "random", "random": "none"}[word]
+    known = read_json(path)
+    assert known["classifiers"]["classifier.flip"] == "none"
+    known["classifiers"]["classifier.flip"] = older
+    write_json(path, known)
+    with pytest.raises(UserError, match=rf"with classifier\.flip = '{word}', not '{other}'"):
+        run_experiment(config(source, **FEW, classifier__flip=other), finished)
+    if not older:  # of the same code, too
+        check = fingerprints.check_fingerprints
+        check(RunDirectory(finished), *prepare(config(source, **FEW, classifier__flip=word)))
+
+
 def change_activation(monkeypatch):
     monkeypatch.setattr(classifiers.nn, "relu", nn.elu)
 
 
 def change_loss(monkeypatch):
-    error = "blurjax.train.losses.squared_error"
-    monkeypatch.setattr(error, lambda a, b: abs(a - b).mean(axis=(1, 2, 3)))
+    error = lambda a, b: abs(a - b).mean(axis=(1, 2, 3))  # noqa: E731
+    monkeypatch.setitem(losses.RECONSTRUCTION_LOSSES, "mse", error)
 
 
 def change_view(monkeypatch):

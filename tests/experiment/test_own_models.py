@@ -95,5 +95,5 @@ def test_the_average_of_the_weights_is_evaluated(source, tmp_path):
     )
     name = next(name for name in states if name.startswith("/states/params"))
     np.testing.assert_array_equal(own[name], states[name])  # training is the same
-    assert (own[name.replace("params", "average", 1)] != own[name]).any()
+    assert (own[name.replace("params", "average/params", 1)] != own[name]).any()
     assert averaged["loss"]["original"]["original"] != plain["loss"]["original"]["original"]

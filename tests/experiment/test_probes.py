@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info
 
 from blurjax.experiment import probes
 
@@ -23,3 +25,18 @@ def test_a_linear_class_is_found_by_the_linear_probe():
     labels = (codes @ [1.0, -1.0, 0.5, 0.0] > 0).astype(np.int32)
     predicted = probes.predict("linear", codes[:300], labels[:300], codes[300:], units=1, seed=0)
     assert (predicted == labels[300:]).mean() > 0.95
+
+
+def test_a_probe_uses_one_thread(rng, monkeypatch):
+    """Threads of BLAS that wait for each other take up to twenty times as long on cores that others use too."""
+    threads = []
+
+    class Probe(LogisticRegression):
+        def fit(self, *arrays):
+            threads.extend(x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas")
+            return super().fit(*arrays)
+
+    monkeypatch.setattr(probes, "LogisticRegression", Probe)
+    codes, labels = rng.normal(size=(40, 4)).astype(np.float32), np.arange(40) % 2
+    probes.predict("linear", codes, labels, codes, units=1, seed=0)
+    assert set(threads) == {1}

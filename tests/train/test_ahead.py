@@ -86,7 +86,7 @@ def test_training_waits_for_all_but_the_last_chunks(tmp_path):
     )
     run = RunDirectory(tmp_path / "run")
     run.create()
-    states = train(Job("autoencoder/job-0", (trial,)), run, hyperparameters, training)
-    assert states.params == pytest.approx([CHUNKS])
+    trained = train(Job("autoencoder/job-0", (trial,)), run, hyperparameters, training)
+    assert trained.variables["params"] == pytest.approx([CHUNKS])
     assert run.metrics()[0]["loss"] == pytest.approx([np.arange(1, CHUNKS + 1).mean()])
     assert 0 < max(feed.waiting) <= AHEAD

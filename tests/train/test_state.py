@@ -1,20 +1,30 @@
 """One update: against optax written out, averaged, and frozen for good where something is not finite."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 from networks import Normalized
 
 from blurjax.config.settings import ClassifierConfig
+from blurjax.engine.random import key
 from blurjax.train import state as train_state
 from blurjax.train.optimizers import make_optimizer, register_optimizer
-from blurjax.train.state import Hyperparameters, init
+from blurjax.train.state import Best, Hyperparameters, better_of, init
 
 MODEL, EXAMPLE = nn.Dense(2), jnp.ones((1, 3))
 STEPS = 10
+
+
+@pytest.fixture(autouse=True)
+def _plain_gradient(registries):
+    """An optimizer whose direction is the gradient."""
+    register_optimizer("one", optax.identity)
 
 
 def start(seed=0, learning_rate=0.1, weight_decay=0.0, model=MODEL, averaged=False, **settings):
@@ -66,6 +76,92 @@ def test_updates_equal_optax_with_the_schedule_written_out(name):
     assert state.step == 4
 
 
+def test_the_triangular_schedule_rises_and_falls_linearly():
+    state, optimizer = start(
+        optimizer="one", schedule="triangular", warmup_fraction=0.2, gradient_clip=None
+    )
+    rates = []
+    for _ in range(STEPS):
+        after = update(state, 1.0, gradients(state), optimizer)
+        rates.append(float(state.params["bias"][0] - after.params["bias"][0]))
+        state = after
+    expected = [0.0, 0.5, *(1 - np.arange(8) / 8)]  # two steps up, eight down
+    np.testing.assert_allclose(rates, 0.1 * np.array(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize(("limit", "norm"), [(1.0, 1.0), (None, 300.0)])
+def test_gradients_are_clipped_unless_there_is_no_limit(limit, norm):
+    state, optimizer = start(optimizer="one", gradient_clip=limit, warmup_fraction=0.0)
+    grads = jax.tree.map(jnp.zeros_like, state.params) | {"bias": jnp.array([180.0, 240.0])}
+    after = update(state, 1.0, grads, optimizer)
+    moved = np.linalg.norm(after.params["bias"] - state.params["bias"])
+    assert moved == pytest.approx(0.1 * norm, rel=1e-5)
+
+
+SHAPES = {"convolution": (3, 3, 2, 5), "dense": (5, 2), "bias": (5,)}
+
+
+def arrays(stream):
+    return {n: jax.random.normal(key(stream, n), shape) for n, shape in SHAPES.items()}
+
+
+@partial(jax.jit, static_argnames="steps")
+def with_muon(rate, stream, steps):
+    """Parameters after a few steps with gradients of their own."""
+    optimizer = make_optimizer(ClassifierConfig(optimizer="muon", warmup_fraction=0.0), STEPS)
+    decay, rest = jnp.float32(0), jnp.int32(0)
+    transformation = optimizer(Hyperparameters(stream, rate, decay, rest, rest))
+    params = arrays(stream)
+
+    def step(number, carried):
+        params, opt_state = carried
+        updates, opt_state = transformation.update(arrays(number), opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    return jax.lax.fori_loop(0, steps, step, (params, transformation.init(params)))[0]
+
+
+def test_muon_equals_optax_on_kernels_as_matrices_of_output_columns():
+    def flat(tree):
+        return tree | {"convolution": tree["convolution"].reshape(18, 5)}
+
+    schedule = optax.cosine_decay_schedule(0.1, STEPS)
+    reference = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.contrib.muon(schedule, consistent_rms=0.2)
+    )
+
+    def step(number, carried):
+        params, opt_state = carried
+        updates, opt_state = reference.update(flat(arrays(number)), opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    start = flat(arrays(0))
+    expected, _ = jax.jit(partial(jax.lax.fori_loop, 0, 3, step))((start, reference.init(start)))
+    found = flat(with_muon(jnp.float32(0.1), 0, 3))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), found, expected)
+
+
+def test_muon_moves_a_kernel_by_a_nearly_orthogonal_matrix_of_adams_size():
+    moved = with_muon(jnp.float32(0.1), 0, 1)["convolution"] - arrays(0)["convolution"]
+    singular = np.linalg.svd(np.asarray(moved).reshape(18, 5), compute_uv=False)
+    relative = singular / (0.1 * 0.2 * np.sqrt(18))
+    assert (relative > 0.6).all()
+    assert (relative < 1.3).all()
+    assert np.sqrt(np.mean(np.square(moved))) == pytest.approx(0.1 * 0.2, rel=0.2)
+
+
+@pytest.mark.slow
+def test_muon_side_by_side_is_muon_alone():
+    rates, streams = jnp.array([0.1, 0.02]), jnp.array([0, 1])
+    swept = jax.vmap(partial(with_muon, steps=3))(rates, streams)
+    for row in range(2):
+        jax.tree.map(
+            lambda a, b, row=row: np.testing.assert_allclose(a[row], b, rtol=1e-4, atol=1e-5),
+            swept,
+            with_muon(rates[row], streams[row], 3),
+        )
+
+
 def test_an_optimizer_of_ones_own_gives_the_direction(registries):
     register_optimizer("sign", lambda: optax.stateless(lambda g, _: jax.tree.map(jnp.sign, g)))
     state, optimizer = start(optimizer="sign", warmup_fraction=0.0)
@@ -98,12 +194,38 @@ def test_a_model_without_further_variables_has_an_empty_state():
 
 def test_the_average_of_the_weights_is_what_evaluation_uses():
     state, optimizer = start(averaged=True, optimizer="sgd", warmup_fraction=0.0)
-    expected = np.asarray(state.params["kernel"], np.float64)
+    seen, shares = [], 0.25 * 0.75 ** np.arange(4)[::-1]
     for _ in range(4):
         state = update(state, 1.0, gradients(state), optimizer, average_decay=0.75)
-        expected = 0.75 * expected + 0.25 * np.asarray(state.params["kernel"], np.float64)
+        seen.append(np.asarray(state.params["kernel"], np.float64))
+    expected = np.average(seen, axis=0, weights=shares)  # of which the first parameters are no part
     np.testing.assert_allclose(state.variables["params"]["kernel"], expected, rtol=1e-5)
     assert (np.abs(state.params["kernel"] - expected) > 1e-3).all()
+
+
+def test_batch_statistics_are_averaged_with_the_weights():
+    state, optimizer = start(model=Normalized(2), averaged=True, warmup_fraction=0.0)
+    for value in (1.0, 3.0):
+        moved = jax.tree.map(lambda leaf, x=value: jnp.full_like(leaf, x), state.model_state)
+        state = update(state, 1.0, gradients(state), optimizer, moved, average_decay=0.5)
+    mean = state.variables["batch_stats"]["BatchNorm_0"]["mean"]
+    np.testing.assert_allclose(mean, (0.25 * 1 + 0.5 * 3) / 0.75, rtol=1e-6)
+    np.testing.assert_array_equal(state.model_state["batch_stats"]["BatchNorm_0"]["mean"], 3)
+
+
+def test_an_average_of_one_step_is_that_step():
+    state, optimizer = start(averaged=True, warmup_fraction=0.0)
+    state = update(state, 1.0, gradients(state), optimizer, average_decay=0.9999)
+    kernel = state.variables["params"]["kernel"]
+    np.testing.assert_allclose(kernel, state.params["kernel"], rtol=1e-5)
+
+
+def test_the_best_variables_are_the_first_with_the_highest_accuracy_of_each_trial():
+    best = Best({"kernel": jnp.zeros((2, 3))}, jnp.full(2, -1.0))
+    for epoch, accuracy in enumerate([[0.5, 0.0], [0.7, 0.2], [0.7, 0.1], [0.6, 0.9]], 1):
+        best = better_of(best, {"kernel": jnp.full((2, 3), epoch)}, jnp.array(accuracy))
+    np.testing.assert_array_equal(best.variables["kernel"], np.array([[2.0] * 3, [4.0] * 3]))
+    np.testing.assert_allclose(best.accuracy, [0.7, 0.9])
 
 
 @pytest.mark.parametrize(

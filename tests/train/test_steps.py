@@ -12,9 +12,11 @@ from blurjax.engine.memory import live_bytes
 from blurjax.engine.random import key
 from blurjax.models import apply
 from blurjax.models.autoencoders import ConvAutoencoder
-from blurjax.models.classifiers import CnnClassifier
+from blurjax.models.classifiers import CnnClassifier, ResNetClassifier
+from blurjax.models.linear_code import ResidualAutoencoder
 from blurjax.train import losses
-from blurjax.train.steps import classifier_train_step, mean_gradient
+from blurjax.train.augmentation import Augmentation
+from blurjax.train.steps import classifier_eval_step, classifier_train_step, mean_gradient
 from blurjax.views.functions import ViewParameters
 
 IMAGES = jax.random.uniform(jax.random.key(0), (12, 16, 16, 3))
@@ -25,7 +27,12 @@ MODELS = {
         partial(ConvAutoencoder, (16, 16, 3), max_bottleneck=8, width=8),
         (jnp.int32(5),),
     ),
+    "residual autoencoder": (
+        partial(ResidualAutoencoder, (16, 16, 3), max_bottleneck=8, width=8),
+        (jnp.int32(5),),
+    ),
     "classifier": (partial(CnnClassifier, num_classes=3, width=8, dense=16), ()),
+    "residual classifier": (partial(ResNetClassifier, num_classes=3, width=8), ()),
 }
 
 
@@ -166,8 +173,8 @@ def test_a_step_draws_its_dropout_from_seed_and_step():
         classifier_train_step,
         model=NORMALIZED,
         view=lambda parameters, images, indices: images,
-        flip=False,
-        shift=0,
+        augmentation=Augmentation(),
+        loss=losses.cross_entropy,
         update=update,
         microbatches=1,
     )
@@ -188,3 +195,29 @@ def test_a_step_draws_its_dropout_from_seed_and_step():
     )
     assert first == pytest.approx(float(losses.cross_entropy(logits, batch["label"]).mean()))
     assert_close(own_state, expected)
+
+
+def test_mirrored_evaluation_takes_the_mean_of_both_logits():
+    batch = {"image": FEW, "label": jnp.arange(12) % 3, "index": jnp.arange(12)}
+
+    def evaluate(images, mirror):
+        return classifier_eval_step(
+            VARIABLES,
+            None,  # pyright: ignore[reportArgumentType]
+            batch | {"image": images},  # pyright: ignore[reportArgumentType]
+            model=NORMALIZED,
+            view=lambda parameters, images, indices: images,
+            keep_logits=True,
+            mirror=mirror,
+        )
+
+    both, of_image, of_mirror = (
+        evaluate(FEW, True),
+        evaluate(FEW, False),
+        evaluate(FEW[:, :, ::-1], False),
+    )
+    mean = (of_image["logits"] + of_mirror["logits"]) / 2
+    np.testing.assert_allclose(both["logits"], mean, rtol=1e-6)
+    assert (np.abs(of_image["logits"] - of_mirror["logits"]) > 1e-3).any()
+    assert both["loss"] == pytest.approx(losses.cross_entropy(mean, batch["label"]))
+    np.testing.assert_array_equal(both["prediction"], mean.argmax(axis=1))
