@@ -16,6 +16,7 @@ from blurjax.experiment.fingerprints import code_hashes
 from blurjax.experiment.preparation import prepare
 from blurjax.models import autoencoders, classifiers
 from blurjax.runtime import RunDirectory, UserError, read_json, write_json
+from blurjax.train import losses
 from blurjax.train.loop import Interrupted
 from blurjax.views import eight_bit
 
