@@ -23,7 +23,7 @@ SMALLEST = 1e-12
 
 def is_available(codec: str) -> bool:
     """Returns whether Pillow was built with a codec."""
-    return features.check({"jpeg": "jpg"}.get(codec, codec))
+    return bool(features.check({"jpeg": "jpg"}.get(codec, codec)))
 
 
 def round_trip(images: np.ndarray, codec: str, quality: int) -> tuple[np.ndarray, np.ndarray]:

@@ -79,7 +79,7 @@ class Autoencoders:
         code = quantise(apply(self.model, own, images, bottleneck, method="encode")[0], range)
         return apply(self.model, own, code, method="decode")[0]
 
-    def _own(self, number: Scalar) -> Any:
+    def _own(self, number: Scalar | int) -> Any:
         return jax.tree.map(lambda leaf: leaf[number], self.variables)
 
 

@@ -2,6 +2,8 @@
 
 import json
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,15 +73,9 @@ def losses_of_steps(positions, *, seed=7, microbatches=1, **recipe):
         seen.append(float(loss))
         return state
 
-    class State:
-        params, model_state = MODEL.init(jax.random.key(2), IMAGES, 4)["params"], {}
-
-        class hyperparameters:  # noqa: N801
-            pass
-
-    state = State()
-    state.hyperparameters.seed = jnp.uint32(seed)
-    state.hyperparameters.bottleneck = jnp.int32(4)
+    params = MODEL.init(jax.random.key(2), IMAGES, 4)["params"]
+    values = SimpleNamespace(seed=jnp.uint32(seed), bottleneck=jnp.int32(4))
+    state: Any = SimpleNamespace(params=params, model_state={}, hyperparameters=values)
     step = partial(
         autoencoder_train_step, model=MODEL, update=update, microbatches=microbatches, **recipe
     )
