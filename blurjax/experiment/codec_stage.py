@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from blurjax.config.trials import Trial, views_in_use
 from blurjax.config.view_table import CODECS
-from blurjax.experiment.context import Arrays, Context
 from blurjax.runtime import UserError, processes, read_npz
 from blurjax.views.codecs import matching_quality, round_trip
+
+if TYPE_CHECKING:
+    from blurjax.experiment.context import Arrays, Context
 
 
 class CodecImages(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -13,7 +13,6 @@ from blurjax.config.trials import Trial, num_folds, views_in_use
 from blurjax.config.view_table import VIEWS
 from blurjax.data import generator
 from blurjax.engine import place, shared
-from blurjax.experiment.codec_stage import CodecImages
 from blurjax.experiment.programs import Models, Programs
 from blurjax.runtime import UserError
 from blurjax.views.fitting import averaging, gaussian
@@ -24,6 +23,9 @@ from blurjax.views.functions import (
     ViewParameters,
     view_index,
 )
+
+if TYPE_CHECKING:
+    from blurjax.experiment.codec_stage import CodecImages
 
 
 @dataclass(frozen=True)

@@ -125,5 +125,5 @@ def test_a_trial_alone_equals_one_of_a_sweep_and_curves_show_the_mean_squared_er
     last = [line for line in lines if line["stage"] == "autoencoder"][-1]
     path = tmp_path / "both" / "predictions" / "quality-reconstruction-validation.npz"
     rounded = read_npz(path)["mse"].mean(axis=1)
-    np.testing.assert_allclose(last["validation"]["loss"], rounded, rtol=1e-3)
+    np.testing.assert_allclose(last["validation"]["loss"], rounded, rtol=0.01)
     assert min(last["loss"]) > 2 * max(last["validation"]["loss"])
