@@ -25,7 +25,7 @@ from blurjax.config.trials import (
     quality_trials,
     views_in_use,
 )
-from blurjax.config.view_table import VIEWS, named
+from blurjax.config.view_table import CODECS, VIEWS, named
 from blurjax.runtime.files import read_npz
 from blurjax.runtime.run_directory import RunDirectory
 
@@ -121,6 +121,7 @@ def write_run(path: Path, made_up: Synthetic) -> tuple[RunDirectory, Config]:
     made.write_gallery()
     if any(VIEWS[view].needs_code for view in views_in_use(config)):
         made.write_fitted()
+        made.write_codecs()
     if {"original", "reconstruction"} <= {*made_up.train_views} & {*made_up.test_views}:
         made.write_flips()
     made.write_metrics()
@@ -271,6 +272,17 @@ class _Making:
             gain=np.exp(-self.radii[None, :] * kept[:, None] / 4).astype(np.float32),
             trial=_keys(self.autoencoders),
         )
+
+    def write_codecs(self) -> None:
+        count = len(self.autoencoders)
+        for codec in {*CODECS} & {*views_in_use(self.config)}:
+            self.run.write_npz(
+                self.run.codec(codec),
+                quality=np.arange(10, 10 + count, dtype=np.int32),
+                reachable=np.arange(count) > 0,
+                bytes=np.linspace(300, 310, count, dtype=np.float32),
+                trial=_keys(self.autoencoders),
+            )
 
     def write_probes(self) -> None:
         difficulty = self.rng.normal(size=self.label.size)

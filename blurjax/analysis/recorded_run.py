@@ -22,7 +22,7 @@ from blurjax.config.trials import (
     quality_trials,
     views_in_use,
 )
-from blurjax.config.view_table import VIEWS
+from blurjax.config.view_table import CODECS, VIEWS
 from blurjax.runtime import RunDirectory, UserError, read_json, read_npz
 
 Arrays = Mapping[str, np.ndarray]
@@ -59,6 +59,7 @@ class RecordedPoint:
     """By (view, split); a view that does not depend on the code has one row for all trials."""
     probes: Mapping[str, Arrays] = field(default_factory=dict)
     fitted_views: Arrays = field(default_factory=dict)
+    codecs: Mapping[str, Arrays] = field(default_factory=dict)
     autoencoder_curves: Arrays = field(default_factory=dict)
     """f64[T,E] by side and measure, such as `train.loss`; NaN where no number was recorded."""
     classifier_curves: Mapping[str, Arrays] = field(default_factory=dict)
@@ -133,6 +134,11 @@ class RecordedRun:
             },
             probes={kind: rows(run.probe(kind), autoencoders) for kind in PROBES},
             fitted_views=rows(run.fitted_views, autoencoders) if has_blur else {},
+            codecs={
+                codec: rows(run.codec(codec), autoencoders)
+                for codec in CODECS
+                if codec in views_in_use(config)
+            },
             autoencoder_curves=rows(("autoencoder", None), autoencoders),
             classifier_curves={
                 view: rows(("classifier", view), classifiers(view)) for view in config.train_views

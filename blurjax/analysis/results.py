@@ -13,7 +13,7 @@ from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION, SHUFFLED, compa
 from blurjax.analysis.recorded_run import RecordedPoint, RecordedRun
 from blurjax.analysis.verdicts import smallest_equivalent
 from blurjax.config.settings import Config
-from blurjax.config.trials import points
+from blurjax.config.trials import points, views_in_use
 from blurjax.config.view_table import VIEWS
 from blurjax.runtime import FORMAT, RunDirectory, UserError, jsonable, read_json
 
@@ -84,6 +84,7 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
         "quality": quality,
         "spectra": scores.spectra(point.quality),
         "blur": blur,
+        "sizes": _sizes(recorded, point),
         "probe": {
             kind: statistics.accuracy(a["prediction"] == a["label"], confidence).as_json()
             for kind, a in point.probes.items()
@@ -101,6 +102,29 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
         },
         "decomposition": decompose(correct, settings),
         "comparisons": compare(correct, shuffled, num_classes, settings),
+    }
+
+
+def _sizes(recorded: RecordedRun, point: RecordedPoint) -> Block:
+    """Returns what an image takes in the views that are compressed, and how the codecs were fitted."""
+    height, width, _ = recorded.dataset["image_shape"]
+    sizes = {codec: arrays["bytes"].astype(np.float64) for codec, arrays in point.codecs.items()}
+    if "quantised" in views_in_use(recorded.config) and point.seeds:
+        sizes = {"quantised": np.full(len(point.seeds), float(point.point.bottleneck))} | sizes
+    return {
+        view: {
+            "bytes": scores.mean_and_trials(size),
+            "bits_per_pixel": scores.mean_and_trials(8 * size / (height * width)),
+        }
+        | (
+            {
+                "quality": scores.mean_and_trials(point.codecs[view]["quality"]),
+                "reachable": point.codecs[view]["reachable"],
+            }
+            if view in point.codecs
+            else {}
+        )
+        for view, size in sizes.items()
     }
 
 

@@ -45,7 +45,7 @@ OPTIMIZERS: Registry[str | Callable[..., Any]] = Registry("optimizer")
 OPTIMIZERS.register("adamw", "blurjax.train.optimizers:adam")
 OPTIMIZERS.register("sgd", "blurjax.train.optimizers:nesterov")
 OPTIMIZERS.register("muon", "blurjax.train.optimizers:muon")
-CONTROLS = named(by_default=False)
+CONTROLS = named(control=True)
 """Views of this package that `views.controls` adds."""
 FREE = "free to change on a run directory"
 Free = Annotated[T, FREE]
@@ -164,6 +164,10 @@ class AutoencoderConfig(TrainingConfig):
     """floats of the code in use; none: fitted to the image size"""
     max_bottleneck: OrNone[PositiveInt] = None
     """floats of the code as built; none: the largest bottleneck"""
+    loss: Literal["mse", "l1", "ssim", "mix"] = "mse"
+    """what training minimises: squared or absolute error, 1 - SSIM, or 0.84 (1 - SSIM) + 0.16 l1; curves show mse"""
+    denoising: NonNegativeFloat = 0.0
+    """standard deviation of Gaussian noise that is added to training images, and is to be removed; 0: none"""
     folds: Annotated[int, Field(ge=2, le=20)] = 2
     """cross-fitting folds, where a view needs them"""
 

@@ -29,8 +29,8 @@ class ViewSpec:
       measured: whether its image quality is measured; not where it shows nothing but images of other views.
       compared: whether it is a simpler way to lose detail, whose accuracy is compared with the reconstruction's.
       check: whether it checks the experiment itself: a classifier of original images that should find no difference.
-      by_default: whether classifiers are trained (and, where testable, tested) on it unless settings say otherwise;
-        the others are controls, added by `views.controls`.
+      by_default: whether classifiers are trained (and, where testable, tested) on it unless settings say otherwise.
+      control: whether `views.controls` adds it.
       main: whether tables and figures show it first.
       colour: in figures, as matplotlib takes it; None: the next free one.
       line: in figures, as matplotlib takes it.
@@ -48,6 +48,7 @@ class ViewSpec:
     compared: bool = False
     check: bool = False
     by_default: bool = False
+    control: bool = False
     main: bool = False
     colour: str | None = None
     line: str = "-"
@@ -166,6 +167,7 @@ for _spec in (
         needs_code=True,
         needs_autoencoder=True,
         compared=True,
+        control=True,
         colour=PURPLE,
         line=":",
     ),
@@ -177,6 +179,7 @@ for _spec in (
         tested_on="original",
         measured=False,
         check=True,
+        control=True,
         colour=BLUE,
         line=":",
     ),
@@ -188,6 +191,7 @@ for _spec in (
         tested_on="original",
         measured=False,
         check=True,
+        control=True,
         colour=BLUE,
         line="--",
     ),
@@ -199,11 +203,45 @@ for _spec in (
         tested_on="original",
         measured=False,
         check=True,
+        control=True,
         colour=GREY,
         line=":",
     ),
+    # New rows come last: the code of views before them is then the same as before (experiment/fingerprints.py).
+    ViewSpec(
+        "quantised",
+        f"{_FUNCTIONS}:quantised",
+        "The image as the autoencoder reconstructs it from a code rounded to 8 bits per float.",
+        needs_code=True,
+        needs_autoencoder=True,
+        colour=VERMILLION,
+        line="--",
+    ),
+    ViewSpec(
+        "jpeg",
+        f"{_FUNCTIONS}:compressed",
+        "The image compressed as JPEG, at the quality that distorts as much as the autoencoder does.",
+        needs_code=True,
+        needs_autoencoder=True,
+        compared=True,
+        colour=BLACK,
+        line="--",
+    ),
+    ViewSpec(
+        "webp",
+        f"{_FUNCTIONS}:compressed",
+        "The image compressed as WebP, at the quality that distorts as much as the autoencoder does.",
+        needs_code=True,
+        needs_autoencoder=True,
+        compared=True,
+        colour=GREY,
+        line="--",
+    ),
 ):
     register_view(_spec)
+
+CODECS = ("jpeg", "webp")
+"""Views that show what an image codec leaves."""
 
 
 def named(**flags: bool) -> tuple[str, ...]:

@@ -20,13 +20,26 @@ from blurjax.config.loading import override
 from blurjax.config.model_settings import Section
 from blurjax.config.settings import FREE, Config, flip_in_words
 from blurjax.config.trials import num_folds, views_in_use
+from blurjax.config.view_table import CODECS, VIEWS
 from blurjax.data import Dataset
 from blurjax.experiment.programs import Programs
 from blurjax.experiment.step_memory import HYPERPARAMETER_DTYPES
+from blurjax.models import apply
 from blurjax.runtime import RunDirectory, UserError, read_json
 from blurjax.train.jobs import find_jobs
 from blurjax.train.state import Hyperparameters
-from blurjax.views.functions import Autoencoders, Basis, Matrices, ViewParameters, apply_view
+from blurjax.views import codecs
+from blurjax.views.functions import (
+    Autoencoders,
+    Basis,
+    CodeRange,
+    Matrices,
+    ViewParameters,
+    apply_view,
+)
+
+NUMBERED = 12
+"""Views whose numbers were part of the code of every view when it was first hashed; those added since are not."""
 
 
 def check_fingerprints(
@@ -172,9 +185,31 @@ def code_hashes(config: Config, dataset: Dataset) -> dict[str, str]:
         "classifier": _hash((programs.classifier_init, row), (as_it_is, classifier, views, batch)),
     }
     for view in views_in_use(config):
-        function = partial(apply_view, in_use=(view,))
-        hashes[f"view {view}"] = _hash((function, views, image, index))
+        table = dict.fromkeys([*list(VIEWS)[:NUMBERED], view])
+        function = partial(apply_view, in_use=(view,), table=list(table))
+        own = views._replace(**_own_parameters(view, programs, autoencoder.variables))
+        hashes[f"view {view}"] = _hash((function, own, image, index))
+        if view in CODECS:
+            hashes[f"view {view}"] += hashlib.sha256(
+                codecs.pattern(view, dataset.image_shape)
+            ).hexdigest()[:16]
     return hashes
+
+
+def _own_parameters(view: str, programs: Programs, variables: Any) -> dict[str, Any]:
+    """Returns the shapes of parameters that no other view has: the others are hashed as before these were there."""
+    if view == "quantised":
+        encode = partial(apply, programs.autoencoder, method="encode")
+        code, _ = jax.eval_shape(encode, variables, programs.example_image, jnp.int32(1))
+        ends = jax.ShapeDtypeStruct(code.shape[1:], code.dtype)
+        return {"code_range": CodeRange(ends, ends)}
+    if view in CODECS:
+        images = jax.ShapeDtypeStruct((1, 1, *programs.dataset.image_shape), np.uint8)
+        return {
+            "codec_images": images,
+            "codec_rows": jax.ShapeDtypeStruct((len(CODECS),), np.int32),
+        }
+    return {}
 
 
 def _abstract_view_parameters(

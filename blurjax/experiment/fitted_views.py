@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -16,7 +16,16 @@ from blurjax.engine import place, shared
 from blurjax.experiment.programs import Models, Programs
 from blurjax.runtime import UserError
 from blurjax.views.fitting import averaging, gaussian
-from blurjax.views.functions import Autoencoders, Basis, ViewParameters, view_index
+from blurjax.views.functions import (
+    Autoencoders,
+    Basis,
+    CodeRange,
+    ViewParameters,
+    view_index,
+)
+
+if TYPE_CHECKING:
+    from blurjax.experiment.codec_stage import CodecImages
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,8 @@ class Fit:
     """False where no blur has it, and sigma is the nearest."""
     gain: np.ndarray
     """f32[R], the root of the share of power that is left at each radius of frequency."""
+    code_range: CodeRange | None = None
+    """None where no view in use quantises codes."""
 
 
 class FittedViews:
@@ -39,6 +50,7 @@ class FittedViews:
       autoencoders: all of them.
       fits: by autoencoder trained on the whole train split.
       basis: principal components; None where no view in use needs them.
+      codecs: images as codecs leave them; None where no view in use needs them.
     """
 
     def __init__(
@@ -47,13 +59,16 @@ class FittedViews:
         autoencoders: Models,
         fits: dict[Trial, Fit],
         basis: Basis | None,
+        codecs: CodecImages | None,
     ):
         self._programs, self._config = programs, programs.config
         self._in_use = views_in_use(programs.config)
         self._folds = num_folds(programs.config)
-        self._autoencoders, self._fits = autoencoders, fits
+        self._autoencoders, self._fits, self._codecs = autoencoders, fits, codecs
         self._shared = {"fold_of": self._programs.fold_of, "basis": basis}
-        self._placed = place(self._shared, shared(self._programs.layout.mesh))
+        images = None if codecs is None else codecs.images
+        everywhere = shared(self._programs.layout.mesh)
+        self._placed = place(self._shared | {"codec_images": images}, everywhere)
         self._of_trials: dict[Any, ViewParameters] = {}
 
     def parameters(self, view: str, trials: Sequence[Trial]) -> ViewParameters:
@@ -68,6 +83,9 @@ class FittedViews:
     def of_trial(self, view: str, trial: Trial) -> ViewParameters:
         """Returns a view's parameters for one trial, on the host."""
         row = self._row(trial, shuffled=view == "shuffled")
+        if self._codecs is not None:  # the trial's own images alone, since all of them are large
+            own = self._codecs.images[row.codec_rows]
+            row = row._replace(codec_images=own, codec_rows=np.arange(len(own), dtype=np.int32))
         return row._replace(view=np.int32(view_index(view)), **self._shared)
 
     def failed_step(self, view: str, trial: Trial) -> int:
@@ -105,6 +123,8 @@ class FittedViews:
             blur=gaussian(fit.sigma, shape) if "blur" in self._in_use else None,
             downsample=averaging(shape, bottleneck) if "downsample" in self._in_use else None,
             gain=fit.gain if "spectrum" in self._in_use else None,
+            code_range=fit.code_range,
+            codec_rows=None if self._codecs is None else self._codecs.rows[autoencoder],
             labels=self._labels(trial, shuffled),
         )
 

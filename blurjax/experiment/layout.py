@@ -10,6 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from blurjax.config.settings import Config
+from blurjax.config.view_table import CODECS
 from blurjax.data import Dataset
 from blurjax.engine import (
     TRIAL_AXIS,
@@ -110,4 +111,9 @@ def _trials_per_vmap(
     free = min(processes.gather(free_bytes(mesh.local_devices)))
     if dataset.fits(config.data.resident_limit):
         free -= dataset.images.nbytes
+    if {*CODECS} & {
+        *config.train_views,
+        *config.test_views,
+    }:  # how many qualities there will be is not known yet
+        free -= config.data.resident_limit * 2**30
     return trials_that_fit(trials, bytes_per_trial(), free)

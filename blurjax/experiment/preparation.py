@@ -9,8 +9,10 @@ import numpy as np
 from blurjax.config.loading import fit_to_data, override
 from blurjax.config.settings import Config
 from blurjax.config.trials import num_folds, views_in_use
+from blurjax.config.view_table import CODECS
 from blurjax.data import Dataset, load
 from blurjax.runtime import UserError
+from blurjax.views.codecs import is_available
 
 
 def prepare(config: Config, dataset: Dataset | None = None) -> tuple[Config, Dataset]:
@@ -67,6 +69,19 @@ def check_views(config: Config, dataset: Dataset) -> None:
             f"The view downsample needs a float for each of the {channels} channels, but the bottleneck is "
             f"{narrowest}; raise autoencoder.bottleneck, or leave downsample out of views.train and views.test."
         )
+    codecs = [codec for codec in CODECS if codec in in_use]
+    if codecs and not dataset.fits(config.data.resident_limit):
+        raise UserError(
+            f"The views {' and '.join(codecs)} keep images on the devices, but these are streamed since they are "
+            f"larger than data.resident_limit ({config.data.resident_limit:g} GiB); raise it, or leave these views "
+            "out of views.train and views.test."
+        )
+    for codec in codecs:
+        if not is_available(codec):
+            raise UserError(
+                f"This Pillow was built without {codec}; install another, or leave the view {codec} out of "
+                "views.train and views.test."
+            )
     if num_folds(config) > count:
         raise UserError(
             f"autoencoder.folds is {num_folds(config)}, but the train split has only {count} images; lower it."

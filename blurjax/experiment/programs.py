@@ -158,7 +158,9 @@ class Programs:
     def autoencoder_step(self) -> Callable[..., Any]:
         """(state, None, batch) -> (state, metrics) of one trial."""
         how = self._how(self.config.autoencoder)
-        return partial(steps.autoencoder_train_step, model=self.autoencoder, **how)
+        training = self.config.autoencoder
+        recipe = {"loss": training.loss, "denoising": training.denoising}
+        return partial(steps.autoencoder_train_step, model=self.autoencoder, **recipe, **how)
 
     # Views.
 

@@ -84,7 +84,8 @@ def _check_processes(config: Config, dataset: Dataset) -> None:
     facts = flat(config)
     for place in ("data.cache_dir", "data.data_dir", "data.source"):  # may lie elsewhere
         del facts[place]
-    versions = describe_environment()["packages"]
+    environment = describe_environment()
+    versions = environment["packages"] | environment["codecs"]
     processes.check_equal(facts | {"the images' sha256": dataset.fingerprint} | versions)
 
 

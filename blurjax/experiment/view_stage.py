@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Collection
 from functools import partial
@@ -18,17 +19,21 @@ from blurjax.config.trials import (
 )
 from blurjax.config.view_table import VIEWS
 from blurjax.data import generator
+from blurjax.experiment.codec_stage import fit_codecs, no_codec_images
 from blurjax.experiment.context import Arrays, Context
 from blurjax.experiment.fitted_views import Fit, FittedViews
 from blurjax.experiment.programs import Models
-from blurjax.runtime import processes, read_npz
+from blurjax.runtime import RunDirectory, processes, read_npz
 from blurjax.views.fitting import (
     candidate_sigmas,
     gaussian,
     principal_components,
     sigma_of_distortion,
 )
-from blurjax.views.functions import Basis
+from blurjax.views.functions import Basis, CodeRange
+
+MOST_IMAGES = 50_000
+"""Of the train split, whose codes' range is measured."""
 
 
 def make_views(context: Context, autoencoders: Models) -> FittedViews:
@@ -44,16 +49,23 @@ def _fit_views(context: Context, autoencoders: Models) -> FittedViews:
     trials = autoencoder_trials(context.config)
     height, width, _ = context.programs.dataset.image_shape
     unfitted = Fit(0.0, True, np.ones(min(height, width) // 2 + 1, np.float32))
-    views = FittedViews(context.programs, autoencoders, dict.fromkeys(trials, unfitted), basis)
+    ranges = _code_ranges(context, autoencoders) if "quantised" in in_use else {}
+    fits = {t: dataclasses.replace(unfitted, code_range=ranges.get(t)) for t in trials}
+    unknown = no_codec_images(context, trials)
+    views = FittedViews(context.programs, autoencoders, fits, basis, unknown)
     if not any(VIEWS[view].needs_code for view in in_use):
         return views
     _write_quality(context, views, ("original", "reconstruction"), ("validation",))
     path = context.run.fitted_views
+    if "blur" in in_use:
+        processes.on_first(partial(_drop_rows_without_blur, context.run))
     context.complete(path, trials, partial(_fit, context, views))
     arrays = read_npz(path)
     columns = zip(*(arrays[n] for n in ("trial", "sigma", "reachable", "gain")), strict=True)
-    fits = {Trial.from_key(k): Fit(float(s), bool(there), gain) for k, s, there, gain in columns}
-    return FittedViews(context.programs, autoencoders, fits, basis)
+    for key, sigma, reachable, gain in columns:
+        trial = Trial.from_key(key)
+        fits[trial] = Fit(float(sigma), bool(reachable), gain, ranges.get(trial))
+    return FittedViews(context.programs, autoencoders, fits, basis, fit_codecs(context, trials))
 
 
 def _fit(context: Context, views: FittedViews, trials: list[Trial]) -> Arrays:
@@ -74,6 +86,14 @@ def _fit(context: Context, views: FittedViews, trials: list[Trial]) -> Arrays:
     return {"sigma": sigma, "reachable": reachable, "gain": gain}
 
 
+def _drop_rows_without_blur(run: RunDirectory) -> None:
+    """Drops the rows that were fitted while blur was not in use, and have no sigma."""
+    arrays = read_npz(run.fitted_views) if run.fitted_views.exists() else {"sigma": np.ones(0)}
+    fitted = arrays["sigma"] > 0
+    if not fitted.all():
+        run.write_npz(run.fitted_views, **{name: a[fitted] for name, a in arrays.items()})
+
+
 def _distortion_of_blur(
     context: Context, views: FittedViews, trial: Trial
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -85,6 +105,30 @@ def _distortion_of_blur(
     parameters = views.parameters("blur", [trial] * len(sigmas))._replace(blur=blurs)
     wait = context.dispatch(programs.measure_view, None, parameters, positions, len(sigmas))
     return sigmas, wait()["mse"].mean(axis=1, dtype=np.float64)
+
+
+def _code_ranges(context: Context, autoencoders: Models) -> dict[Trial, CodeRange]:
+    """Returns the range of each float of the autoencoders' codes on the train split (50,000 images of it, at most)."""
+    config, programs, path = context.config, context.programs, context.run.code_ranges
+    train, trials = programs.dataset.splits["train"], autoencoder_trials(config)
+    if len(train) > MOST_IMAGES:
+        rng = generator(config.data.split_seed, "quantised")
+        train = np.sort(rng.choice(train, MOST_IMAGES, replace=False))
+
+    def fit(trials: list[Trial]) -> Arrays:
+        variables = programs.place_rows([autoencoders[trial].variables for trial in trials])
+        bottlenecks = programs.place(trials, config.autoencoder).bottleneck
+        wait = context.dispatch(programs.encode, variables, bottlenecks, train, len(trials))
+        codes = wait()["code"]
+        return {"low": codes.min(axis=1), "high": codes.max(axis=1)}
+
+    # As many at a time as the devices hold: all codes may not fit into memory.
+    group = programs.layout.padded(1)
+    for first in range(0, len(trials), group):
+        context.complete(path, trials[first : first + group], fit)
+    arrays = read_npz(path)
+    columns = zip(*(arrays[name] for name in ("trial", "low", "high")), strict=True)
+    return {Trial.from_key(key): CodeRange(low, high) for key, low, high in columns}
 
 
 def _basis(context: Context) -> Basis:

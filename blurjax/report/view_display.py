@@ -15,9 +15,11 @@ OTHER_STYLES = tuple(itertools.product((GREEN, VERMILLION, ORANGE, SKY), ("-.", 
 
 
 def in_order(views: Iterable[str]) -> list[str]:
-    """Sorts views as figures and tables list them: the main ones first, then as the table of views does."""
+    """Sorts views as figures and tables list them: main ones first, checks last, else as the table of views does."""
     names = list(VIEWS)
-    return sorted(views, key=lambda view: (not VIEWS[view].main, names.index(view)))
+    return sorted(
+        views, key=lambda view: (not VIEWS[view].main, VIEWS[view].check, names.index(view))
+    )
 
 
 def first_views() -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from PIL import features
 
 PACKAGES = (
     *("blurjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy"),
@@ -30,6 +31,7 @@ def describe_environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "cores": os.cpu_count(),
         "packages": packages,
+        "codecs": {name: features.version(name) for name in ("jpg", "libjpeg_turbo", "webp")},
         "backend": jax.default_backend(),
         "devices": [f"{device.device_kind} {device.id}" for device in jax.devices()],
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),

@@ -49,6 +49,7 @@ class RunDirectory:
         self.gallery, self.flips = path / "predictions/gallery.npz", path / "predictions/flips.npz"
         self.fitted_views = path / "views/fitted.npz"
         self.principal_components = path / "views/pca.npz"
+        self.code_ranges = path / "views/quantised.npz"
         self.results, self.report = path / "results.json", path / "report.html"
         self.figures, self.tables = path / "figures", path / "tables"
         self._held: lock.Lock | None = None
@@ -64,6 +65,14 @@ class RunDirectory:
     def probe(self, kind: str) -> Path:
         """The file of what a kind of probe predicts from the codes of the test split."""
         return self.path / f"predictions/code-{kind}.npz"
+
+    def codec(self, codec: str) -> Path:
+        """The file of a codec's quality for each autoencoder."""
+        return self.path / f"views/{codec}.npz"
+
+    def decoded(self, codec: str, quality: int) -> Path:
+        """The file of all images as a codec leaves them at a quality."""
+        return self.path / f"views/{codec}-{quality}.npz"
 
     def job(self, name: str) -> Path:
         """The directory of a job's checkpoints, such as "classifier/original/job-0"."""

@@ -40,18 +40,37 @@ def autoencoder_train_step(
     model: nn.Module,
     update: Update,
     microbatches: int,
+    loss: str = "mse",
+    denoising: float = 0.0,
 ) -> tuple[TrainState, Metrics]:
-    """Takes one step on the mean squared error of the (unclipped) reconstruction."""
-    del parameters  # autoencoders are trained on images as they are
+    """Takes one step on a loss of the (unclipped) reconstruction.
+
+    Args:
+      state: of one trial.
+      parameters: None: autoencoders are trained on images as they are.
+      batch: images.
+      model: the autoencoder.
+      update: applies gradients.
+      microbatches: pieces of the batch.
+      loss: name of one of `losses.RECONSTRUCTION_LOSSES`.
+      denoising: standard deviation of the noise that is added to the images that the model is given, not to those that
+        its output is compared with (Vincent et al. 2010); drawn from (seed, step).
+    """
+    del parameters
+    examples: Any = batch["image"]
+    if denoising:  # drawn for the whole batch, before it is cut into pieces
+        stream = key(state.hyperparameters.seed, "denoising", state.step)
+        examples = examples, examples + denoising * jax.random.normal(stream, examples.shape)
 
     def loss_fn(
-        params: Params, model_state: dict[str, Any], images: Array, key: Key
+        params: Params, model_state: dict[str, Any], examples: Any, key: Key
     ) -> tuple[Array, dict[str, Any]]:
         variables, bottleneck = {"params": params, **model_state}, state.hyperparameters.bottleneck
-        output, model_state = apply(model, variables, images, bottleneck, train=True, key=key)
-        return losses.squared_error(output, images), model_state
+        wanted, given = examples if denoising else (examples, examples)
+        output, model_state = apply(model, variables, given, bottleneck, train=True, key=key)
+        return losses.RECONSTRUCTION_LOSSES[loss](output, wanted), model_state
 
-    return _step(state, batch["image"], batch["mask"], loss_fn, update, microbatches)
+    return _step(state, examples, batch["mask"], loss_fn, update, microbatches)
 
 
 def classifier_train_step(

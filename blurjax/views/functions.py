@@ -45,6 +45,15 @@ class Basis(NamedTuple):
     """f32[D,H*W*C], orthonormal, the largest variance first."""
 
 
+class CodeRange(NamedTuple):
+    """The range of each float of the code on the train split, which 8 bits are spread over."""
+
+    low: Any
+    """f32[D]."""
+    high: Any
+    """f32[D]."""
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Autoencoders:
@@ -62,8 +71,16 @@ class Autoencoders:
 
     def reconstruct(self, number: Scalar, images: Array, bottleneck: Scalar) -> Array:
         """Reconstructs images f32[B,H,W,C] with one of the networks; not clipped."""
-        own = jax.tree.map(lambda leaf: leaf[number], self.variables)
-        return apply(self.model, own, images, bottleneck)[0]
+        return apply(self.model, self._own(number), images, bottleneck)[0]
+
+    def reconstruct_quantised(self, images: Array, bottleneck: Scalar, range: CodeRange) -> Array:
+        """Reconstructs images f32[B,H,W,C] with the first network, from a code of 8 bits per float; not clipped."""
+        own = self._own(0)
+        code = quantise(apply(self.model, own, images, bottleneck, method="encode")[0], range)
+        return apply(self.model, own, code, method="decode")[0]
+
+    def _own(self, number: Scalar | int) -> Any:
+        return jax.tree.map(lambda leaf: leaf[number], self.variables)
 
 
 class ViewParameters(NamedTuple):
@@ -83,6 +100,11 @@ class ViewParameters(NamedTuple):
     basis: Basis | None = None
     gain: Any = None
     """f32[R], of each radius of frequency."""
+    code_range: CodeRange | None = None
+    codec_images: Any = None
+    """u8[Q,N,H,W,C], all images of the data set as each codec leaves them at each quality that a trial needs."""
+    codec_rows: Any = None
+    """i32[2], the trial's rows of these: jpeg, webp."""
     labels: Any = None
     """i32[N], the labels that classifiers are trained on; None: those of the data set."""
 
@@ -97,6 +119,9 @@ AXES = ViewParameters(
     downsample=0,  # pyright: ignore[reportArgumentType]
     basis=None,
     gain=0,
+    code_range=0,  # pyright: ignore[reportArgumentType]
+    codec_images=None,
+    codec_rows=0,
     labels=0,
 )
 """Which parameters differ between trials (0) and which are shared (None), in the manner of `jax.vmap`."""
@@ -188,13 +213,45 @@ def spectrum(parameters: ViewParameters, images: Array, indices: Array) -> Array
     return eight_bit(filter_radially(images, parameters.gain))
 
 
+def quantised(parameters: ViewParameters, images: Array, indices: Array) -> Array:
+    """Reconstructs images from codes of 8 bits per float, with the autoencoder trained on the whole train split."""
+    del indices
+    assert parameters.code_range is not None
+    autoencoders, bottleneck = parameters.autoencoders, parameters.bottleneck
+    return eight_bit(autoencoders.reconstruct_quantised(images, bottleneck, parameters.code_range))
+
+
+def quantise(code: Array, code_range: CodeRange) -> Array:
+    """Rounds floats to the nearest of 256 values, evenly spaced from the low to the high end of each one's range.
+
+    Args:
+      code: f32[B,D]; values outside their range are clipped.
+      code_range: of each of the D floats; one whose ends are equal keeps that value.
+    """
+    low, step = code_range.low[None], (code_range.high - code_range.low)[None] / 255.0
+    levels = jnp.round((code - low) / jnp.where(step > 0, step, 1.0))
+    return low + jnp.clip(levels, 0.0, 255.0) * step
+
+
+def compressed(parameters: ViewParameters, images: Array, indices: Array) -> Array:
+    """Looks images up as JPEG or WebP leaves them, at the trial's quality."""
+    del images
+    row = parameters.codec_rows[_is_view(parameters, "webp").astype(jnp.int32)]
+    return parameters.codec_images[row, indices].astype(jnp.float32) / 255.0
+
+
 def view_index(name: str) -> int:
     """Returns the position of a view in the table, the `view` of ViewParameters."""
     return list(VIEWS).index(name)
 
 
 def apply_view(
-    parameters: ViewParameters, images: Array, indices: Array, *, in_use: Sequence[str]
+    parameters: ViewParameters,
+    images: Array,
+    indices: Array,
+    *,
+    in_use: Sequence[str],
+    table: Sequence[str] | None = None,
 ) -> Array:
     """Applies the view that the parameters name.
 
@@ -203,14 +260,16 @@ def apply_view(
       images: f32[B,H,W,C] in [0, 1], multiples of 1/255.
       indices: i32[B], positions of the images in the data set.
       in_use: names of the views that the parameters may name; no other is compiled.
+      table: names of the views that are numbered; None: all.
 
     Returns:
       f32[B,H,W,C] in [0, 1], multiples of 1/255.
     """
-    functions: list[Callable[..., Array]] = [resolve(spec.function) for spec in VIEWS.values()]
+    names = list(VIEWS) if table is None else table
+    functions: list[Callable[..., Array]] = [resolve(VIEWS[name].function) for name in names]
     # Two functions at least, both of which may be asked for: otherwise XLA dissolves the switch in what follows, and
     # bits change with the views in use.
-    used = [function for name, function in zip(VIEWS, functions, strict=True) if name in in_use]
+    used = [function for name, function in zip(names, functions, strict=True) if name in in_use]
     branches = list(dict.fromkeys([original, identity, *used]))
     branch_of = [branches.index(f) if f in branches else 0 for f in functions]
     which = jnp.asarray(np.array(branch_of))[parameters.view]

@@ -9,7 +9,8 @@ from blurjax.runtime.errors import UserError
 
 def test_names_are_chosen_by_what_their_rows_say():
     assert named(check=True) == ("identity", "reseeded", "shuffled")
-    assert named(compared=True) == ("blur", "pca", "downsample", "spectrum")
+    assert named(compared=True) == ("blur", "pca", "downsample", "spectrum", "jpeg", "webp")
+    assert named(control=True) == ("spectrum", "identity", "reseeded", "shuffled")
     assert named(compared=True, needs_autoencoder=False) == ("pca", "downsample")
     assert named(needs_folds=True, testable=True) == ("crossfit",)
     assert named(main=True) == ("original", "reconstruction", "crossfit", "mixed")

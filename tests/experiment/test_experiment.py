@@ -304,6 +304,8 @@ def test_blur_has_the_distortion_of_the_autoencoder(complete):
         ({"autoencoder__model__width": 8}, "autoencoder.model.width = 4, not 8"),
         ({"autoencoder__learning_rate": 0.01}, "autoencoder.learning_rate = 0.003, not 0.01"),
         ({"autoencoder__weight_decay": 0.1}, "autoencoder.weight_decay = 0.0, not 0.1"),
+        ({"autoencoder__loss": "l1"}, "autoencoder.loss = 'mse', not 'l1'"),
+        ({"autoencoder__denoising": 0.1}, "autoencoder.denoising = 0.0, not 0.1"),
         ({"data__split_seed": 1}, "data.split_seed = 0, not 1"),
         ({"sweep__bottleneck": [4, 8]}, "autoencoder.max_bottleneck = 4, not 8"),
     ],

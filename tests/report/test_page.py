@@ -206,6 +206,32 @@ def test_a_distortion_that_no_blur_reaches_is_said(tmp_path, no_figures):
     assert f"standard deviation of {fitted['sigma'].mean():.2f} pixels; in 1 of 3 trials no" in page
 
 
+def test_what_compressed_views_take_is_shown(tmp_path, no_figures):
+    views = ("original", "reconstruction", "quantised", "jpeg", "webp")
+    made_up = Synthetic(
+        seeds=3,
+        class_names=("a", "b"),
+        images=40,
+        epochs=1,
+        train_views=views[:4],
+        test_views=views,
+    )
+    _, results, html = made(tmp_path / "run", made_up)
+    (point,), page = results["points"], text_of(html)
+    psnr = {view: f"{point['quality'][view]['psnr']['test']['mean']:.2f}" for view in views[2:]}
+    own = {
+        view: f"{100 * point['accuracy'][view][view]['mean']:.1f}% {span(point['accuracy'][view][view]['interval'])}"
+        for view in ("quantised", "jpeg")
+    }
+    # 8x8 pixels; codecs of 300, 305 and 310 bytes at qualities 10, 11 and 12, the first of them not matched.
+    assert f"quantised 8 1.00 – {psnr['quantised']} {own['quantised']}" in page
+    assert f"jpeg 305 38.12 11.0 {psnr['jpeg']} {own['jpeg']}" in page
+    assert f"webp 305 38.12 11.0 {psnr['webp']} –" in page
+    assert "The code has 8 floats." in page
+    assert "In 1 of 3 trials jpeg distorts less than the autoencoder at its worst quality" in page
+    assert "reconstruction against jpeg" in page
+
+
 def test_a_run_that_all_trials_left_has_a_page(tmp_path, no_figures):
     made_up = Synthetic(
         seeds=1, class_names=("a", "b"), images=40, epochs=1, failed_classifier=(0, "original")

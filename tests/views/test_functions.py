@@ -15,10 +15,12 @@ from blurjax.views.fitting import averaging_matrix, principal_components
 from blurjax.views.functions import (
     VIEWS,
     Autoencoders,
+    CodeRange,
     Matrices,
     ViewParameters,
     apply_view,
     eight_bit,
+    quantise,
     view_index,
 )
 from blurjax.views.image_quality import gaussian_blur_matrix, radial_power_spectrum
@@ -36,6 +38,7 @@ BLUR = Matrices(gaussian_blur_matrix(0.8, 8), gaussian_blur_matrix(0.8, 8))
 BASIS = principal_components(
     np.asarray(IMAGES * 255, np.uint8), np.arange(COUNT), 6, np.random.default_rng(0), seed=0
 )
+CODEC_IMAGES = np.random.default_rng(3).integers(0, 256, (3, COUNT, 8, 8, 1), np.uint8)
 PARAMETERS = ViewParameters(
     view=None,
     seed=0,
@@ -48,6 +51,9 @@ PARAMETERS = ViewParameters(
     downsample=Matrices(averaging_matrix(8, 2), averaging_matrix(8, 4)),
     basis=BASIS,
     gain=jnp.array([1.0, 0.9, 0.5, 0.2, 0.0]),
+    code_range=CodeRange(jnp.full(4, -1.0), jnp.full(4, 1.0)),
+    codec_images=jnp.asarray(CODEC_IMAGES),
+    codec_rows=jnp.array([2, 1]),
 )
 
 
@@ -99,6 +105,34 @@ def test_folds_reconstruct_what_they_did_not_see_and_what_they_saw(view, shift):
     for image, fold in enumerate(FOLD_OF):
         expected = reconstructed_by(FOLD_VARIABLES[(fold + shift) % FOLDS])[image]
         np.testing.assert_allclose(reconstructed[image], expected, atol=1.01 / 255)
+
+
+def test_a_quantised_code_has_256_evenly_spaced_values_in_its_range():
+    code = jnp.array([[0.0, 0.4, 7.0], [1.0, 0.6, 7.0], [254.6, 300.0, 9.0], [255.0, -3.0, 7.0]])
+    low, high = jnp.array([0.0, 0.0, 7.0]), jnp.array([255.0, 255.0, 7.0])
+    expected = [[0, 0, 7], [1, 1, 7], [255, 255, 7], [255, 0, 7]]
+    np.testing.assert_array_equal(quantise(code, CodeRange(low, high)), expected)
+    code = jnp.linspace(-1.0, 3.0, 1000)[:, None]
+    rounded = quantise(code, CodeRange(jnp.array([-1.0]), jnp.array([3.0])))
+    assert len(np.unique(rounded)) == 256
+    np.testing.assert_allclose(rounded, code, atol=4 / 255 / 2 + 1e-6)
+
+
+def test_quantised_is_the_reconstruction_from_a_rounded_code():
+    own = MODEL.bind(VARIABLES)
+    code = quantise(own.encode(IMAGES, 3), PARAMETERS.code_range)
+    expected = np.asarray(eight_bit(own.decode(code)))
+    np.testing.assert_allclose(through("quantised", bottleneck=3), expected, atol=1.01 / 255)
+    coarse = CodeRange(jnp.full(4, -100.0), jnp.full(4, 100.0))
+    assert (through("quantised", code_range=coarse) != through("quantised")).mean() > 0.5
+
+
+@pytest.mark.parametrize(("view", "row"), [("jpeg", 2), ("webp", 1)])
+def test_compressed_images_are_looked_up_by_index(view, row):
+    indices = jnp.array([5, 0, 63, 5])
+    found = through(view, images=IMAGES[:4], indices=indices)
+    np.testing.assert_allclose(found, CODEC_IMAGES[row][indices] / 255, rtol=1e-6)
+    np.testing.assert_array_equal(np.round(found * 255), CODEC_IMAGES[row][indices])
 
 
 def test_blur_is_scipys_gaussian():
