@@ -104,7 +104,7 @@ class ResidualAutoencoder(ModelConfig):
 
     name: Literal["residual"] = "residual"
     width: PositiveInt = 32
-    """channels of the first convolution; doubled per level, up to eight times"""
+    """channels of the first convolution; doubled per level, up to four times"""
 
 
 class MlpAutoencoder(ModelConfig):

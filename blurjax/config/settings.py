@@ -166,8 +166,14 @@ class AutoencoderConfig(TrainingConfig):
     """floats of the code as built; none: the largest bottleneck"""
     loss: Literal["mse", "l1", "ssim", "mix"] = "mse"
     """what training minimises: squared or absolute error, 1 - SSIM, or 0.84 (1 - SSIM) + 0.16 l1; curves show mse"""
+    flip: bool = False
+    """mirror half of each batch of training images left to right"""
+    shift: NonNegativeInt = 0
+    """shift training images by up to this many pixels"""
     denoising: NonNegativeFloat = 0.0
     """standard deviation of Gaussian noise that is added to training images, and is to be removed; 0: none"""
+    variational: NonNegativeFloat = 0.0
+    """beta: weight of the divergence of a random code from a standard normal; 0: the code is not random"""
     folds: Annotated[int, Field(ge=2, le=20)] = 2
     """cross-fitting folds, where a view needs them"""
 

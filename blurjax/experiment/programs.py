@@ -21,7 +21,7 @@ from blurjax.engine import fetch, per_trial, place, shared, sweep
 from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.layout import Layout, make_layout
 from blurjax.experiment.step_memory import bytes_per_trial
-from blurjax.models import ModelContext, build
+from blurjax.models import ModelContext, VariationalAutoencoder, build
 from blurjax.train import losses, steps
 from blurjax.train.augmentation import Augmentation
 from blurjax.train.batches import evaluation_loop, training_loop
@@ -76,6 +76,9 @@ class Programs:
         self.autoencoder = build(
             "autoencoder", config.autoencoder.model, context(dtype=config.autoencoder.dtype)
         )
+        if config.autoencoder.variational:
+            floats = _fitted(config.autoencoder.max_bottleneck)
+            self.autoencoder = VariationalAutoencoder(self.autoencoder, floats)
         self.classifier = build(
             "classifier", config.classifier.model, context(dtype=config.classifier.dtype)
         )
@@ -159,7 +162,19 @@ class Programs:
         """(state, None, batch) -> (state, metrics) of one trial."""
         how = self._how(self.config.autoencoder)
         training = self.config.autoencoder
-        recipe = {"loss": training.loss, "denoising": training.denoising}
+        augmentation = None
+        if training.flip or training.shift:
+            augmentation = Augmentation(
+                flip="random" if training.flip else "none",
+                shift=training.shift,
+                stream="autoencoder augmentation",
+            )
+        recipe = {
+            "augmentation": augmentation,
+            "loss": training.loss,
+            "denoising": training.denoising,
+            "beta": training.variational,
+        }
         return partial(steps.autoencoder_train_step, model=self.autoencoder, **recipe, **how)
 
     # Views.

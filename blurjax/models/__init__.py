@@ -6,11 +6,13 @@
 from blurjax.config.model_settings import ModelConfig
 from blurjax.models.application import ModelContext, apply, build, register
 from blurjax.models.layers import Conv, average_pool_2x2, max_pool_2x2, upsample_2x
+from blurjax.models.variational import VariationalAutoencoder
 
 __all__ = [
     "Conv",
     "ModelConfig",
     "ModelContext",
+    "VariationalAutoencoder",
     "apply",
     "average_pool_2x2",
     "build",

@@ -12,11 +12,9 @@ from blurjax.config.model_settings import Cnn, LinearClassifier, MlpClassifier, 
 from blurjax.engine.types import Array
 from blurjax.models.application import ModelContext
 from blurjax.models.autoencoders import SMALLEST_MAP, he_uniform, lecun_uniform
-from blurjax.models.layers import Conv, StandardizedConv, max_pool_2x2
+from blurjax.models.layers import PIXEL_DEVIATION, Conv, StandardizedConv, max_pool_2x2
 
 STEM_CHANNELS = 32
-PIXEL_DEVIATION = 0.25
-"""About the standard deviation of the pixels of photographs."""
 RESIDUAL_SHARE = 0.3
 """Of a residual branch at the beginning."""
 

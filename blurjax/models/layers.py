@@ -27,6 +27,9 @@ FEWEST_PIXELS = 16
 GELU_GAIN = 1.7
 """1 / the standard deviation of GELU of a standard normal."""
 
+PIXEL_DEVIATION = 0.25
+"""About the standard deviation of the pixels of photographs, in [0,1]."""
+
 # [a,r,i]: row a of an upsampled pair meets row r of a 2x2 window through row i of a 3x3 kernel.
 UPSAMPLED_ROWS = (((1, 0, 0), (0, 1, 1)), ((1, 1, 0), (0, 0, 1)))
 

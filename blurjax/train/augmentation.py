@@ -1,4 +1,4 @@
-"""Augmentation of training images, after the view, drawn alike in all views."""
+"""Augmentation of training images; of classifiers, after the view and drawn alike in all views."""
 
 from __future__ import annotations
 
@@ -37,12 +37,14 @@ class Augmentation:
       shift: largest shift in pixels, in both directions.
       cutout: side of a square in pixels that is made grey. Its centre is any pixel, so that a part of it may lie
         outside (DeVries and Taylor 2017, arXiv:1708.04552).
+      stream: the random stream of flips and shifts.
     """
 
     num_train: int = 1
     flip: Literal["none", "random", "alternating"] = "none"
     shift: int = 0
     cutout: int = 0
+    stream: str = "augmentation"
 
     def draw(self, seed: Scalar, step: Scalar, batch: Array, size: int) -> Drawn:
         """Draws the changes of a batch from (seed, step).
@@ -54,7 +56,7 @@ class Augmentation:
           size: height and width of an image.
         """
         count = len(batch)
-        flip_key, shift_key = jax.random.split(key(seed, "augmentation", step))
+        flip_key, shift_key = jax.random.split(key(seed, self.stream, step))
         mirrored, offset, centre = None, None, None
         if self.flip == "random":
             mirrored = jax.random.bernoulli(flip_key, shape=(count,))

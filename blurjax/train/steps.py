@@ -40,8 +40,10 @@ def autoencoder_train_step(
     model: nn.Module,
     update: Update,
     microbatches: int,
+    augmentation: Augmentation | None = None,
     loss: str = "mse",
     denoising: float = 0.0,
+    beta: float = 0.0,
 ) -> tuple[TrainState, Metrics]:
     """Takes one step on a loss of the (unclipped) reconstruction.
 
@@ -52,25 +54,44 @@ def autoencoder_train_step(
       model: the autoencoder.
       update: applies gradients.
       microbatches: pieces of the batch.
+      augmentation: of the images, drawn from (seed, step); None: they stay as they are.
       loss: name of one of `losses.RECONSTRUCTION_LOSSES`.
       denoising: standard deviation of the noise that is added to the images that the model is given, not to those that
         its output is compared with (Vincent et al. 2010); drawn from (seed, step).
+      beta: weight of the divergence of the code, per value of the image, where the model is a VariationalAutoencoder;
+        the noise in its code is drawn from (seed, step).
     """
     del parameters
-    examples: Any = batch["image"]
-    if denoising:  # drawn for the whole batch, before it is cut into pieces
-        stream = key(state.hyperparameters.seed, "denoising", state.step)
-        examples = examples, examples + denoising * jax.random.normal(stream, examples.shape)
+    seed, images = state.hyperparameters.seed, batch["image"]
+    if augmentation:
+        drawn = augmentation.draw(seed, state.step, batch["index"], images.shape[1])
+        images = augmentation.apply(images, drawn)
+
+    def noise(stream: str, shape: tuple[int, ...]) -> Array:
+        return jax.random.normal(key(seed, stream, state.step), shape)
+
+    # Drawn for the whole batch, before it is cut into pieces.
+    given = images + denoising * noise("denoising", images.shape) if denoising else images
+    in_code = noise("code", (len(images), model.max_bottleneck)) if beta else None
 
     def loss_fn(
-        params: Params, model_state: dict[str, Any], examples: Any, key: Key
+        params: Params,
+        model_state: dict[str, Any],
+        examples: tuple[Array, Array, Array | None],
+        key: Key,
     ) -> tuple[Array, dict[str, Any]]:
-        variables, bottleneck = {"params": params, **model_state}, state.hyperparameters.bottleneck
-        wanted, given = examples if denoising else (examples, examples)
-        output, model_state = apply(model, variables, given, bottleneck, train=True, key=key)
-        return losses.RECONSTRUCTION_LOSSES[loss](output, wanted), model_state
+        images, given, in_code = examples
+        inputs, how = (given, state.hyperparameters.bottleneck), {"train": True, "key": key}
+        variables, compare = {"params": params, **model_state}, losses.RECONSTRUCTION_LOSSES[loss]
+        if in_code is None:
+            output, model_state = apply(model, variables, *inputs, **how)
+            return compare(output, images), model_state
+        (output, divergence), model_state = apply(
+            model, variables, *inputs, in_code, method="sample", **how
+        )
+        return compare(output, images) + beta * divergence / images[0].size, model_state
 
-    return _step(state, examples, batch["mask"], loss_fn, update, microbatches)
+    return _step(state, (images, given, in_code), batch["mask"], loss_fn, update, microbatches)
 
 
 def classifier_train_step(

@@ -13,10 +13,10 @@ from same import assert_same_run
 @pytest.mark.slow
 @pytest.mark.parametrize("chain", range(2))
 def test_kills_at_random_moments_change_no_bit(chain, whole, settings, cache, tmp_path):
-    """Ten in each of two runs."""
+    """Five in each of two runs."""
     expected, seconds = whole
     moments, killed = random.Random(chain), 0
-    while killed < 10:
+    while killed < 5:
         process = start("run", settings, cwd=tmp_path, cache=cache)
         time.sleep(moments.uniform(0.2, 1.0) * seconds)
         process.kill()

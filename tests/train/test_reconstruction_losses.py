@@ -16,6 +16,7 @@ from blurjax.engine.random import key
 from blurjax.models import apply
 from blurjax.models.autoencoders import ConvAutoencoder
 from blurjax.runtime.files import read_npz
+from blurjax.train.augmentation import Augmentation
 from blurjax.train.losses import RECONSTRUCTION_LOSSES
 from blurjax.train.steps import autoencoder_train_step
 from blurjax.views.image_quality import ssim
@@ -81,7 +82,8 @@ def losses_of_steps(positions, *, seed=7, microbatches=1, **recipe):
     )
     for position in positions:
         state.step = jnp.int32(position)
-        step(state, None, {"image": IMAGES, "mask": jnp.ones(6, bool)})
+        batch = {"image": IMAGES, "mask": jnp.ones(6, bool), "index": jnp.arange(6)}
+        step(state, None, batch)
     return seen, state.params
 
 
@@ -102,6 +104,16 @@ def test_noise_depends_on_seed_and_step_and_not_on_microbatches():
     assert losses_of_steps([3])[0] == losses_of_steps([4])[0]
 
 
+def test_flips_and_shifts_change_the_images_and_what_is_wanted_alike():
+    augmentation = Augmentation(flip="random", shift=2, stream="of autoencoders")
+    drawn = augmentation.draw(jnp.uint32(7), jnp.int32(3), jnp.arange(6), 8)
+    augmented = augmentation.apply(IMAGES, drawn)
+    (loss,), params = losses_of_steps([3], augmentation=augmentation)
+    output, _ = apply(MODEL, {"params": params}, augmented, 4)
+    assert loss == pytest.approx(float(jnp.mean((output - augmented) ** 2)), rel=1e-5)
+    assert loss != losses_of_steps([3])[0][0]
+
+
 def test_a_trial_alone_equals_one_of_a_sweep_and_curves_show_the_mean_squared_error(tmp_path):
     source = write_stripes(tmp_path / "stripes.npz")
     settings = partial(
@@ -109,6 +121,9 @@ def test_a_trial_alone_equals_one_of_a_sweep_and_curves_show_the_mean_squared_er
         source,
         autoencoder__loss="mix",
         autoencoder__denoising=0.1,
+        autoencoder__flip=True,
+        autoencoder__shift=1,
+        autoencoder__variational=0.001,
         views__train=["reconstruction"],
         views__test=["reconstruction"],
     )
