@@ -142,12 +142,15 @@ def test_eight_devices_end_where_one_does(alone, settings, cache, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("before", ["one device", "eight devices", "two processes"])
-@pytest.mark.parametrize("after", ["one device", "eight devices", "two processes"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("one device", "eight devices"),
+        ("eight devices", "two processes"),
+        ("two processes", "one device"),
+    ],
+)
 def test_a_killed_run_continues_on_another_count(before, after, alone, settings, cache, tmp_path):
-    if before == after:
-        pytest.skip("tested elsewhere")
-
     def start_on(what):
         if what == "two processes":
             return start_all(2, "run", settings, cwd=tmp_path, cache=cache, devices=4)
