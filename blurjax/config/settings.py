@@ -305,7 +305,7 @@ class Config(Section):
         if self.sweep.train_examples and self.classifier.flip == "alternating":
             raise ValueError(
                 "classifier.flip cannot be alternating where sweep.train_examples gives trials images of their own, "
-                "which they see more often; use random."
+                "which they see more often; use random"
             )
         if self.sweep.first_seed + self.sweep.num_seeds > 2**31:
             raise ValueError("sweep.first_seed + sweep.num_seeds must be at most 2147483648")
