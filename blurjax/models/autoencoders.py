@@ -17,6 +17,7 @@ from blurjax.models.application import ModelContext
 from blurjax.models.layers import Conv, average_pool_2x2
 
 SMALLEST_MAP = 4
+Layer = Callable[[Conv, Array], Array]
 # Uniform, since drawing truncated normals takes seconds to compile.
 he_uniform, lecun_uniform = nn.initializers.he_uniform(), nn.initializers.lecun_uniform()
 
@@ -52,6 +53,11 @@ def in_use(code: Array, bottleneck: Scalar | int) -> Array:
     """Sets the floats of codes [B,D] from `bottleneck` on to zero."""
     kept = jnp.arange(code.shape[1]) < bottleneck
     return jnp.where(kept[None, :], code.astype(jnp.float32), 0.0)
+
+
+def layer(function: Layer, rematerialize: bool) -> Layer:
+    """Returns a function of one layer that, where asked for, computes its activations again for the gradient."""
+    return nn.remat(function) if rematerialize else function
 
 
 class ConvAutoencoder(nn.Module):
@@ -104,15 +110,12 @@ class ConvAutoencoder(nn.Module):
             upsample=upsample,
         )
 
-    def _level(self, level: Callable[[Conv, Array], Array]) -> Callable[[Conv, Array], Array]:
-        return nn.remat(level) if self.rematerialize else level
-
     def encode(self, images: Array, bottleneck: Scalar | int, *, train: bool = False) -> Array:
         """Encodes images f32[B,H,W,C] in [0,1] into codes f32[B,D], zero from `bottleneck` on."""
         del train
         x = images - 0.5
         for conv in self.encoder:
-            x = self._level(_down)(conv, x)
+            x = layer(_down, self.rematerialize)(conv, x)
         return in_use(self.to_code(x.reshape(x.shape[0], -1)), bottleneck)
 
     def decode(self, code: Array, *, train: bool = False) -> Array:
@@ -122,7 +125,7 @@ class ConvAutoencoder(nn.Module):
         x = nn.gelu(self.from_code(code))
         x = x.reshape(code.shape[0], SMALLEST_MAP, SMALLEST_MAP, -1)
         for conv, size in zip(self.decoder, sizes[:0:-1], strict=True):
-            x = self._level(_up)(conv, x)[:, :size, :size]
+            x = layer(activated, self.rematerialize)(conv, x)[:, :size, :size]
         image = self.to_image(x)[:, : sizes[0], : sizes[0]]
         return image.astype(jnp.float32) + 0.5
 
@@ -132,10 +135,11 @@ class ConvAutoencoder(nn.Module):
 
 
 def _down(conv: Conv, x: Array) -> Array:
-    return average_pool_2x2(nn.gelu(conv(x)))
+    return average_pool_2x2(activated(conv, x))
 
 
-def _up(conv: Conv, x: Array) -> Array:
+def activated(conv: Conv, x: Array) -> Array:
+    """Convolves, then applies GELU."""
     return nn.gelu(conv(x))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,7 @@ from blurjax.config.model_settings import LinearAutoencoder as LinearConfig
 from blurjax.config.model_settings import ResidualAutoencoder as ResidualConfig
 from blurjax.engine.types import Array, Scalar
 from blurjax.models.application import ModelContext
-from blurjax.models.autoencoders import he_uniform, in_use, map_sizes
+from blurjax.models.autoencoders import activated, he_uniform, in_use, layer, map_sizes
 from blurjax.models.layers import PIXEL_DEVIATION, Conv, average_pool_2x2
 
 MOST_FREQUENCIES = 32
@@ -191,38 +190,31 @@ class ResidualAutoencoder(nn.Module):
         x = to_channels((images - 0.5) / PIXEL_DEVIATION)
         for level, conv in enumerate(self.encoder):
             x = average_pool_2x2(x) if level else x
-            x = self._layer(_activated)(conv, x)
+            x = layer(activated, self.rematerialize)(conv, x)
         added = self.to_code(x.reshape(len(x), -1))
         return self.linear.encode(images, bottleneck, train=train) + in_use(added, bottleneck)
 
     def decode(self, code: Array, *, train: bool = False) -> Array:
         """Decodes codes f32[B,D] into images f32[B,H,W,C], not clipped."""
         linear = self.linear.decode(code, train=train)
-        x = _activated(self.from_linear, to_channels((linear - 0.5) / PIXEL_DEVIATION))
+        x = activated(self.from_linear, to_channels((linear - 0.5) / PIXEL_DEVIATION))
         coarse = average_pool_2x2(x)
         for conv in self.coarse:
-            coarse = self._layer(_activated)(conv, coarse)
+            coarse = layer(activated, self.rematerialize)(conv, coarse)
         x = x + self.from_coarse(coarse)[:, : x.shape[1], : x.shape[2]]
-        for convs in self.blocks:
-            x = self._layer(_block)(convs, x)
+        branch = layer(_after_gelu, self.rematerialize)
+        for first, second in self.blocks:
+            x = x + BRANCH * branch(second, branch(first, x))
         height, width, _ = self.image_shape
-        return linear + from_channels(self.to_image(nn.gelu(x)))[:, :height, :width]
+        return linear + from_channels(_after_gelu(self.to_image, x))[:, :height, :width]
 
     def __call__(self, images: Array, bottleneck: Scalar | int, *, train: bool = False) -> Array:
         """Reconstructs images f32[B,H,W,C] in [0,1]; not clipped."""
         return self.decode(self.encode(images, bottleneck, train=train), train=train)
 
-    def _layer(self, layer: Callable[[Any, Array], Array]) -> Callable[[Any, Array], Array]:
-        return nn.remat(layer) if self.rematerialize else layer
 
-
-def _activated(conv: Conv, x: Array) -> Array:
-    return nn.gelu(conv(x))
-
-
-def _block(convs: tuple[Conv, Conv], x: Array) -> Array:
-    first, second = convs
-    return x + BRANCH * second(nn.gelu(first(nn.gelu(x))))
+def _after_gelu(conv: Conv, x: Array) -> Array:
+    return conv(nn.gelu(x))
 
 
 def to_channels(x: Array) -> Array:

@@ -69,9 +69,10 @@ def test_microbatches_change_nothing_but_rounding(name, how):
     assert_equal_gradients(name, how)
 
 
+@pytest.mark.parametrize("name", ["autoencoder", "residual autoencoder"])
 @pytest.mark.parametrize("microbatches", [1, 4])
-def test_rematerialization_changes_nothing_but_rounding(microbatches):
-    assert_equal_gradients("autoencoder", {"microbatches": microbatches, "rematerialize": True})
+def test_rematerialization_changes_nothing_but_rounding(name, microbatches):
+    assert_equal_gradients(name, {"microbatches": microbatches, "rematerialize": True})
 
 
 def assert_equal_gradients(name, how):
