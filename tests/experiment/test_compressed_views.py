@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 from same import assert_same_run
-from tiny import config, write_stripes
+from tiny import config
 
 from blurjax import run_experiment
 from blurjax.config.trials import Trial
@@ -25,11 +25,6 @@ VIEWS = {
 }
 TARGETS = {0: 0.004, 1: 0.0015, 2: 0.0039}
 """Mean squared errors that are put in place of the reconstructions', which hardly trained autoencoders do not reach."""
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return write_stripes(tmp_path_factory.mktemp("data") / "stripes.npz")
 
 
 @pytest.fixture(scope="module")

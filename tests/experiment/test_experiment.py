@@ -24,11 +24,6 @@ ALL_TEST_VIEWS = ["original", "reconstruction", "crossfit", "blur", "pca", "down
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return write_stripes(tmp_path_factory.mktemp("data") / "stripes.npz")
-
-
-@pytest.fixture(scope="module")
 def finished(source, tmp_path_factory):
     out = tmp_path_factory.mktemp("finished") / "run"
     return out, run_experiment(config(source), out)

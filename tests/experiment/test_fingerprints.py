@@ -7,7 +7,7 @@ from dataclasses import replace
 import flax.linen as nn
 import jax
 import pytest
-from tiny import config, write_stripes
+from tiny import config
 
 from blurjax import run_experiment
 from blurjax.config.view_table import VIEWS
@@ -21,11 +21,6 @@ from blurjax.train.loop import Interrupted
 from blurjax.views import eight_bit
 
 FEW = {"views__train": ["original", "blur"], "views__test": ["original"], "sweep__num_seeds": 2}
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return write_stripes(tmp_path_factory.mktemp("data") / "stripes.npz")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from same import assert_same_arrays, assert_same_run, final_states
-from tiny import config, write_stripes
+from tiny import config
 
 from blurjax import run_experiment
 from blurjax.config.trials import Trial
@@ -24,11 +24,6 @@ SWEEP = {
     "sweep__num_seeds": 2,
     "sweep__train_examples": [4, "all"],
 }
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return write_stripes(tmp_path_factory.mktemp("data") / "stripes.npz")
 
 
 @pytest.fixture(scope="module")

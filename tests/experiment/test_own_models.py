@@ -4,15 +4,10 @@ import numpy as np
 import pytest
 from networks import NormalizedSettings, build_normalized
 from same import final_states
-from tiny import config, write_stripes
+from tiny import config
 
 from blurjax import run_experiment
 from blurjax.models import register
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return write_stripes(tmp_path_factory.mktemp("data") / "stripes.npz")
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from same import assert_same_run, final_states
-from tiny import config, write_stripes
+from tiny import config
 
 from blurjax import run_experiment
 from blurjax.runtime.files import read_npz
@@ -25,11 +25,6 @@ RECIPE = {
     "classifier__mirror_test": True,
     "classifier__select": "best",
 }
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return write_stripes(tmp_path_factory.mktemp("data") / "stripes.npz")
 
 
 @pytest.fixture(scope="module")
