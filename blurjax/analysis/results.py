@@ -10,7 +10,8 @@ import numpy as np
 
 from blurjax.analysis import scores, statistics
 from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION, SHUFFLED, compare, decompose
-from blurjax.analysis.recorded_run import RecordedPoint, RecordedRun
+from blurjax.analysis.formatting import percent
+from blurjax.analysis.recorded_run import Cell, RecordedPoint, RecordedRun
 from blurjax.analysis.verdicts import smallest_equivalent
 from blurjax.config.settings import Config
 from blurjax.config.trials import points, views_in_use
@@ -75,11 +76,13 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
     if fitted:
         blur = {"sigma": scores.mean_and_trials(fitted["sigma"]), "reachable": fitted["reachable"]}
     shuffled = point.cells.get((SHUFFLED, VIEWS[SHUFFLED].own_test_view))
+    chance = _chance(correct, point, confidence)
     return {
         "values": point.point._asdict(),
         "trials": point.seeds,
         "failures": [failure._asdict() for failure in point.failures],
         **scores.transfer_scores(point.cells, num_classes, confidence),
+        "chance": chance,
         "reconstruction": {n: rebuilt.get(n, {}) for n in ("psnr", "ssim")},
         "quality": quality,
         "spectra": scores.spectra(point.quality),
@@ -100,9 +103,31 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
             "autoencoder": scores.history(point.autoencoder_curves),
             "classifier": {v: scores.history(c) for v, c in point.classifier_curves.items()},
         },
-        "decomposition": decompose(correct, settings),
-        "comparisons": compare(correct, shuffled, num_classes, settings),
+        "decomposition": _judged(decompose(correct, settings), chance),
+        "comparisons": _judged(compare(correct, shuffled, num_classes, settings), chance),
     }
+
+
+def _chance(
+    correct: Mapping[Cell, np.ndarray], point: RecordedPoint | None, confidence: float
+) -> Block:
+    """Compares classifiers of originals with chance; empty where no such cell is there."""
+    if point is None or ORIGINAL not in correct:
+        return {}
+    return scores.against_chance(correct[ORIGINAL], point.cells[ORIGINAL]["label"], confidence)
+
+
+def _judged(contrasts: Block, chance: Block) -> Block:
+    """Withdraws the verdicts where classifiers of originals learned nothing that could be lost."""
+    if not chance or chance["learned"]:
+        return contrasts
+    sentence = (
+        "No verdict: classifiers of originals were not shown to be better than always naming the most "
+        f"frequent class, which is right for {percent(chance['most_frequent'])} of the test images, so there "
+        "was nothing to lose."
+    )
+    none = {"verdict": None, "smallest_margin": None, "trials_needed": None, "sentence": sentence}
+    return {n: term | none if "verdict" in term else term for n, term in contrasts.items()}
 
 
 def _sizes(recorded: RecordedRun, point: RecordedPoint) -> Block:
@@ -221,6 +246,7 @@ def _with_rates(best: Mapping[str, RecordedPoint], config: Config) -> Block:
         for (view, test), answers in point.correct().items()
         if view == train and trials
     }
+    chance = _chance(correct, best.get("original"), config.report.confidence)
     accuracy: Block = {}
     for (train, test), answers in correct.items():
         entry = statistics.accuracy(answers, config.report.confidence).as_json()
@@ -229,7 +255,7 @@ def _with_rates(best: Mapping[str, RecordedPoint], config: Config) -> Block:
         "learning_rate": {view: point.point.learning_rate for view, point in best.items()},
         "trials": trials,
         "accuracy": accuracy,
-        "decomposition": decompose(correct, config.report),
+        "decomposition": _judged(decompose(correct, config.report), chance),
     }
 
 

@@ -23,6 +23,8 @@ MOST_CLASSES_CONFUSED = 100
 """With more, their confusion matrices would make results.json too large; the predictions hold them."""
 CONVERGED = 0.02
 """A validation loss that falls by less than this share of itself counts as levelled off."""
+UNBALANCED = 1.5
+"""With a larger ratio of class sizes in the test split, balanced accuracy stands beside accuracy."""
 
 Block = dict[str, Any]
 
@@ -31,16 +33,20 @@ def transfer_scores(cells: Mapping[Cell, Arrays], num_classes: int, confidence: 
     """Computes the blocks that hold one entry per cell of the transfer matrix.
 
     Returns:
-      `accuracy`, `loss`, `ece`, `per_class` and `confusion` -> train view -> test view -> entry.
+      `accuracy`, `balanced_accuracy`, `loss`, `ece`, `per_class` and `confusion` -> train view ->
+      test view -> entry.
     """
-    blocks: Block = {name: {} for name in ("accuracy", "loss", "ece", "per_class", "confusion")}
+    names = ("accuracy", "balanced_accuracy", "loss", "ece", "per_class", "confusion")
+    blocks: Block = {name: {} for name in names}
     for (train_view, test_view), arrays in cells.items():
         label, predictions = arrays["label"], arrays["prediction"]
         correct = predictions == label
         errors = map(expected_calibration_error, arrays["confidence"], correct)
         by_class = [per_class(label, row, num_classes) for row in predictions]
+        present = np.unique(label)
         scores = {
             "accuracy": statistics.accuracy(correct, confidence).as_json(),
+            "balanced_accuracy": mean_and_trials([s["recall"][present].mean() for s in by_class]),
             "loss": statistics.estimate(arrays["loss"], confidence).as_json(),
             "ece": mean_and_trials(list(errors)),
             "per_class": {
@@ -53,6 +59,30 @@ def transfer_scores(cells: Mapping[Cell, Arrays], num_classes: int, confidence: 
         for name, entry in scores.items():
             blocks[name].setdefault(train_view, {})[test_view] = entry
     return blocks
+
+
+def against_chance(correct: np.ndarray, labels: np.ndarray, confidence: float) -> Block:
+    """Computes whether answers are better than always naming the most frequent class of the test split.
+
+    Args:
+      correct: bool[T,N].
+      labels: i32[N].
+      confidence: level of the interval.
+
+    Returns:
+      `most_frequent`, the share of that class; `above`, the ESTIMATE of accuracy minus that share,
+      paired by image; `learned`, whether its interval lies above 0; `unbalanced`, whether that
+      class has more than 1.5 times the images of the rarest.
+    """
+    counts = np.bincount(labels)
+    named = labels == counts.argmax()
+    above = statistics.estimate(correct - named.astype(np.float64), confidence)
+    return {
+        "most_frequent": named.mean(),
+        "above": above.as_json(),
+        "learned": above.interval[0] > 0,
+        "unbalanced": counts.max() > UNBALANCED * counts[counts > 0].min(),
+    }
 
 
 def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike) -> float:

@@ -74,12 +74,21 @@ def point_summary(point: Point, confidence: float) -> list[str]:
     )
     labels = point["values"]["train_examples"]
     few = f"with {labels_in_words(labels)}, " if labels else ""
+    chance, balanced = point["chance"], ""
+    if chance["unbalanced"]:
+        means = [
+            percent(point["balanced_accuracy"][view][view]["mean"])
+            for view in ("reconstruction", "original")
+        ]
+        balanced = f" (as a mean over classes {means[0]} and {means[1]})"
     headline = (
         f"{(total['verdict'] or 'no verdict').capitalize()}: {few}classifiers trained and tested on reconstructions "
         f"(images that an autoencoder rebuilt from {count(point['values']['bottleneck'], 'float')}) are right "
-        f"for {rebuilt} of the test images, classifiers of originals for {original}; "
+        f"for {rebuilt} of the test images, classifiers of originals for {original}{balanced}; "
         f"{_cost(total, confidence)}."
     )
+    if not chance["learned"]:
+        return [headline, f"Caution: {total['sentence'][0].lower()}{total['sentence'][1:]}"]
     # "Worse" and "better" need no more; the others name the margin or what limits the run.
     limits = [total["sentence"]] if total["verdict"] in ("equivalent", "undecided") else []
     return [headline, *_reasons(point["decomposition"], 1 - confidence), *limits]
@@ -138,10 +147,17 @@ def _several_points(points: Sequence[Point]) -> list[str]:
         for verdict, names in verdicts.items()
     )
     costs = [total["mean"] for total in totals]
-    return [
+    paragraphs = [
         f"{opening} Training and testing on reconstructions instead of originals: {judged}; the cost "
         f"goes from {signed_span((min(costs), max(costs)))} points of accuracy."
     ]
+    unlearned = [point for point in points if not point["chance"]["learned"]]
+    if unlearned:
+        paragraphs.append(
+            f"Caution: at {len(unlearned)} of {len(points)} points classifiers of originals were not shown to be "
+            "better than always naming the most frequent class, so there was nothing to lose and there is no verdict."
+        )
+    return paragraphs
 
 
 def _smallest_equivalent(curves: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -20,6 +20,7 @@ from synthetic_run import (
 
 from blurjax.analysis import collect_results, scores, statistics
 from blurjax.config import override
+from blurjax.report import sentences
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.files import read_json, read_npz, write_json, write_npz
 
@@ -422,3 +423,35 @@ def test_equal_runs_give_equal_files_that_read_back(small, tmp_path):
     assert run.results.read_bytes() == again.results.read_bytes()
     assert read_json(run.results) == json.loads(json.dumps(collected)) == collected
     assert collected["seconds"] == {"autoencoders": 20.5, "classifiers": 31.25}
+
+
+def answered_with_the_first_class(tmp_path, share):
+    """A run whose classifiers always name the first class, which has this share of the test images."""
+    run, config = write_run(tmp_path / "run", dataclasses.replace(SMALL, images=300))
+    label = (np.arange(300) >= 300 * share).astype(np.int32)
+    for cell in ("original", "reconstruction", "crossfit", "infold"):
+        for path in run.predictions(cell, "original").parent.glob(f"{cell}*.npz"):
+            arrays = read_npz(path)
+            arrays |= {"label": label, "prediction": np.zeros_like(arrays["prediction"])}
+            write_npz(path, **arrays)
+    return collect_results(run, config)["points"][0]
+
+
+@pytest.mark.parametrize(("share", "unbalanced"), [(0.98, True), (0.5, False)])
+def test_no_verdict_where_nothing_was_learned(tmp_path, share, unbalanced):
+    point = answered_with_the_first_class(tmp_path, share)
+    accuracy = point["accuracy"]["original"]["original"]["mean"]
+    assert accuracy == pytest.approx(share)
+    assert point["balanced_accuracy"]["original"]["original"]["mean"] == 0.5
+    chance = point["chance"]
+    assert (chance["most_frequent"], chance["above"]["mean"]) == (pytest.approx(share), 0)
+    assert (chance["learned"], chance["unbalanced"]) == (False, unbalanced)
+    judged = [t for t in point["decomposition"].values() if "verdict" in t]
+    assert judged
+    for term in judged:
+        assert term["verdict"] is None
+        assert f"which is right for {100 * share:.1f}% of the test images" in term["sentence"]
+    headline, caution = sentences.point_summary(point, 0.95)
+    assert headline.startswith("No verdict: ")
+    assert ("as a mean over classes 50.0% and 50.0%" in headline) == unbalanced
+    assert caution.startswith("Caution: no verdict: classifiers of originals were not shown to be")

@@ -54,6 +54,26 @@ def texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
+def test_labels_stay_different_however_they_are_cut():
+    corn = ["Corn_(maize)___Cercospora_leaf_spot", "Corn_(maize)___Common_rust_"]
+    names = [*corn, "Corn_(maize)___healthy", "Corn_(maize)___Northern_leaf_spot", "Corn"]
+    assert class_labels(names) == [
+        "…Cercospora_lea…",
+        "…Common_rust_",
+        "…healthy",
+        "…Northern_leaf_…",
+        "Corn",
+    ]
+    assert class_labels([corn[0], "Corn"]) == ["Corn_(maize)___…", "Corn"]
+    # A name may be what stands for another that cannot be drawn.
+    assert class_labels(["\u732b", "class 0", "same", "same"]) == [
+        "class 0",
+        "class 1",
+        "class 2",
+        "class 3",
+    ]
+
+
 def test_class_names_become_labels_that_the_font_can_draw():
     labels = class_labels([*HOSTILE, " \n"])
     assert labels == ["class 0", "a $b_1$ c", "<b>", "ünï", "a name that is …", "class 5"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -75,15 +77,35 @@ def plain_numbers(axis: Axis) -> None:
 
 
 def class_labels(names: Sequence[str], longest: int = LONGEST_NAME) -> list[str]:
-    """Returns class names as figures can show them; one that the font cannot draw becomes its number."""
-    labels = []
-    for number, name in enumerate(names):
-        text = "".join(c for c in " ".join(name.split()) if unicodedata.category(c)[0] != "C")
-        if not text or not _drawable_characters().issuperset(map(ord, text)):
-            labels.append(f"class {number}")
-        else:
-            labels.append(text if len(text) <= longest else text[: longest - 1] + "…")
+    """Returns class names as figures can show them, all different.
+
+    Long names are cut off; where they would then be the same, what they begin with in common goes.
+    A name that the font cannot draw, or that even then cannot be told from others, becomes its number.
+    """
+    texts = [_drawable(name) for name in names]
+    labels = [_cut(text, longest) for text in texts]
+    for label in _repeated(labels):
+        same = [number for number, other in enumerate(labels) if other == label]
+        begin = len(os.path.commonprefix([texts[n] for n in same]))  # noqa: RUF071 (by characters)
+        for number in same:
+            labels[number] = _cut(f"…{texts[number][begin:]}", longest)
+    while unclear := {"", *_repeated(labels)} & {*labels}:
+        labels = [f"class {n}" if label in unclear else label for n, label in enumerate(labels)]
     return labels
+
+
+def _repeated(labels: Sequence[str]) -> list[str]:
+    return [label for label, times in Counter(labels).items() if times > 1 and label]
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _drawable(name: str) -> str:
+    """Returns a name on one line, without control characters; nothing if the font cannot draw it."""
+    text = "".join(c for c in " ".join(name.split()) if unicodedata.category(c)[0] != "C")
+    return text if _drawable_characters().issuperset(map(ord, text)) else ""
 
 
 @functools.cache
