@@ -154,9 +154,9 @@ def _audit(class_names: tuple[str, ...]) -> dict[str, Any]:
             ],
         },
         "near": {
-            "threshold": 4,
+            "threshold": 0.4,
             "pairs": 1,
-            "examples": [{"a": image("train", 8), "b": image("test", 8), "distance": 2}],
+            "examples": [{"a": image("train", 8), "b": image("test", 8), "distance": 0.25}],
         },
         "class_balance": dict.fromkeys(SPLITS, shares),
     }

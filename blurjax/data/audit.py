@@ -9,7 +9,7 @@ import numpy as np
 from blurjax.config.settings import SPLITS
 from blurjax.data.dataset import Dataset
 from blurjax.data.duplicates import content_groups, count_distinct
-from blurjax.data.near_duplicates import MAX_BITS, hash_images, similar_pairs
+from blurjax.data.near_duplicates import MAX_RATIO, sample_of, similar_pairs, thumbnails
 
 EXAMPLES = 20
 """Most groups, images of a group, and pairs that are listed."""
@@ -62,23 +62,24 @@ def _exact(dataset: Dataset, positions: np.ndarray, groups: np.ndarray) -> dict[
 
 
 def _near(dataset: Dataset, groups: np.ndarray) -> dict[str, Any]:
-    hashed = {split: hash_images(dataset.images, dataset.splits[split]) for split in SPLITS}
+    sample = sample_of(dataset.images, dataset.splits["train"])
+    small = {s: thumbnails(dataset.images, dataset.splits[s], sample) for s in SPLITS}
     ends = np.cumsum([len(dataset.splits[split]) for split in SPLITS])
     content = dict(zip(SPLITS, np.split(groups, ends[:-1]), strict=True))
     count, nearest = 0, []
     for a, b in (("train", "test"), ("validation", "test"), ("train", "validation")):
-        for rows_a, rows_b, bits in similar_pairs(hashed[a], hashed[b], content[a], content[b]):
-            count += len(bits)
-            for pair in np.argsort(bits, kind="stable")[:EXAMPLES]:
+        for rows_a, rows_b, ratios in similar_pairs(small[a], small[b], content[a], content[b]):
+            count += len(ratios)
+            for pair in np.argsort(ratios, kind="stable")[:EXAMPLES]:
                 nearest.append(
                     {
                         "a": _image(dataset, a, int(dataset.splits[a][rows_a[pair]])),
                         "b": _image(dataset, b, int(dataset.splits[b][rows_b[pair]])),
-                        "distance": int(bits[pair]),
+                        "distance": round(float(ratios[pair]), 3),
                     }
                 )
     nearest.sort(key=lambda pair: pair["distance"])
-    return {"threshold": MAX_BITS, "pairs": count, "examples": nearest[:EXAMPLES]}
+    return {"threshold": MAX_RATIO, "pairs": count, "examples": nearest[:EXAMPLES]}
 
 
 def _image(dataset: Dataset, split: str, position: int) -> dict[str, str]:

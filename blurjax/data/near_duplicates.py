@@ -9,51 +9,72 @@ import numpy as np
 
 from blurjax.data.examples import blocks
 
-MAX_BITS = 3
-"""Near duplicates differ in at most this many of the 64 bits of their hashes."""
-MAX_DIFFERENCE = 0.05
-"""Their thumbnails, without the mean of each channel, differ by less than this: root mean square of
-values in [0, 1]."""
-MIN_CONTRAST = 2 * MAX_DIFFERENCE
-"""Images with less are left out: two of them may differ that little by chance."""
+MAX_RATIO = 0.4
+"""Near duplicates are at most this much as far apart as either is from its ordinary neighbours."""
+NEIGHBOUR = 5
+"""An ordinary neighbour is the fifth nearest of a sample: four may be further copies."""
+SAMPLE = 2048
+"""Images in the sample."""
 THUMBNAIL = 16
 """Most rows and columns of a thumbnail."""
-_GREY = np.array([299.0, 587.0, 114.0])
-_COMPARED_HASHES = 2**18  # at a time
-_COMPARED_THUMBNAILS = 2**12
+_COARSE = 4
+_ROWS, _COLUMNS = 256, 2048  # compared at a time: few enough to stay in the cache
 
 
-class HashedImages(NamedTuple):
-    """Hashes and thumbnails of N images."""
+class Thumbnails(NamedTuple):
+    """N small images, whose distance is the root mean square of their difference without each channel's mean."""
 
-    rows: np.ndarray
-    """i64[n], ascending: which images have enough contrast."""
-    hashes: np.ndarray
-    """u64[n], of these."""
-    thumbnails: np.ndarray
-    """u8[N,h,w,C], of all."""
+    pixels: np.ndarray
+    """u8[N,h,w,C]."""
+    coarse: np.ndarray
+    """f32[N,16]: averages, whose distance is never larger than that of the pixels."""
+    neighbour: np.ndarray
+    """f32[N]: distance to an ordinary neighbour."""
 
 
-def hash_images(images: np.ndarray, positions: np.ndarray) -> HashedImages:
-    """Hashes the images at positions [N] of u8[M,H,W,C], C 1 or 3, which are read block by block."""
+def thumbnails(images: np.ndarray, positions: np.ndarray, sample: np.ndarray) -> Thumbnails:
+    """Computes the thumbnails of some images, read block by block.
+
+    Args:
+      images: u8[M,H,W,C].
+      positions: integers [N], of the images to take.
+      sample: f32[S,P], from `sample_of`.
+    """
     height, width, channels = images.shape[1:]
     small = (min(height, THUMBNAIL), min(width, THUMBNAIL))
-    thumbnails = np.empty((len(positions), *small, channels), np.uint8)  # the most of the memory
-    hashes, rows, begin = [np.empty(0, np.uint64)], [np.empty(0, np.int64)], 0
+    pixels = np.empty((len(positions), *small, channels), np.uint8)  # the most of the memory
+    coarse = np.empty((len(positions), _COARSE**2), np.float32)
+    neighbour = np.empty(len(positions), np.float32)
+    begin = 0
     for block in blocks(images, positions):
-        part = thumbnails[begin : begin + len(block)]
-        np.rint(_area_sums(block, *small) / (height * width), out=part, casting="unsafe")
-        has_contrast = _contrasts(part) >= MIN_CONTRAST
-        hashes.append(difference_hashes(block[has_contrast]))
-        rows.append(begin + np.flatnonzero(has_contrast))
-        begin += len(block)
-    return HashedImages(np.concatenate(rows), np.concatenate(hashes), thumbnails)
+        part = slice(begin, begin + len(block))
+        pixels[part] = _averages(block, *small)
+        means = _averages(pixels[part], _COARSE, _COARSE, exact=True)
+        coarse[part] = _vectors(means.mean(axis=3, keepdims=True))
+        for start in range(begin, part.stop, _ROWS):
+            rows = slice(start, min(start + _ROWS, part.stop))
+            squares = _squared_distances(_vectors(pixels[rows]), sample)
+            nth = min(NEIGHBOUR, len(sample)) - 1
+            neighbour[rows] = np.sqrt(np.maximum(np.partition(squares, nth, axis=1)[:, nth], 0))
+        begin = part.stop
+    return Thumbnails(pixels, coarse, neighbour)
+
+
+def sample_of(images: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Returns evenly spaced images as f32[S,P], whose Euclidean distance is that of their thumbnails."""
+    height, width = images.shape[1:3]
+    spread = np.unique(np.linspace(0, len(positions) - 1, SAMPLE).astype(int))
+    parts = blocks(images, positions[spread])
+    small = (min(height, THUMBNAIL), min(width, THUMBNAIL))
+    return np.concatenate([_vectors(_averages(block, *small)) for block in parts])
 
 
 def similar_pairs(
-    a: HashedImages, b: HashedImages, content_a: np.ndarray, content_b: np.ndarray
+    a: Thumbnails, b: Thumbnails, content_a: np.ndarray, content_b: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields (rows of a, rows of b, differing bits) of near duplicates that are not exact ones.
+    """Yields (rows of a, rows of b, ratio of distances) of near duplicates that are not exact ones.
+
+    Every image of a is compared with every one of b.
 
     Args:
       a: N images.
@@ -61,63 +82,50 @@ def similar_pairs(
       content_a: i64[N], from `content_groups`.
       content_b: i64[M], from the same call.
     """
-    for i, j in close_pairs(a.hashes, b.hashes):
-        for start in range(0, len(i), _COMPARED_THUMBNAILS):
-            part = slice(start, start + _COMPARED_THUMBNAILS)
-            bits = np.bitwise_count(a.hashes[i[part]] ^ b.hashes[j[part]])
-            rows_a, rows_b = a.rows[i[part]], b.rows[j[part]]
-            difference = a.thumbnails[rows_a].astype(np.float32) - b.thumbnails[rows_b]
-            kept = _contrasts(difference) < MAX_DIFFERENCE
-            kept &= content_a[rows_a] != content_b[rows_b]
-            yield rows_a[kept], rows_b[kept], bits[kept]
+    # The slack is for rounding; what it lets through is compared pixel by pixel.
+    limits_a, limits_b = ((MAX_RATIO * x.neighbour) ** 2 + np.float32(1e-6) for x in (a, b))
+    for row in range(0, len(b.coarse), _ROWS):
+        for column in range(0, len(a.coarse), _COLUMNS):
+            rows, columns = slice(row, row + _ROWS), slice(column, column + _COLUMNS)
+            limits = np.minimum.outer(limits_b[rows], limits_a[columns])
+            j, i = np.nonzero(_squared_distances(b.coarse[rows], a.coarse[columns]) < limits)
+            for start in range(0, len(i), _ROWS):
+                rows_a = column + i[start : start + _ROWS]
+                rows_b = row + j[start : start + _ROWS]
+                difference = _vectors(a.pixels[rows_a]) - _vectors(b.pixels[rows_b])
+                nearest = np.minimum(a.neighbour[rows_a], b.neighbour[rows_b])
+                distance = np.linalg.norm(difference, axis=1)
+                kept = distance < MAX_RATIO * nearest
+                kept &= content_a[rows_a] != content_b[rows_b]
+                yield rows_a[kept], rows_b[kept], distance[kept] / nearest[kept]
 
 
-def difference_hashes(images: np.ndarray) -> np.ndarray:
-    """Computes which of two neighbouring areas is brighter: survives compression, scaling and brightening.
-
-    The grey image is averaged over 8 rows of 9 areas of equal size; each of the 64 bits says
-    whether an area is brighter than the one to its left.
-
-    Args:
-      images: u8[N,H,W,C], C 1 or 3.
-
-    Returns:
-      u64[N].
-    """
-    areas = _area_sums(images, 8, 9)
-    grey = areas @ _GREY if images.shape[3] == 3 else areas[..., 0]
-    bits = grey[:, :, 1:] > grey[:, :, :-1]
-    return np.packbits(bits.reshape(len(bits), 64), axis=1).view(np.uint64)[:, 0]
+def _vectors(images: np.ndarray) -> np.ndarray:
+    """Returns images [N,h,w,C] without each channel's mean as f32[N,P]; distance is their root mean square."""
+    pixels = images.reshape(len(images), -1, images.shape[3]).astype(np.float32) / 255
+    pixels -= pixels.mean(axis=1, keepdims=True)
+    return pixels.reshape(len(images), -1) / np.float32(np.sqrt(pixels[0].size))
 
 
-def close_pairs(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields (i, j), i64[n] each: all hashes of a, u64[N], and b, u64[M], that differ in at most MAX_BITS bits."""
-    rows = max(1, _COMPARED_HASHES // max(1, len(b)))
-    for start in range(0, len(a), rows):
-        differing = np.bitwise_count(a[start : start + rows, np.newaxis] ^ b)
-        i, j = np.nonzero(differing <= MAX_BITS)
-        yield start + i, j
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Computes f32[n,m] of a[n,P] and b[m,P]."""
+    of_a, of_b = (np.einsum("np,np->n", x, x)[:, np.newaxis] for x in (a, b))
+    ones_a, ones_b = np.ones_like(of_a), np.ones_like(of_b)
+    # One product, which is faster than to add the squares afterwards.
+    return np.hstack([-2 * a, of_a, ones_a]) @ np.hstack([b, ones_b, of_b]).T
 
 
-def _contrasts(images: np.ndarray) -> np.ndarray:
-    """Root mean square, in [0, 1], of what is left of images [N,h,w,C] without each channel's mean."""
-    pixels = images.reshape(len(images), -1, images.shape[3]).astype(np.float32)
-    mean = pixels.mean(axis=1)
-    square = np.einsum("npc,npc->nc", pixels, pixels) / pixels.shape[1]
-    return np.sqrt(np.maximum(square - mean**2, 0).mean(axis=1)) / 255
-
-
-def _area_sums(images: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Divides images u8[N,H,W,C] into equal areas, and each pixel among those that it lies in.
+def _averages(images: np.ndarray, rows: int, columns: int, *, exact: bool = False) -> np.ndarray:
+    """Averages images u8[N,H,W,C] over equal areas, a pixel shared among those that it lies in.
 
     Returns:
-      f32[N,rows,columns,C], H * W times the mean of each area: whole numbers, exact up to 256x256
-      pixels (255 * 256 * 256 < 2^24), so that areas of equal pixels are equal.
+      [N,rows,columns,C] in 0 to 255: rounded, u8, or exact, f32.
     """
     height, width = images.shape[1:3]
     shares, pixels = (_shares(height, rows), _shares(width, columns)), images.astype(np.float32)
     stripes = np.einsum("rh,nhwc->nrwc", shares[0], pixels, optimize=True)
-    return np.einsum("kw,nrwc->nrkc", shares[1], stripes, optimize=True)
+    means = np.einsum("kw,nrwc->nrkc", shares[1], stripes, optimize=True) / (height * width)
+    return means if exact else np.rint(means).astype(np.uint8)
 
 
 def _shares(size: int, cells: int) -> np.ndarray:

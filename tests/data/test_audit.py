@@ -16,10 +16,10 @@ from PIL import Image
 
 from blurjax import run_experiment
 from blurjax.config.settings import SPLITS
-from blurjax.data import examples
+from blurjax.data import examples, near_duplicates
 from blurjax.data.audit import EXAMPLES, audit_dataset
 from blurjax.data.duplicates import content_groups
-from blurjax.data.near_duplicates import close_pairs, difference_hashes, hash_images
+from blurjax.data.near_duplicates import sample_of, similar_pairs, thumbnails
 from blurjax.data.sources import load
 from blurjax.experiment import run as experiment
 from blurjax.runtime.errors import UserError
@@ -113,8 +113,10 @@ def test_memory_maps_are_read_block_by_block(tmp_path, monkeypatch):
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
     assert content_groups(mapped).tolist() == [row % 7 for row in range(20)]
     backwards = np.arange(20)[::-1]
-    found = hash_images(mapped, backwards).hashes
-    np.testing.assert_array_equal(found, difference_hashes(images[backwards]))
+    sample = sample_of(mapped, backwards)
+    np.testing.assert_array_equal(sample, sample_of(images, backwards))
+    found = thumbnails(mapped, backwards, sample)
+    np.testing.assert_array_equal(found.pixels, images[backwards])
     assert content_groups(mapped, backwards).tolist() == [row % 7 for row in range(20)]
 
 
@@ -156,7 +158,7 @@ def test_copies_compressed_again_or_brightened_are_found_across_splits():
         test=[(brightened(landscape(3)), SEA), (landscape(50), SEA), (landscape(7), SEA)],
     )
     found = audit_dataset(dataset)
-    assert found["near"]["threshold"] == 3
+    assert found["near"]["threshold"] == 0.4
     pairs = {(pair["a"]["name"], pair["b"]["name"]) for pair in found["near"]["examples"]}
     assert pairs == {
         ("train/3", "test/0"),
@@ -166,7 +168,7 @@ def test_copies_compressed_again_or_brightened_are_found_across_splits():
     assert found["near"]["pairs"] == 3
     distances = [pair["distance"] for pair in found["near"]["examples"]]
     assert distances == sorted(distances)
-    assert max(distances) <= 3
+    assert 0 < max(distances) <= 0.4
     assert found["exact"]["examples"] == [
         {
             "images": [
@@ -179,7 +181,7 @@ def test_copies_compressed_again_or_brightened_are_found_across_splits():
 
 def test_within_a_split_nothing_is_near():
     dataset = made(train=[(landscape(1, 8), SEA), (compressed(landscape(1, 8)), SEA)])
-    assert audit_dataset(dataset)["near"] == {"threshold": 3, "pairs": 0, "examples": []}
+    assert audit_dataset(dataset)["near"] == {"threshold": 0.4, "pairs": 0, "examples": []}
 
 
 def test_flat_images_resemble_each_other_and_are_no_near_duplicates():
@@ -194,12 +196,15 @@ def test_flat_images_resemble_each_other_and_are_no_near_duplicates():
 
 
 def test_images_of_one_layout_are_told_apart_by_their_pixels():
+    """As garments of one cut are: each is about as near to many others."""
     ramp = np.tile(np.arange(48, dtype=np.uint8)[None, :, None] * 5, (48, 1, 3))
-    images = np.stack([ramp, ramp // 2, brightened(ramp)])
-    assert len(set(difference_hashes(images).tolist())) == 1
-    dataset = made(train=[(ramp, SEA)], validation=[(ramp // 2, SEA)], test=[(images[2], SEA)])
+    texture = np.random.default_rng(0).integers(-15, 16, (31, 6, 6)).repeat(8, 1).repeat(8, 2)
+    worn = [np.clip(ramp + t[..., None], 0, 255).astype(np.uint8) for t in texture]
+    train = [(image, SEA) for image in worn[:20]]
+    test = [(image, SEA) for image in (*worn[20:], compressed(worn[0]))]
+    dataset = made(train=train, validation=[(landscape(0), SEA)], test=test)
     found = audit_dataset(dataset)["near"]["examples"]
-    assert [(pair["a"]["name"], pair["b"]["name"]) for pair in found] == [("train/0", "test/0")]
+    assert [(pair["a"]["name"], pair["b"]["name"]) for pair in found] == [("train/0", "test/11")]
 
 
 def test_digits_do_not_flood_the_audit(config):
@@ -208,32 +213,49 @@ def test_digits_do_not_flood_the_audit(config):
     assert found["near"]["pairs"] <= 3  # of 698,102 pairs of images across splits
 
 
-def test_the_hash_compares_neighbouring_areas():
-    image = noise(0, 16, 27)
-    areas = image.reshape(8, 2, 9, 3, 3).sum((1, 3)) @ [299, 587, 114]
-    expected = areas[:, 1:] > areas[:, :-1]
-    (found,) = difference_hashes(image[None]).view(np.uint8).reshape(1, 8)
-    np.testing.assert_array_equal(np.unpackbits(found).reshape(8, 8), expected)
+@pytest.mark.parametrize("shape", [(64, 64, 3), (48, 27, 1), (9, 5, 3)])
+def test_areas_that_cut_pixels_are_exact(shape):
+    for value in (0, 1, 77, 255):
+        images = np.full((1, *shape), value, np.uint8)
+        found = thumbnails(images, np.arange(1), sample_of(images, np.arange(1)))
+        assert np.unique(found.pixels) == value
+        np.testing.assert_allclose(found.coarse, 0, atol=1e-6)
+    ramp = np.tile(np.arange(0, 128, 2, dtype=np.uint8)[None, :, None], (64, 1, 1))[None]
+    found = thumbnails(ramp, np.arange(1), sample_of(ramp, np.arange(1)))
+    np.testing.assert_array_equal(found.pixels[0, 0, :, 0], np.arange(16) * 8 + 3)
 
 
-def test_areas_that_cut_pixels_are_exact():
-    """64 columns make no 9 areas of whole pixels; a plain image must have no bright side even so."""
-    for value in range(256):
-        plain = np.full((1, 64, 64, 3), value, np.uint8)
-        assert difference_hashes(plain).tolist() == [0]
-    ramp = np.tile(np.arange(0, 128, 2, dtype=np.uint8)[None, :, None], (64, 1, 1))
-    assert difference_hashes(np.stack([ramp, ramp[:, ::-1]])).tolist() == [2**64 - 1, 0]
-
-
-def test_close_pairs_are_those_of_comparing_all_with_all(monkeypatch):
-    monkeypatch.setattr("blurjax.data.near_duplicates._COMPARED_HASHES", 1000)
+@pytest.mark.parametrize("shape", [(48, 48, 3), (21, 13, 1)])
+def test_pairs_are_those_of_comparing_all_with_all(monkeypatch, shape):
+    monkeypatch.setattr(near_duplicates, "_ROWS", 7)
+    monkeypatch.setattr(near_duplicates, "_COLUMNS", 11)
     random = np.random.default_rng(0)
-    a = random.integers(0, 2**64, 400, np.uint64) & np.uint64(0x0103_0F01_8000_1111)
-    b = np.r_[a[:200] ^ (np.uint64(1) << random.integers(0, 64, 200, np.uint64)), a[300:]]
-    expected = np.argwhere(np.bitwise_count(a[:, None] ^ b) <= 3)
-    found = np.concatenate([np.stack(pair, axis=1) for pair in close_pairs(a, b)])
-    assert len(found) == len(expected) > 1000
-    assert set(map(tuple, found.tolist())) == set(map(tuple, expected.tolist()))
+    train = random.integers(0, 256, (40, *shape), np.uint8)
+    mixed = train[:30] * random.uniform(0.5, 1, (30, 1, 1, 1)) + random.integers(
+        0, 99, (30, *shape)
+    )
+    test = np.clip(mixed, 0, 255).astype(np.uint8)
+    sample = sample_of(train, np.arange(40))
+    a, b = (thumbnails(images, np.arange(len(images)), sample) for images in (train, test))
+
+    def centred(images):
+        pixels = images.astype(np.float64) / 255
+        return pixels - pixels.mean(axis=(1, 2), keepdims=True)
+
+    small = [centred(x.pixels) for x in (a, b)]
+    distances = np.sqrt(np.square(small[0][:, None] - small[1]).mean(axis=(2, 3, 4)))
+    itself = np.sqrt(np.square(small[0][:, None] - small[0]).mean(axis=(2, 3, 4)))
+    np.testing.assert_allclose(a.neighbour, np.sort(itself, axis=1)[:, 4], atol=2e-4)
+    np.testing.assert_allclose(b.neighbour, np.sort(distances, axis=0)[4], atol=2e-4)
+    ratios = distances / np.minimum.outer(a.neighbour, b.neighbour)
+    expected = {tuple(pair): ratios[tuple(pair)] for pair in np.argwhere(ratios < 0.4)}
+    found = {
+        (i, j): ratio
+        for part in similar_pairs(a, b, np.arange(40), 40 + np.arange(30))
+        for i, j, ratio in zip(*part, strict=True)
+    }
+    assert 5 < len(expected) < 40
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 def test_large_sets_are_searched_in_seconds():
