@@ -141,6 +141,11 @@ def landscape(seed, size=48):
     return np.asarray(Image.fromarray(blocks).resize((size, size), Image.Resampling.BICUBIC))
 
 
+def scaled(image):
+    small = Image.fromarray(image).resize([3 * side // 4 for side in image.shape[1::-1]])
+    return np.asarray(small.resize(image.shape[1::-1], Image.Resampling.BICUBIC))
+
+
 def compressed(image, quality=60):
     content = io.BytesIO()
     Image.fromarray(image).save(content, "JPEG", quality=quality)
@@ -350,3 +355,27 @@ def test_duplicates_among_photographs(photographs, tmp_path, config):
     assert {pair for pair in near if pair[0] in trained} == near
     assert pairs >= near
     assert found["near"]["pairs"] <= 6
+
+
+@pytest.mark.slow
+def test_copies_of_photographs_are_found_and_little_else(photographs, tmp_path, config):
+    with tarfile.open(photographs / "scenes.tar") as archive:
+        archive.extractall(tmp_path / "scenes", filter="data")
+    dataset = load(config(f"folder:{tmp_path / 'scenes'}", image_size=64))
+    images, train, test = dataset.images, dataset.splits["train"], dataset.splits["test"]
+    sample = sample_of(images, train)
+    a, b = (thumbnails(images, positions, sample) for positions in (train, test))
+    numbers = np.arange(len(train)), len(train) + np.arange(len(test))
+    assert sum(len(rows) for rows, _, _ in similar_pairs(a, b, *numbers)) < 25
+    chosen = images[test[:: len(test) // 500][:500]]
+    originals = thumbnails(chosen, np.arange(500), sample)
+    for copy in (
+        partial(compressed, quality=75),
+        partial(compressed, quality=30),
+        scaled,
+        brightened,
+    ):
+        copies = thumbnails(np.stack([copy(image) for image in chosen]), np.arange(500), sample)
+        found = similar_pairs(originals, copies, np.arange(500), 500 + np.arange(500))
+        matched = sum(int((i == j).sum()) for i, j, _ in found)
+        assert matched >= 495
