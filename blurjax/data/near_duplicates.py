@@ -18,7 +18,7 @@ SAMPLE = 2048
 THUMBNAIL = 16
 """Most rows and columns of a thumbnail."""
 _COARSE = 4
-_ROWS, _COLUMNS = 256, 2048  # compared at a time: few enough to stay in the cache
+_ROWS, _COLUMNS = 1024, 4096  # compared at a time: 16 MB of distances
 
 
 class Thumbnails(NamedTuple):

