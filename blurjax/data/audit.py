@@ -9,7 +9,7 @@ import numpy as np
 from blurjax.config.settings import SPLITS
 from blurjax.data.dataset import Dataset
 from blurjax.data.duplicates import content_groups, count_distinct
-from blurjax.data.near_duplicates import MAX_RATIO, sample_of, similar_pairs, thumbnails
+from blurjax.data.near_duplicates import MAX_RATIO, sample_of, shrink, similar_pairs, thumbnails
 
 EXAMPLES = 20
 """Most groups, images of a group, and pairs that are listed."""
@@ -62,8 +62,9 @@ def _exact(dataset: Dataset, positions: np.ndarray, groups: np.ndarray) -> dict[
 
 
 def _near(dataset: Dataset, groups: np.ndarray) -> dict[str, Any]:
-    sample = sample_of(dataset.images, dataset.splits["train"])
-    small = {s: thumbnails(dataset.images, dataset.splits[s], sample) for s in SPLITS}
+    pixels = {split: shrink(dataset.images, dataset.splits[split]) for split in SPLITS}
+    sample = sample_of(pixels["train"])
+    small = {split: thumbnails(pixels[split], sample) for split in SPLITS}
     ends = np.cumsum([len(dataset.splits[split]) for split in SPLITS])
     content = dict(zip(SPLITS, np.split(groups, ends[:-1]), strict=True))
     count, nearest = 0, []

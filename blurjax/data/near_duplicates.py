@@ -10,7 +10,7 @@ import numpy as np
 from blurjax.data.examples import blocks
 
 MAX_RATIO = 0.4
-"""Near duplicates are at most this much as far apart as either is from its ordinary neighbours."""
+"""Near duplicates are less than this much as far apart as either is from its ordinary neighbours."""
 NEIGHBOUR = 5
 """An ordinary neighbour is the fifth nearest of a sample: four may be further copies."""
 SAMPLE = 2048
@@ -18,6 +18,7 @@ SAMPLE = 2048
 THUMBNAIL = 16
 """Most rows and columns of a thumbnail."""
 _COARSE = 4
+_LEAST_DISTANCE = 1e-4  # less is rounding: thumbnails that differ do so by 1.4e-4 or more
 _ROWS, _COLUMNS = 1024, 4096  # compared at a time: 16 MB of distances
 
 
@@ -32,41 +33,44 @@ class Thumbnails(NamedTuple):
     """f32[N]: distance to an ordinary neighbour."""
 
 
-def thumbnails(images: np.ndarray, positions: np.ndarray, sample: np.ndarray) -> Thumbnails:
-    """Computes the thumbnails of some images, read block by block.
-
-    Args:
-      images: u8[M,H,W,C].
-      positions: integers [N], of the images to take.
-      sample: f32[S,P], from `sample_of`.
-    """
+def shrink(images: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Averages the images at positions [N] of u8[M,H,W,C], read block by block, to u8[N,h,w,C] of at most 16x16."""
     height, width, channels = images.shape[1:]
-    small = (min(height, THUMBNAIL), min(width, THUMBNAIL))
-    pixels = np.empty((len(positions), *small, channels), np.uint8)  # the most of the memory
-    coarse = np.empty((len(positions), _COARSE**2), np.float32)
-    neighbour = np.empty(len(positions), np.float32)
+    size = (min(height, THUMBNAIL), min(width, THUMBNAIL))
+    pixels = np.empty((len(positions), *size, channels), np.uint8)  # the most of the memory
     begin = 0
     for block in blocks(images, positions):
-        part = slice(begin, begin + len(block))
-        pixels[part] = _averages(block, *small)
-        means = _averages(pixels[part], _COARSE, _COARSE, exact=True)
+        part = pixels[begin : begin + len(block)]
+        np.rint(_averages(block, *size), out=part, casting="unsafe")
+        begin += len(block)
+    return pixels
+
+
+def sample_of(pixels: np.ndarray) -> np.ndarray:
+    """Returns at most `SAMPLE` evenly spaced ones of images [N,h,w,C]."""
+    return pixels[np.unique(np.linspace(0, len(pixels) - 1, SAMPLE).astype(int))]
+
+
+def thumbnails(pixels: np.ndarray, sample: np.ndarray) -> Thumbnails:
+    """Compares small images with a sample of others.
+
+    Args:
+      pixels: u8[N,h,w,C], from `shrink`.
+      sample: u8[S,h,w,C].
+    """
+    coarse = np.empty((len(pixels), _COARSE**2), np.float32)
+    neighbour = np.empty(len(pixels), np.float32)
+    others, nth = _vectors(sample), min(NEIGHBOUR, len(sample)) - 1
+    for start in range(0, len(pixels), _ROWS):
+        part = slice(start, start + _ROWS)
+        means = _averages(pixels[part], _COARSE, _COARSE)
         coarse[part] = _vectors(means.mean(axis=3, keepdims=True))
-        for start in range(begin, part.stop, _ROWS):
-            rows = slice(start, min(start + _ROWS, part.stop))
-            squares = _squared_distances(_vectors(pixels[rows]), sample)
-            nth = min(NEIGHBOUR, len(sample)) - 1
-            neighbour[rows] = np.sqrt(np.maximum(np.partition(squares, nth, axis=1)[:, nth], 0))
-        begin = part.stop
+        vectors = _vectors(pixels[part])
+        nearest = np.argpartition(_squared_distances(vectors, others), nth, axis=1)[:, nth]
+        # Again from the difference: squares that nearly cancel would make equal images differ.
+        distance = np.linalg.norm(vectors - others[nearest], axis=1)
+        neighbour[part] = np.where(distance < _LEAST_DISTANCE, 0, distance)
     return Thumbnails(pixels, coarse, neighbour)
-
-
-def sample_of(images: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Returns evenly spaced images as f32[S,P], whose Euclidean distance is that of their thumbnails."""
-    height, width = images.shape[1:3]
-    spread = np.unique(np.linspace(0, len(positions) - 1, SAMPLE).astype(int))
-    parts = blocks(images, positions[spread])
-    small = (min(height, THUMBNAIL), min(width, THUMBNAIL))
-    return np.concatenate([_vectors(_averages(block, *small)) for block in parts])
 
 
 def similar_pairs(
@@ -115,17 +119,12 @@ def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.hstack([-2 * a, of_a, ones_a]) @ np.hstack([b, ones_b, of_b]).T
 
 
-def _averages(images: np.ndarray, rows: int, columns: int, *, exact: bool = False) -> np.ndarray:
-    """Averages images u8[N,H,W,C] over equal areas, a pixel shared among those that it lies in.
-
-    Returns:
-      [N,rows,columns,C] in 0 to 255: rounded, u8, or exact, f32.
-    """
+def _averages(images: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Averages images u8[N,H,W,C] over equal areas, which share a pixel that lies in several: f32[N,rows,columns,C]."""
     height, width = images.shape[1:3]
     shares, pixels = (_shares(height, rows), _shares(width, columns)), images.astype(np.float32)
     stripes = np.einsum("rh,nhwc->nrwc", shares[0], pixels, optimize=True)
-    means = np.einsum("kw,nrwc->nrkc", shares[1], stripes, optimize=True) / (height * width)
-    return means if exact else np.rint(means).astype(np.uint8)
+    return np.einsum("kw,nrwc->nrkc", shares[1], stripes, optimize=True) / (height * width)
 
 
 def _shares(size: int, cells: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from blurjax.config.settings import SPLITS
 from blurjax.data import examples, near_duplicates
 from blurjax.data.audit import EXAMPLES, audit_dataset
 from blurjax.data.duplicates import content_groups
-from blurjax.data.near_duplicates import sample_of, similar_pairs, thumbnails
+from blurjax.data.near_duplicates import sample_of, shrink, similar_pairs, thumbnails
 from blurjax.data.sources import load
 from blurjax.experiment import run as experiment
 from blurjax.runtime.errors import UserError
@@ -113,10 +113,7 @@ def test_memory_maps_are_read_block_by_block(tmp_path, monkeypatch):
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
     assert content_groups(mapped).tolist() == [row % 7 for row in range(20)]
     backwards = np.arange(20)[::-1]
-    sample = sample_of(mapped, backwards)
-    np.testing.assert_array_equal(sample, sample_of(images, backwards))
-    found = thumbnails(mapped, backwards, sample)
-    np.testing.assert_array_equal(found.pixels, images[backwards])
+    np.testing.assert_array_equal(shrink(mapped, backwards), images[backwards])
     assert content_groups(mapped, backwards).tolist() == [row % 7 for row in range(20)]
 
 
@@ -200,6 +197,18 @@ def test_flat_images_resemble_each_other_and_are_no_near_duplicates():
     assert audit_dataset(dataset)["near"]["pairs"] == 0
 
 
+def test_images_that_differ_by_a_constant_are_no_near_duplicates_by_rounding():
+    random = np.random.default_rng(0)
+    pattern = random.integers(0, 100, (48, 48, 3), np.uint8)
+    skies = [pattern + np.uint8(value) for value in range(150)]
+    dataset = made(
+        train=[(image, SEA) for image in skies[::2]],
+        validation=[(landscape(0), SEA)],
+        test=[(image, SEA) for image in skies[1::2]],
+    )
+    assert audit_dataset(dataset)["near"]["pairs"] == 0
+
+
 def test_images_of_one_layout_are_told_apart_by_their_pixels():
     """As garments of one cut are: each is about as near to many others."""
     ramp = np.tile(np.arange(48, dtype=np.uint8)[None, :, None] * 5, (48, 1, 3))
@@ -222,12 +231,12 @@ def test_digits_do_not_flood_the_audit(config):
 def test_areas_that_cut_pixels_are_exact(shape):
     for value in (0, 1, 77, 255):
         images = np.full((1, *shape), value, np.uint8)
-        found = thumbnails(images, np.arange(1), sample_of(images, np.arange(1)))
+        pixels = shrink(images, np.arange(1))
+        found = thumbnails(pixels, sample_of(pixels))
         assert np.unique(found.pixels) == value
         np.testing.assert_allclose(found.coarse, 0, atol=1e-6)
     ramp = np.tile(np.arange(0, 128, 2, dtype=np.uint8)[None, :, None], (64, 1, 1))[None]
-    found = thumbnails(ramp, np.arange(1), sample_of(ramp, np.arange(1)))
-    np.testing.assert_array_equal(found.pixels[0, 0, :, 0], np.arange(16) * 8 + 3)
+    np.testing.assert_array_equal(shrink(ramp, np.arange(1))[0, 0, :, 0], np.arange(16) * 8 + 3)
 
 
 @pytest.mark.parametrize("shape", [(48, 48, 3), (21, 13, 1)])
@@ -240,8 +249,9 @@ def test_pairs_are_those_of_comparing_all_with_all(monkeypatch, shape):
         0, 99, (30, *shape)
     )
     test = np.clip(mixed, 0, 255).astype(np.uint8)
-    sample = sample_of(train, np.arange(40))
-    a, b = (thumbnails(images, np.arange(len(images)), sample) for images in (train, test))
+    sample = shrink(train, np.arange(40))
+    np.testing.assert_array_equal(sample_of(sample), sample)
+    a, b = (thumbnails(shrink(x, np.arange(len(x))), sample) for x in (train, test))
 
     def centred(images):
         pixels = images.astype(np.float64) / 255
@@ -250,8 +260,8 @@ def test_pairs_are_those_of_comparing_all_with_all(monkeypatch, shape):
     small = [centred(x.pixels) for x in (a, b)]
     distances = np.sqrt(np.square(small[0][:, None] - small[1]).mean(axis=(2, 3, 4)))
     itself = np.sqrt(np.square(small[0][:, None] - small[0]).mean(axis=(2, 3, 4)))
-    np.testing.assert_allclose(a.neighbour, np.sort(itself, axis=1)[:, 4], atol=2e-4)
-    np.testing.assert_allclose(b.neighbour, np.sort(distances, axis=0)[4], atol=2e-4)
+    np.testing.assert_allclose(a.neighbour, np.sort(itself, axis=1)[:, 4], atol=1e-6)
+    np.testing.assert_allclose(b.neighbour, np.sort(distances, axis=0)[4], atol=1e-6)
     ratios = distances / np.minimum.outer(a.neighbour, b.neighbour)
     expected = {tuple(pair): ratios[tuple(pair)] for pair in np.argwhere(ratios < 0.4)}
     found = {
@@ -278,7 +288,7 @@ def test_large_sets_are_searched_in_seconds():
     )
     begun = time.perf_counter()
     found = audit_dataset(dataset)
-    assert time.perf_counter() - begun < 60  # 3 on idle cores; pixel by pixel it takes minutes
+    assert time.perf_counter() - begun < 10  # comparing all with all takes minutes
     pairs = {(pair["a"]["name"], pair["b"]["name"]) for pair in found["near"]["examples"]}
     assert pairs == {("19999", "10"), ("7", "20"), ("300", "4999")}
 
@@ -358,24 +368,32 @@ def test_duplicates_among_photographs(photographs, tmp_path, config):
 
 
 @pytest.mark.slow
-def test_copies_of_photographs_are_found_and_little_else(photographs, tmp_path, config):
-    with tarfile.open(photographs / "scenes.tar") as archive:
-        archive.extractall(tmp_path / "scenes", filter="data")
-    dataset = load(config(f"folder:{tmp_path / 'scenes'}", image_size=64))
+@pytest.mark.parametrize(
+    ("archive", "size", "pairs"), [("scenes.tar", 64, 24), ("cifar10.tar.gz", 32, 138)]
+)
+def test_copies_of_photographs_are_found_and_little_else(
+    photographs, tmp_path, config, archive, size, pairs
+):
+    """The pairs of train and test were looked at: all in scenes, 40 in CIFAR-10; none was wrong."""
+    with tarfile.open(photographs / archive) as file:
+        file.extractall(tmp_path / "images", filter="data")
+    dataset = load(config(f"folder:{tmp_path / 'images'}", image_size=size))
     images, train, test = dataset.images, dataset.splits["train"], dataset.splits["test"]
-    sample = sample_of(images, train)
-    a, b = (thumbnails(images, positions, sample) for positions in (train, test))
+    small = [shrink(images, positions) for positions in (train, test)]
+    sample = sample_of(small[0])
+    a, b = (thumbnails(pixels, sample) for pixels in small)
     numbers = np.arange(len(train)), len(train) + np.arange(len(test))
-    assert sum(len(rows) for rows, _, _ in similar_pairs(a, b, *numbers)) < 25
+    assert sum(len(rows) for rows, _, _ in similar_pairs(a, b, *numbers)) <= pairs
     chosen = images[test[:: len(test) // 500][:500]]
-    originals = thumbnails(chosen, np.arange(500), sample)
+    originals = thumbnails(shrink(chosen, np.arange(500)), sample)
     for copy in (
         partial(compressed, quality=75),
         partial(compressed, quality=30),
         scaled,
         brightened,
     ):
-        copies = thumbnails(np.stack([copy(image) for image in chosen]), np.arange(500), sample)
+        images = np.stack([copy(image) for image in chosen])
+        copies = thumbnails(shrink(images, np.arange(500)), sample)
         found = similar_pairs(originals, copies, np.arange(500), 500 + np.arange(500))
         matched = sum(int((i == j).sum()) for i, j, _ in found)
         assert matched >= 495
