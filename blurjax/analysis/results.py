@@ -103,8 +103,8 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
             "autoencoder": scores.history(point.autoencoder_curves),
             "classifier": {v: scores.history(c) for v, c in point.classifier_curves.items()},
         },
-        "decomposition": _judged(decompose(correct, settings), chance),
-        "comparisons": _judged(compare(correct, shuffled, num_classes, settings), chance),
+        "decomposition": _withheld(decompose(correct, settings), chance),
+        "comparisons": _withheld(compare(correct, shuffled, num_classes, settings), chance),
     }
 
 
@@ -117,8 +117,8 @@ def _chance(
     return scores.against_chance(correct[ORIGINAL], point.cells[ORIGINAL]["label"], confidence)
 
 
-def _judged(contrasts: Block, chance: Block) -> Block:
-    """Withdraws the verdicts where classifiers of originals learned nothing that could be lost."""
+def _withheld(contrasts: Block, chance: Block) -> Block:
+    """Withholds the verdicts where classifiers of originals learned nothing that could be lost."""
     if not chance or chance["learned"]:
         return contrasts
     sentence = (
@@ -255,7 +255,7 @@ def _with_rates(best: Mapping[str, RecordedPoint], config: Config) -> Block:
         "learning_rate": {view: point.point.learning_rate for view, point in best.items()},
         "trials": trials,
         "accuracy": accuracy,
-        "decomposition": _judged(decompose(correct, config.report), chance),
+        "decomposition": _withheld(decompose(correct, config.report), chance),
     }
 
 
