@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,9 @@ import numpy as np
 
 from blurjax.config.settings import DataConfig
 from blurjax.data.decoding import SAMPLE, EncodedImage, EncodedImages, load_decoded
+from blurjax.data.directories import images, raise_error, subfolders, visible
 from blurjax.data.examples import Examples, check_classes
+from blurjax.data.file_kinds import is_image
 from blurjax.data.messages import (
     expand_path,
     explain_read_errors,
@@ -20,15 +23,9 @@ from blurjax.data.messages import (
     printable,
     valid_utf8,
 )
+from blurjax.data.split_folders import find_splits
 from blurjax.runtime.errors import UserError
-
-_SPLIT_FOLDERS = {
-    "train": ("train", "training", "seg_train"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test", "testing", "seg_test"),
-}
-_NO_IMAGES = ("thumbs.db", "desktop.ini", "__macosx")
-_NO_IMAGE_SUFFIXES = (".txt", ".csv", ".json", ".xml", ".md")
+from blurjax.runtime.run_directory import MARK, is_run_directory
 
 
 class File(NamedTuple):
@@ -94,12 +91,12 @@ def encoded_images(listing: Listing) -> EncodedImages:
 def scan(root: Path) -> Listing:
     """Lists the images in `root/train|validation|test/class/...`, or in `root/class/...`.
 
-    Splits may also be called training, valid, val, testing, seg_train and seg_test, and may lie in
-    a folder of the same name again. Class folders may have folders within.
+    Split folders may have other usual names (see `find_splits`), and may lie in a folder of the same name again. Class
+    folders may have folders within. Run directories, and files that are no images, are left out with a note.
 
     Raises:
-      UserError: root is missing or no folder, or holds no class folders, or a class has no images
-        in a split, or a folder may not be read.
+      UserError: root is missing or no folder, or holds no class folders, or a class has no images in a split, or a
+        folder may not be read, or it cannot be told which folders are the classes.
     """
     with explain_read_errors(root):
         if not root.exists():
@@ -111,92 +108,133 @@ def scan(root: Path) -> Listing:
             raise UserError(
                 f"{printable(root)} is not a folder; data.source must name one as folder:PATH."
             )
-        places, notes = _split_folders(root), ()
-        unused = [folder.name for folder in _folders(root) if folder not in places.values()]
+        folders, left_out, notes = subfolders(root), _LeftOut([], []), []
+        places = find_splits(root, folders)
+        unused = [folder.name for folder in folders if folder not in places.values()]
         if places and unused:
-            notes += (f"Folders beside the splits were left out: {join_names(unused)}.",)
-        classes: dict[str, dict[str, Path]] = {}
+            notes.append(f"Folders beside the splits were left out: {join_names(unused)}.")
+        found: dict[str, dict[str, list[_Found]]] = {}
         for split, path in (places or {"train": root}).items():
-            inner = _folders(path)
-            if places and [path.name] == [f.name for f in inner] and _folders(inner[0]):
+            inner = subfolders(path)
+            if places and [path.name] == [f.name for f in inner] and subfolders(inner[0]):
                 path = inner[0]  # seg_train/seg_train, as Kaggle packs the Intel scenes
-            classes[split], loose = _class_folders(path)
-            if loose:
+            classes = _class_folders(path)
+            if loose := len(images(path)):
                 files = "1 file was" if loose == 1 else f"{loose} files were"
-                place = valid_utf8(path.name)
-                notes += (
-                    f"{files} left out because of lying beside the class folders of {place}.",
-                )
-        class_names = tuple(sorted({name for folders in classes.values() for name in folders}))
-        splits: dict[str, list[File]] = {split: [] for split in classes}
-        for split, folders in classes.items():
-            for name, folder in folders.items():
-                splits[split] += _files(root, folder, class_names.index(name))
-            splits[split].sort(key=lambda file: os.fsencode(file.path))
+                place = f"the class folders of {valid_utf8(path.name)}"
+                notes.append(f"{files} left out because of lying beside {place}.")
+            found[split] = _files_of_classes(root, classes, left_out)
+            _check_sorted_into_classes(path, found["train"], found[split])
+    class_names = tuple(sorted({name for files in found.values() for name in files}))
+    splits: dict[str, list[File]] = {}
+    for split, files_of in found.items():
+        files = [
+            File(path, class_names.index(name), status.st_size, status.st_mtime_ns)
+            for name, files in files_of.items()
+            for path, status in files
+        ]
+        splits[split] = sorted(files, key=lambda file: os.fsencode(file.path))
     labels = {split: [file.label for file in files] for split, files in splits.items()}
     check_classes(printable(root), class_names, labels)
-    return Listing(root, class_names, splits, notes)
+    return Listing(root, class_names, splits, (*notes, *left_out.notes()))
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Split -> folder; empty where the folders are classes, even if one is called train."""
-    split_of = {name: split for split, names in _SPLIT_FOLDERS.items() for name in names}
-    folders = _folders(root)
-    found: dict[str, Path] = {}
-    for folder in folders:
-        split = split_of.get(folder.name.casefold())
-        if split in found:
-            raise UserError(
-                f"{printable(root)} has two folders for the {split} split, {found[split].name} and "
-                f"{folder.name}; move one of them away."
+class _Found(NamedTuple):
+    """An image file before classes are numbered."""
+
+    path: str
+    status: os.stat_result
+
+
+class _LeftOut(NamedTuple):
+    """Paths below the root of what lies in class folders and is no image."""
+
+    runs: list[str]
+    others: list[str]
+
+    def notes(self) -> list[str]:
+        """The sentences that a reader of results should know."""
+        notes = []
+        if self.runs:
+            notes.append(f"Run directories of blurjax were left out: {join_names(self.runs)}.")
+        if self.others:
+            count = len(self.others)
+            files = (
+                "1 file that is no image was"
+                if count == 1
+                else f"{count:,} files that are no images were"
             )
-        if split is not None:
-            found[split] = folder
-    only_splits = len(found) == len(folders)
-    if "train" not in found:
-        if len(found) > 1 and only_splits and all(map(_folders, found.values())):
-            names = " and ".join(folder.name for folder in found.values())
-            raise UserError(
-                f"{printable(root)} has the folders {names}, but none for the train split."
-            )
-        return {}
-    if not only_splits and not _folders(found["train"]):
-        return {}
-    return {split: found[split] for split in _SPLIT_FOLDERS if split in found}
+            notes.append(f"{files} left out: {join_names(self.others)}.")
+        return notes
 
 
-def _class_folders(path: Path) -> tuple[dict[str, Path], int]:
-    """The folders of the classes of a split, and how many files lie beside them."""
-    folders, files = _contents(path)
-    place = printable(path)
+def _class_folders(path: Path) -> dict[str, list[Path]]:
+    """The folders of each class of a split.
+
+    Names that differ in Unicode's normal form alone, which systems choose differently, are one class.
+    """
+    folders, place = subfolders(path), printable(path)
     if not folders:
-        found = "images but no class folders" if files else "no class folders"
+        found = "images but no class folders" if images(path) else "no class folders"
         raise UserError(
             f"{place} holds {found}; put the images of each class into a folder of its own, "
             f"as in {place}/CLASS/image.jpg."
         )
-    if len(folders) == 1 and len(_folders(folders[0])) > 1:
+    if len(folders) == 1 and len(subfolders(folders[0])) > 1:
         raise UserError(
             f"{place} has a single class folder, {printable(folders[0].name)}, with folders in it; "
             f"did you mean folder:{printable(folders[0])}?"
         )
-    return {valid_utf8(folder.name): folder for folder in folders}, len(files)
+    classes: dict[str, list[Path]] = {}
+    for folder in folders:
+        name = unicodedata.normalize("NFC", valid_utf8(folder.name))
+        classes.setdefault(name, []).append(folder)
+    return classes
 
 
-def _files(root: Path, folder: Path, label: int) -> Iterator[File]:
+def _check_sorted_into_classes(path: Path, train: Iterable[str], of_split: Iterable[str]) -> None:
+    """Raises UserError where a split's images lie in one folder that is no class, as those of tiny ImageNet's val."""
+    known, names = set(train), list(of_split)
+    if len(known) > 1 and len(names) == 1 and names[0] not in known:
+        place = printable(path)
+        raise UserError(
+            f"{place} is not sorted into classes: it holds a single folder, {printable(names[0])}, which is no class "
+            f"of the train split; move its images to {place}/CLASS/, or move {printable(path.name)} away, and a part "
+            "of train takes its place."
+        )
+
+
+def _files_of_classes(
+    root: Path, classes: Mapping[str, Sequence[Path]], left_out: _LeftOut
+) -> dict[str, list[_Found]]:
+    """The images of each class; a folder with nothing but run directories is none."""
+    files_of = {}
+    for name, folders in classes.items():
+        runs = len(left_out.runs)
+        files = [file for folder in folders for file in _files(root, folder, left_out)]
+        if files or len(left_out.runs) == runs:
+            files_of[name] = files
+    return files_of
+
+
+def _files(root: Path, folder: Path, left_out: _LeftOut) -> Iterator[_Found]:
     """Yields the images in a folder and below; one linked into itself, or twice, is entered once."""
     chains = (folder.absolute(), folder.resolve())
     above = {place.stat() for chain in chains for place in (chain, *chain.parents)}
     entered = {(status.st_dev, status.st_ino) for status in above}
     begin = len(str(root)) + 1
-    for path, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-        statuses = {name: Path(path, name).stat() for name in _visible(folders)}
+    for path, folders, names in os.walk(folder, followlinks=True, onerror=raise_error):
+        if MARK in names and is_run_directory(Path(path)):
+            left_out.runs.append(valid_utf8(path[begin:]))
+            folders.clear()
+            continue
+        statuses = {name: Path(path, name).stat() for name in visible(folders)}
         folders.clear()
         for name, status in statuses.items():
             if (identity := (status.st_dev, status.st_ino)) not in entered:
                 entered.add(identity)
                 folders.append(name)
-        for file in (Path(path, name) for name in _visible(names) if _may_be_image(name)):
+        for file in (Path(path, name) for name in visible(names)):
             try:
                 status = file.stat()
             except OSError:  # a link that leads nowhere, which decoding will report
@@ -206,28 +244,7 @@ def _files(root: Path, folder: Path, label: int) -> Iterator[File]:
                     raise UserError(
                         f"{printable(file)} is not a regular file; remove it from the class folder."
                     )
-            yield File(str(file)[begin:], label, status.st_size, status.st_mtime_ns)
-
-
-def _contents(path: Path) -> tuple[list[Path], list[Path]]:
-    """The folders directly in path, sorted bytewise, and the files that may be images; none hidden."""
-    _, folders, files = next(os.walk(path, onerror=_raise))
-    images = [path / name for name in _visible(files) if _may_be_image(name)]
-    return [path / name for name in _visible(folders)], images
-
-
-def _folders(path: Path) -> list[Path]:
-    return _contents(path)[0]
-
-
-def _visible(names: Iterable[str]) -> list[str]:
-    seen = (n for n in names if not n.startswith(".") and n.casefold() not in _NO_IMAGES)
-    return sorted(seen, key=os.fsencode)
-
-
-def _may_be_image(name: str) -> bool:
-    return not name.casefold().endswith(_NO_IMAGE_SUFFIXES)
-
-
-def _raise(error: OSError) -> None:
-    raise error
+            if is_image(file):
+                yield _Found(str(file)[begin:], status)
+            else:
+                left_out.others.append(valid_utf8(str(file)[begin:]))

@@ -17,6 +17,7 @@ from blurjax.config.settings import Config, TrainingConfig
 from blurjax.config.trials import Trial, all_autoencoder_trials, classifier_trials, num_folds
 from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
+from blurjax.data.messages import join_names
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
 from blurjax.runtime import RunDirectory
@@ -103,7 +104,7 @@ def make_plan(config: Config, dataset: Dataset, out: str | Path) -> Plan:
     height, width, channels = dataset.image_shape
     return Plan(
         dataset=f"{dataset.name}: {', '.join(f'{count:,} {name}' for name, count in sizes.items())} images of "
-        f"{height}x{width}x{channels}, {len(dataset.class_names)} classes",
+        f"{height}x{width}x{channels}, {len(dataset.class_names)} classes: {join_names(dataset.class_names)}",
         devices=f"{layout.mesh.size} {jax.default_backend()} device(s), {layout.trials_per_vmap} trial(s) each "
         "side by side",
         stages=stages,

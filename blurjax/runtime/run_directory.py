@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 FORMAT = 4
+MARK = "format.json"
+"""A file that every run directory holds; it is written first."""
 SUBDIRECTORIES = ("checkpoints", "views", "predictions", "figures", "tables")
 logger = logging.getLogger("blurjax")
 
@@ -42,7 +44,7 @@ class RunDirectory:
     def __init__(self, path: str | os.PathLike[str], *, writes: bool = True):
         self.path = path = Path(path)
         self.writes = writes
-        self.format, self.config = path / "format.json", path / "config.yaml"
+        self.format, self.config = path / MARK, path / "config.yaml"
         self.environment, self.fingerprints = path / "environment.json", path / "fingerprints.json"
         self.dataset, self.audit = path / "dataset.json", path / "audit.json"
         self.metrics_file, self.seconds = path / "metrics.jsonl", path / "seconds.json"
@@ -181,6 +183,15 @@ class RunDirectory:
         """Drops the lines of metrics.jsonl for which `keep` is False, and one that a crash cut off."""
         kept = [json.dumps(line) + "\n" for line in self.metrics() if keep(line)]
         self.write_bytes(self.metrics_file, "".join(kept).encode())
+
+
+def is_run_directory(path: Path) -> bool:
+    """Returns whether a directory was written by blurjax, in whatever format."""
+    try:
+        content = json.loads((path / MARK).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and isinstance(content.get("format"), int)
 
 
 @contextlib.contextmanager

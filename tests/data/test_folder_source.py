@@ -6,6 +6,7 @@ import pytest
 from images import noise, write_folder, write_image
 
 from blurjax.data.folder_source import scan
+from blurjax.runtime import RunDirectory
 from blurjax.runtime.errors import UserError
 
 
@@ -24,7 +25,22 @@ def test_class_folders_become_classes_in_order(tmp_path):
 
 @pytest.mark.parametrize(
     "names",
-    [("train", "validation", "test"), ("Train", "val", "Test"), ("training", "valid", "testing")],
+    [
+        ("train", "validation", "test"),
+        ("Train", "val", "Test"),
+        ("training", "valid", "testing"),
+        ("Training", "dev", "Testing"),
+        ("train_set", "val_set", "test_set"),
+        ("training_set", "validation_set", "test_set"),
+        ("trainset", "valset", "testset"),
+        ("TrainSet", "ValSet", "TestSet"),
+        ("train", "valid", "Test Data"),
+        ("train_images", "val-images", "test"),
+        ("flowers_train", "flowers_val", "flowers_test"),
+        ("caltech 101 Train", "caltech 101 Valid", "caltech 101 Test"),
+        ("train2017", "val2017", "test2017"),
+        ("花-train", "花-val", "花-test"),
+    ],
 )
 def test_split_folders_become_splits(tmp_path, names):
     for position, name in enumerate(names):
@@ -53,6 +69,77 @@ def test_a_class_may_be_called_train(tmp_path):
     assert scan(tmp_path).class_names == ("bus", "train")
 
 
+def test_classes_may_have_words_for_splits_in_their_names(tmp_path):
+    names = ("blood_test", "test_tube", "toy_train", "training shoes")
+    write_folder(tmp_path, dict.fromkeys(names, 1))
+    assert scan(tmp_path).class_names == names
+
+
+@pytest.mark.parametrize("inner", ["{}", "images/{}"])
+@pytest.mark.parametrize(
+    "outer", [("amazon", "dslr", "webcam"), ("part 1", "part 2"), ("a", "train1")]
+)
+def test_folders_that_all_hold_the_same_folders_are_refused(tmp_path, outer, inner):
+    for name in outer:
+        write_folder(tmp_path / name, {inner.format("cats"): 1, inner.format("dogs"): 1})
+    refused(
+        tmp_path,
+        rf"The folders {', '.join(outer)} of .* all hold the same folders \(cats, dogs\): where those are the classes, "
+        "call the outer ones train, validation and test; where the outer ones are, put the images",
+    )
+
+
+def test_splits_within_each_class_are_refused(tmp_path):
+    write_folder(tmp_path, {f"{name}/{split}": 1 for name in "ab" for split in ("train", "test")})
+    refused(tmp_path, r"The folders a, b of .* all hold the same folders \(test, train\)")
+
+
+def test_images_of_splits_without_class_folders_are_no_classes(tmp_path):
+    write_folder(tmp_path, {"flowers_train": 1, "flowers_test": 1})
+    refused(tmp_path, r"/flowers_train holds images but no class folders")
+    write_folder(tmp_path, {"birds_train": 1, "birds_test": 1})
+    refused(tmp_path, r"two folders for the test split, birds_test and flowers_test")
+
+
+@pytest.mark.parametrize("place", ["runs/photos", "run", "a/run", "a/old/runs/run"])
+def test_run_directories_are_left_out(tmp_path, place):
+    write_folder(tmp_path, {"a": 1, "b": 1})
+    before = scan(tmp_path)
+    run = RunDirectory(tmp_path / place)
+    run.create()
+    write_image(run.figures / "curve.png", noise(0))
+    after = scan(tmp_path)
+    assert after[:3] == before[:3]
+    assert after.notes == (f"Run directories of blurjax were left out: {place}.",)
+
+
+def test_a_folder_with_another_format_json_is_a_class(tmp_path):
+    write_folder(tmp_path, {"a": 1, "b": 1})
+    (tmp_path / "a" / "format.json").write_text('{"format": "jpeg"}')
+    assert paths(scan(tmp_path)) == ["a/000.png", "b/000.png"]
+
+
+def test_tiny_imagenet_says_that_val_is_not_sorted(tmp_path):
+    write_folder(tmp_path / "train", {"n01/images": 1, "n02/images": 1})
+    write_folder(tmp_path / "val", {"images": 2})
+    refused(
+        tmp_path,
+        r"/val is not sorted into classes: it holds a single folder, images, which is no class of the train split; "
+        r"move its images to .*/val/CLASS/, or move val away, and a part of train takes its place",
+    )
+
+
+def test_both_normal_forms_of_unicode_are_one_class(tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    write_folder(tmp_path / "train", {composed: 2, "b": 1})
+    write_folder(tmp_path / "train", {f"{decomposed}/more": 1})
+    write_folder(tmp_path / "test", {decomposed: 1, "b": 1})
+    listing = scan(tmp_path)
+    assert listing.class_names == ("b", composed)
+    assert [file.label for file in listing.splits["train"]] == [0, 1, 1, 1]
+    assert [file.label for file in listing.splits["test"]] == [0, 1]
+
+
 def test_folders_within_a_class_belong_to_it(tmp_path):
     write_folder(tmp_path, {"a/2020/june": 1, "a": 1, "b": 1})
     assert paths(scan(tmp_path)) == ["a/000.png", "a/2020/june/000.png", "b/000.png"]
@@ -71,12 +158,27 @@ def test_well_known_companions_of_images_are_ignored(tmp_path):
         "._0.png",
         ".gitkeep",
         ".nfs0000000000d5a1a3",
+        "_DS_Store",
+        "Makefile",
+        "film.mpg",
+        "arrays.npy",
     ):
         (tmp_path / "a" / name).write_text("no image")
     (tmp_path / ".ipynb_checkpoints").mkdir()
     (tmp_path / "__MACOSX").mkdir()
-    (tmp_path / "a" / "photo").write_text("anything else counts")
-    assert paths(scan(tmp_path)) == ["a/000.png", "a/photo", "b/000.png"]
+    (tmp_path / "a" / "photo.jpg").write_text("what has the suffix of an image counts")
+    for name in ("photo", "photo.jpg_large"):
+        write_image(tmp_path / "b" / "0.png", noise(0)).rename(tmp_path / "b" / name)
+    (tmp_path / "b" / "phone").write_bytes(b"\0\0\0\x24ftypheic")
+    listing = scan(tmp_path)
+    assert paths(listing) == [
+        *("a/000.png", "a/photo.jpg"),
+        *("b/000.png", "b/phone", "b/photo", "b/photo.jpg_large"),
+    ]
+    assert listing.notes == (
+        "9 files that are no images were left out: a/Makefile, a/README.md, a/_DS_Store, a/arrays.npy, a/film.mpg, "
+        "a/notes.TXT, a/x.csv, a/x.json, a/x.xml.",
+    )
 
 
 def test_images_beside_class_folders_are_noted(tmp_path):

@@ -1,0 +1,34 @@
+"""What lies in a directory: folders and images that are not hidden."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from blurjax.data.file_kinds import is_image
+
+_COMPANIONS = ("thumbs.db", "desktop.ini", "__macosx")
+
+
+def visible(names: Iterable[str]) -> list[str]:
+    """Sorts names bytewise, without hidden ones and what systems put beside images."""
+    seen = (n for n in names if not n.startswith(".") and n.casefold() not in _COMPANIONS)
+    return sorted(seen, key=os.fsencode)
+
+
+def subfolders(path: Path) -> list[Path]:
+    """The folders directly in path."""
+    _, folders, _ = next(os.walk(path, onerror=raise_error))
+    return [path / name for name in visible(folders)]
+
+
+def images(path: Path) -> list[Path]:
+    """The image files directly in path."""
+    _, _, files = next(os.walk(path, onerror=raise_error))
+    return [file for name in visible(files) if is_image(file := path / name)]
+
+
+def raise_error(error: OSError) -> None:
+    """Makes os.walk raise errors, which it leaves out by default."""
+    raise error
