@@ -120,6 +120,8 @@ class DataConfig(Section):
     """the order of streamed images, one for all trials"""
     on_bad_image: Free[Literal["error", "skip"]] = "error"
     """an unreadable image ends the run, or is skipped and counted"""
+    max_pixels: Free[PositiveInt] = 300_000_000
+    """an image of more is unusable; decoding one takes 8 to 24 bytes a pixel"""
     duplicates: Literal["keep", "drop"] = "keep"
     """drop leaves out of train what is in another split, repeated, or labelled twice"""
     resident_limit: Free[NonNegativeFloat] = 2.0

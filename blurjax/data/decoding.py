@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from blurjax.config.settings import SPLITS, DataConfig
 from blurjax.data import cache, image_files
@@ -90,8 +91,10 @@ def load_decoded(
     Raises:
       UserError: an image is unusable and such are not skipped, or none is left, or splits overlap.
     """
-    settings = config.model_dump(include={"image_size", "channels", "on_bad_image"})
-    entry_name = cache.key(**key, **settings, decoder=image_files.VERSION)
+    settings = config.model_dump(include={"image_size", "channels", "on_bad_image", "max_pixels"})
+    # A plugin of Pillow that is installed later may read what was skipped.
+    suffixes = sorted(Image.registered_extensions()) if config.on_bad_image == "skip" else None
+    entry_name = cache.key(**key, **settings, decoder=image_files.VERSION, suffixes=suffixes)
     entry = cache.entry(
         cache.directory(config.cache_dir),
         entry_name,
@@ -121,6 +124,11 @@ def _open_images(entry: Path, shape: Sequence[int]) -> np.ndarray:
 
 def _build(directory: Path, source: EncodedImages, config: DataConfig) -> None:
     """Writes decoded images, and what belongs to them, into an entry of the cache."""
+    with image_files.pixel_limit(config.max_pixels):
+        _write(directory, source, config)
+
+
+def _write(directory: Path, source: EncodedImages, config: DataConfig) -> None:
     place = printable(source.place)
     size, channels = image_files.choose_size(source.sample, config.image_size, config.channels)
     labels, codes, names, skipped = [], [], [], []

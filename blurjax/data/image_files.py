@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-VERSION = 2
+from blurjax.data import pixel_depth
+from blurjax.data.file_kinds import unreadable_kind
+
+VERSION = 3
 """Raised whenever the same file may become other pixels or is stored in another way: cached ones are decoded again."""
 SMALLEST = 8
 LARGEST = 256
-_SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-_GREY_MODES = ("1", "L", "LA", "La", *_SIXTEEN_BIT_MODES)
+_GREY_MODES = ("1", "L", "LA", "La", *pixel_depth.DEEP_MODES)
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientation -> what turns the image upright."""
+_SCALED = {"L;2": 85, "L;4": 17}
+"""Pillow's name of the pixels of a grey PNG -> what it multiplies them by."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+_PNG_ORIENTATION = (b"XML:com.adobe.xmp", b"Raw profile type exif")
+"""Texts in which Pillow looks for the orientation."""
 
 
 class BadImageError(Exception):
@@ -25,7 +44,7 @@ class BadImageError(Exception):
 def decode(data: bytes, size: int, channels: int) -> np.ndarray:
     """Decodes the first frame of an image file.
 
-    Turned upright as its EXIF orientation says, transparency laid over white, 16 bits scaled to 8,
+    Turned upright as its EXIF orientation says, transparency laid over white, deeper pixels scaled to 8 bits,
     the centre square cut out and resized by Pillow's bicubic filter, which antialiases where it
     shrinks.
 
@@ -41,18 +60,21 @@ def decode(data: bytes, size: int, channels: int) -> np.ndarray:
       BadImageError: no image, damaged, cut off, or unreasonably large or small.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with _open(data) as image:
             _check_size(image)
-            flat = _flat(ImageOps.exif_transpose(image))
+            _check_not_raw(image, data)
+            flat = _upright(_flat(image, data), image)
     except BadImageError:
         raise
     except Exception as error:  # whatever a plugin of Pillow's stumbles over, the file is bad
         if not data:
             reason = "it is empty"
         elif isinstance(error, UnidentifiedImageError):
-            reason = "it is no image of a known format"
+            reason = f"it is {unreadable_kind(data) or 'no image of a known format'}"
         else:
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        if isinstance(error, Image.DecompressionBombError):
+            reason += "; raise data.max_pixels if memory suffices"
         raise BadImageError(reason) from None
     return _square(flat.convert("L" if channels == 1 else "RGB"), size)
 
@@ -87,7 +109,7 @@ def choose_size(
     if every image is stored as grey, else 3.
 
     Args:
-      files: a sample of image files, as paths or contents; only their headers are read.
+      files: a sample of image files, as paths or contents.
       size: height and width, or None.
       channels: 1, 3 or None.
 
@@ -98,9 +120,8 @@ def choose_size(
         return size, channels
     sides, modes = [], set()
     for file in files:
-        content = io.BytesIO(file) if isinstance(file, bytes) else file
         # `decode` will report what cannot be opened.
-        with contextlib.suppress(Exception), Image.open(content) as image:
+        with contextlib.suppress(Exception), _open(file) as image:
             sides.append(min(image.size))
             modes.add(image.mode)
     fitted = max(SMALLEST, min(64, int(np.median(sides or [SMALLEST]))))
@@ -108,31 +129,109 @@ def choose_size(
     return size or fitted, channels or (1 if grey else 3)
 
 
+@contextlib.contextmanager
+def pixel_limit(most: int) -> Iterator[None]:
+    """Lets Pillow open images of at most so many pixels, in all threads, and hides what it warns of metadata."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, most
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _open(content: bytes | Path) -> ImageFile.ImageFile:
+    """Opens an image; a PNG without its texts and colour profile, for long ones of which Pillow would refuse it."""
+    data = content if isinstance(content, bytes) else content.read_bytes()
+    if data.startswith(_PNG):
+        parts, position = [_PNG], len(_PNG)
+        while position < len(data):
+            end = position + 12 + int.from_bytes(data[position : position + 4])
+            chunk, position = data[position:end], end
+            if chunk[4:8] not in _PNG_TEXT or chunk.startswith(_PNG_ORIENTATION, 8):
+                parts.append(chunk)
+        data = b"".join(parts)
+    return Image.open(io.BytesIO(data))
+
+
 def _check_size(image: Image.Image) -> None:
+    size = f"{image.width}x{image.height}"
     if min(image.size) < SMALLEST:
-        size = f"{image.width}x{image.height}"
         raise BadImageError(f"it is {size} pixels, and a side of less than {SMALLEST} is too small")
     # Pillow only warns up to twice this limit.
     if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise BadImageError(
-            f"it claims {image.width}x{image.height} pixels, more than Pillow allows"
+            f"it claims {size} pixels, more than data.max_pixels ({Image.MAX_IMAGE_PIXELS:,}); raise that if memory "
+            "suffices"
         )
 
 
-def _flat(image: Image.Image) -> Image.Image:
+def _check_not_raw(image: Image.Image, data: bytes) -> None:
+    """Raises BadImageError for a RAW picture in the form of a TIFF, of which Pillow would read the preview."""
+    if image.format != "TIFF":
+        return
+    kind = getattr(image, "tag_v2", {}).get(ExifTags.Base.NewSubfileType, 0)
+    if data[8:10] == b"CR" or (isinstance(kind, int) and kind & 1):
+        raise BadImageError("it is a camera's RAW picture; convert it to PNG or JPEG")
+
+
+def _flat(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
     """An image of mode L or RGB, whatever it was."""
-    if image.mode in _SIXTEEN_BIT_MODES:
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise BadImageError("its pixels have more than 16 bits")
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.mode == "F":
         raise BadImageError("its pixels are floating-point numbers, whose range is unknown")
+    stored = image.tile[0].args if image.format == "PNG" and image.tile else None
+    image.load()
+    if pixel_depth.has_other_depth(image):
+        try:
+            return pixel_depth.to_eight_bits(image)
+        except pixel_depth.AmbiguousDepthError as error:
+            raise BadImageError(str(error)) from None
     if image.has_transparency_data:
+        if stored == "RGB;16B":
+            return _white_at_deep_colour(image, data)
+        # Pillow scales pixels of 2 and 4 bits to 8, but not the transparent one.
+        if stored in _SCALED:
+            image.info["transparency"] *= _SCALED[stored]
         coloured = image.convert("RGBA")
         white = Image.new("RGBA", coloured.size, "white")
         return Image.alpha_composite(white, coloured).convert("RGB")
     return image.convert("L" if image.mode in _GREY_MODES else "RGB")
+
+
+def _white_at_deep_colour(image: Image.Image, data: bytes) -> Image.Image:
+    """Makes the transparent colour of a PNG of 16 bits white; Pillow compares it with the upper 8 bits of pixels."""
+    with _open(data) as lower:
+        # The other byte of each.
+        lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
+        values = np.asarray(image).astype(np.uint16) << 8 | np.asarray(lower)
+    pixels = np.array(image)
+    pixels[(values == np.array(image.info["transparency"])).all(-1)] = 255
+    return Image.fromarray(pixels)
+
+
+def _upright(flat: Image.Image, image: Image.Image) -> Image.Image:
+    """Turns an image as its EXIF says; Pillow's own function writes all EXIF again, which fails where it is damaged."""
+    turn = _UPRIGHT.get(_orientation(image))
+    return flat if turn is None else flat.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns EXIF's orientation, whatever the other tags are: Pillow reads none after one that is cut off."""
+    exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
+    order = "little" if exif.startswith(b"II") else "big"
+
+    def number(start: int, length: int) -> int:
+        return int.from_bytes(exif[start : start + length], order)
+
+    first = number(4, 4) + 2
+    for entry in range(first, first + 12 * number(first - 2, 2), 12):
+        if number(entry, 2) == ExifTags.Base.Orientation:
+            has_16_bits = number(entry + 2, 2) == 3
+            return number(entry + 8, 2 if has_16_bits else 4)
+    with contextlib.suppress(Exception):
+        return int(image.getexif()[ExifTags.Base.Orientation])  # in metadata of another kind
+    return 1
 
 
 def _square(image: Image.Image, size: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from images import noise, write_folder, write_image
 from loading import by_name, images_of, names_of, refused, settings, sizes
+from PIL import Image
 
 from blurjax.config.settings import SPLITS
 from blurjax.data import cache, folder_source
@@ -162,6 +163,14 @@ def test_unusable_images_are_skipped_and_counted_where_asked_for(config, tmp_pat
         assert len(by_name(dataset)) == 10
 
 
+def test_what_was_skipped_is_tried_again_where_pillow_reads_more(config, tmp_path, monkeypatch):
+    settings = config(spoiled(tmp_path / "photos"), on_bad_image="skip")
+    load(settings)
+    monkeypatch.setitem(Image.EXTENSION, ".jxl", "JXL")
+    load(settings)
+    assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 2
+
+
 def test_a_class_of_which_nothing_is_left(config, tmp_path):
     write_folder(tmp_path / "photos", {"a": 5, "b": 5})
     (tmp_path / "photos" / "c").mkdir()
@@ -180,6 +189,20 @@ def test_a_split_of_which_nothing_is_left_is_not_made_of_train(config, tmp_path)
     refused(
         config(f"folder:{tmp_path / 'photos'}", on_bad_image="skip"),
         r"classes a, b have no image in the test split",
+    )
+
+
+def test_large_pictures_are_used_up_to_a_limit_of_ours(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # of Pillow, which refuses twice as many
+    source = f"folder:{write_folder(tmp_path / 'photos', {'a': 3, 'b': 3}, height=20, width=20)}"
+    assert load(config(source)).image_shape == (20, 20, 3)
+    assert Image.MAX_IMAGE_PIXELS == 100
+    assert load(config(source, max_pixels=400)).image_shape == (20, 20, 3)
+    refused(
+        config(source, max_pixels=399), r"20x20 pixels, more than data\.max_pixels \(399\); raise"
+    )
+    refused(
+        config(source, max_pixels=199), r"could be decompression bomb .*; raise data\.max_pixels if"
     )
 
 

@@ -152,9 +152,20 @@ def huge_png():
         (encoded(Image.fromarray(noise(0, 7, 30))), "30x7 pixels"),
         (huge_png(), "decompression bomb"),
         (encoded(flat("F", 0.5), "TIFF"), "floating-point"),
-        (encoded(flat("I", 1 << 20), "TIFF"), "more than 16 bits"),
+        (encoded(flat("I", 1 << 20), "TIFF"), "31 bits but none exceeds 1,048,576, .* at most 24"),
+        (b"\0\0\0\x24ftypheic", "it is a HEIC picture, .* --import pillow_heif.HeifImagePlugin"),
+        (b"\xff\x0aG\x06", "it is a JPEG XL picture, .* --import pillow_jxl"),
+        (b"FUJIFILMCCD-RAW 0201", "it is a camera's RAW picture; convert it"),
+        (
+            encoded(flat("RGB", 0), "TIFF", tiffinfo={254: 1}),
+            "it is a camera's RAW picture; convert it",
+        ),
+        (b'<?xml version="1.0"?><svg/>', r"it is a drawing \(SVG\)"),
     ],
-    ids=["empty", "text", "cut JPEG", "cut PNG", "small", "bomb", "float", "deep"],
+    ids=[
+        *("empty", "text", "cut JPEG", "cut PNG", "small", "bomb", "float", "deep"),
+        *("HEIC", "JPEG XL", "RAW", "preview in a DNG", "SVG"),
+    ],
 )
 def test_bad_images_are_refused_with_the_reason(data, reason):
     with pytest.raises(image_files.BadImageError, match=reason):
@@ -166,9 +177,12 @@ def test_pillows_limit_is_an_error_and_not_a_warning(monkeypatch):
     data = encoded(flat("L", 0))  # 256 pixels: between the limit and twice the limit
     with (
         pytest.warns(Image.DecompressionBombWarning),
-        pytest.raises(image_files.BadImageError, match="16x16"),
+        pytest.raises(image_files.BadImageError, match=r"16x16 .* data\.max_pixels \(200\)"),
     ):
         image_files.decode(data, 8, 1)
+    with image_files.pixel_limit(256):
+        assert image_files.decode(data, 8, 1).shape == (8, 8, 1)
+    assert Image.MAX_IMAGE_PIXELS == 200
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ import pytest
 from images import noise, write_folder
 from loading import by_name, names_of, refused, settings, sizes
 
+from blurjax.config.settings import Config
 from blurjax.data import sources
 from blurjax.data.sources import load
+from blurjax.runtime.errors import UserError
 
 
 @pytest.fixture
@@ -237,3 +239,9 @@ def test_a_path_without_its_prefix(config, tmp_path):
 def test_describe_without_any_tfds_data(tmp_path):
     names = [name for name, _ in sources.describe(tmp_path / "none")]
     assert names == ["digits", "npz:FILE", "folder:PATH", "tfds:NAME[/CONFIG]"]
+
+
+@pytest.mark.parametrize("given", ["digits", Config()])
+def test_loading_says_what_it_takes(given):
+    with pytest.raises(UserError, match=r"by the settings `data` of a Config and not by .*; write"):
+        load(given)
