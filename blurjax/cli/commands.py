@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import NoReturn
 
 from blurjax.cli.parser import Parser, add_import, make_parser
 from blurjax.config import loading as settings
+from blurjax.runtime.caches import user_cache
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.stop import INTERRUPTED, TERMINATED, StopRequest
 
@@ -23,6 +25,10 @@ DEFAULT_PRESET = "digits"
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line `blurjax` and exits; by default with the arguments of the process."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal may lack characters of names and paths.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     parsed = argparse.Namespace()
     try:
         _import_modules(arguments)
@@ -66,6 +72,7 @@ def run(parsed: argparse.Namespace) -> int:
     config = settings.load(preset, overrides)
     parsed.distributed |= parsed.coordinator is not None
     with StopRequest() as stop:
+        cache = user_cache()  # before matplotlib is imported, which may have to write there
         from blurjax.cli import terminal
         from blurjax.engine import configure_jax
         from blurjax.experiment.plan import make_plan
@@ -76,6 +83,7 @@ def run(parsed: argparse.Namespace) -> int:
 
         configure_jax(
             cache_programs=config.compute.cache_programs,
+            cache_directory=cache / "programs",
             deterministic=config.compute.deterministic,
         )
         terminal.log_to_terminal()

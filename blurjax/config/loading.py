@@ -176,6 +176,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(
             f"The settings file {path} cannot be read: {' '.join(str(error).split())}"
         ) from None
+    if isinstance(settings, dict):
+        empty = [name for name in Config.model_fields if settings.get(name, ...) is None]
+        settings = {name: settings[name] for name in settings if name not in empty}
     if not isinstance(settings, dict) or not all(isinstance(v, dict) for v in settings.values()):
         raise UserError(
             f"The settings file {path} must hold sections (data:, classifier:, ...) with settings in them."

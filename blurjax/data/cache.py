@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import json
 import logging
-import os
 import shutil
 import uuid
 import zlib
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from blurjax.data.messages import expand_path, printable
+from blurjax.runtime.caches import user_cache
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.files import read_json, synchronize, write_json
 
@@ -26,8 +26,7 @@ _log = logging.getLogger("blurjax")
 
 def directory(configured: Path | None) -> Path:
     """Returns the directory of entries: as configured, or in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return expand_path(configured or Path(base) / "blurjax")
+    return expand_path(configured) if configured else user_cache()
 
 
 def key(**settings: Any) -> str:

@@ -75,6 +75,11 @@ def load(config: DataConfig) -> Dataset:
     Raises:
       UserError: the source is unknown, missing, damaged or unfit for an experiment.
     """
+    if not isinstance(config, DataConfig):
+        raise UserError(
+            f"A data set is loaded by the settings `data` of a Config and not by {config!r:.60}; write "
+            'blurjax.load_dataset(blurjax.load_config("digits").data), or set data.source.'
+        )
     if config.source == ARRAYS:
         raise UserError(
             "These settings are of a run whose images were arrays in Python; give them to run_experiment again as "

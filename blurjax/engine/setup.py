@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def configure_jax(
       cpu_devices: number of CPU devices; None: one for each core that the process may use, or as many as
         `--xla_force_host_platform_device_count` in the environment variable XLA_FLAGS says.
       cache_programs: whether programs that took more than 0.2 s to compile are kept on disk for the next process.
-      cache_directory: where; None: `blurjax/programs` in $XDG_CACHE_HOME or ~/.cache.
+      cache_directory: where; None: `blurjax/programs` in $XDG_CACHE_HOME or ~/.cache. Nothing is kept where it
+        cannot be made.
       deterministic: whether a GPU uses deterministic operations alone, which may be slower.
 
     Raises:
@@ -53,10 +55,12 @@ def configure_jax(
     if new_flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}".strip()
     if cache_programs:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-        directory = cache_directory or base / "blurjax" / "programs"
-        jax.config.update("jax_compilation_cache_dir", str(directory))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", COMPILE_SECONDS)
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home directory
+            directory = Path(cache_directory or Path(base).expanduser() / "blurjax" / "programs")
+            directory.mkdir(parents=True, exist_ok=True)
+            jax.config.update("jax_compilation_cache_dir", str(directory))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", COMPILE_SECONDS)
 
 
 def _has_devices() -> bool:

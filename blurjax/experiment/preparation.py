@@ -11,7 +11,7 @@ from blurjax.config.settings import Config
 from blurjax.config.trials import num_folds, views_in_use
 from blurjax.config.view_table import CODECS
 from blurjax.data import Dataset, load
-from blurjax.runtime import UserError
+from blurjax.runtime import UserError, processes
 from blurjax.views.codecs import is_available
 
 
@@ -21,6 +21,17 @@ def prepare(config: Config, dataset: Dataset | None = None) -> tuple[Config, Dat
     Raises:
       UserError: the data cannot be read, or do not make an experiment.
     """
+    if not isinstance(config, Config):
+        raise UserError(
+            f"Settings are a Config and cannot be {config!r:.60}; make them with blurjax.load_config, which takes the "
+            'name of a preset, such as "digits", or a YAML file.'
+        )
+    if not isinstance(dataset, Dataset | None):
+        raise UserError(
+            f"dataset cannot be a {type(dataset).__name__}; make it with blurjax.load_dataset, Dataset.from_arrays or "
+            "Dataset.from_tf_data."
+        )
+    processes.start_devices()
     dataset = load(config.data) if dataset is None else dataset
     train_examples = len(dataset.splits["train"])
     config = override(config, {"data.source": dataset.source})

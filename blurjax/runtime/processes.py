@@ -138,6 +138,26 @@ def exit_on_peer_failure() -> Iterator[None]:
         _exit_after_peer("another process")
 
 
+def start_devices() -> None:
+    """Starts jax's devices.
+
+    Raises:
+      UserError: jax does not know, or does not find, those that the environment variable JAX_PLATFORMS names.
+    """
+    try:
+        jax.devices()
+    # jax asserts that the plugin of CUDA is installed.
+    except (RuntimeError, AssertionError) as error:
+        platforms = jax.config.values["jax_platforms"]
+        if not platforms:
+            raise
+        reason = f" ({' '.join(str(error).split())})" if str(error) else ""
+        raise UserError(
+            f"jax cannot use what JAX_PLATFORMS names, {platforms}{reason}; correct or unset it, or install jax for "
+            "such devices, as with `pip install 'jax[cuda13]'`."
+        ) from error
+
+
 def is_first() -> bool:
     """Returns whether this is process 0, which writes files and prints."""
     return jax.process_index() == 0

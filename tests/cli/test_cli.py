@@ -1,9 +1,11 @@
 """The command line, by running it: help at once, one sentence for a mistake."""
 
+import re
 from pathlib import Path
 
 import pytest
 from command import run, write_settings
+from images import write_folder
 
 from blurjax.cli.commands import main
 from blurjax.config.loading import presets
@@ -69,6 +71,51 @@ def test_a_mistake_ends_in_one_sentence_and_exit_code_2(
     assert printed.startswith("blurjax: ")
     assert says in printed
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("platform", ["cuda", "gpuu"])
+def test_devices_that_are_not_there_are_one_sentence(tmp_path, cache, platform):
+    environment = {"JAX_PLATFORMS": platform}
+    process = run("run", "--dry-run", cwd=tmp_path, cache=cache, environment=environment)
+    assert process.returncode == 2
+    assert process.stderr.startswith(
+        f"blurjax: jax cannot use what JAX_PLATFORMS names, {platform}"
+    )
+    assert process.stderr.count("\n") == 1
+
+
+def test_a_terminal_without_the_characters_of_a_name_shows_them_escaped(tmp_path, cache):
+    write_folder(tmp_path / "\u68ee", {"\u72ac": 5, "\u732b": 5})
+    arguments = (
+        "run",
+        "--data.source",
+        f"folder:{tmp_path}/\u68ee",
+        "--autoencoder.bottleneck",
+        4,
+        "--dry-run",
+    )
+    environment = {"PYTHONIOENCODING": "latin-1"}
+    process = run(*arguments, cwd=tmp_path, cache=cache, environment=environment)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("\\u68ee: ")
+    assert "2 classes: \\u72ac, \\u732b; " in process.stdout
+    process = run(
+        *arguments[:2], "folder:\u68ee\u68ee", cwd=tmp_path, cache=cache, environment=environment
+    )
+    assert "The folder \\u68ee\\u68ee does not exist" in process.stderr
+
+
+@pytest.mark.parametrize("source", ["digits", "folder:photos"])
+def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path, source):
+    write_folder(tmp_path / "photos", {"a": 5, "b": 5})
+    (tmp_path / "home").touch()
+    command = ("run", "--data.source", source, "--autoencoder.bottleneck", 4, "--dry-run")
+    process = run(*command, cwd=tmp_path, cache=tmp_path / "home")
+    assert process.returncode == 0, process.stderr
+    assert f"{tmp_path}/home cannot be written: decoded images and compiled" in process.stderr
+    assert process.stderr.count("\n") == 1
+    temporary = Path(re.search(r"kept in (\S+) until", process.stderr)[1])
+    assert not temporary.exists()
 
 
 def test_debug_shows_the_traceback(tmp_path, cache):
@@ -154,7 +201,7 @@ def uninterrupted(tmp_path_factory, cache, settings_file):
 def test_a_run_prints_its_plan_its_progress_and_where_the_report_is(uninterrupted):
     out, process = uninterrupted
     lines = process.stdout.splitlines()
-    assert "86 train, 10 validation, 24 test images of 8x8x1, 2 classes" in lines[0]
+    assert "86 train, 10 validation, 24 test images of 8x8x1, 2 classes: " in lines[0]
     progress = [line for line in lines if line.startswith("classifiers on mixed")]
     assert len(progress) == 3
     assert "epoch 3/3" in progress[-1]

@@ -124,6 +124,12 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path):
         config.load(path)
 
 
+def test_sections_without_settings_are_empty(tmp_path):
+    path = tmp_path / "commented.yaml"
+    path.write_text("data:\n#  source: digits\nclassifier:\n  epochs: 3\nviews:\n")
+    assert config.load(path) == config.load(None, {"classifier.epochs": 3})
+
+
 def test_yaml_tags_run_no_code(tmp_path):
     path = tmp_path / "evil.yaml"
     path.write_text("data: !!python/object/apply:os.system ['true']\n")

@@ -64,6 +64,13 @@ def test_a_cell_may_be_run_again_but_nothing_changes_once_jax_has_devices():
     assert message.endswith(" 2")
 
 
+def test_programs_are_not_kept_where_there_is_no_place_for_them(tmp_path):
+    (tmp_path / "file").touch()
+    code = "from blurjax import configure_jax; configure_jax()"
+    places = {"XDG_CACHE_HOME": str(tmp_path / "file"), "JAX_COMPILATION_CACHE_DIR": ""}
+    assert run(code, WHAT, XLA_FLAGS="", **places) == [str(CORES)]
+
+
 def test_no_devices_are_refused():
     with pytest.raises(ValueError, match="cpu_devices is 0"):
         configure_jax(cpu_devices=0)

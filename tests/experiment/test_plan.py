@@ -1,12 +1,17 @@
 """The plan that is printed before a run: what is to be trained, and what of it is left."""
 
+from dataclasses import replace
+
 import jax
+import numpy as np
 import pytest
 from tiny import config, write_stripes
 
+from blurjax.config.settings import Config
 from blurjax.experiment.plan import duration, make_plan
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.run import run_experiment
+from blurjax.runtime.errors import UserError
 from blurjax.train.loop import Interrupted
 
 
@@ -24,7 +29,32 @@ def test_a_new_run_has_all_its_steps_left(loaded, tmp_path):
     for stage in plan.stages:  # 86 images in batches of 16, 3 epochs, 3 seeds
         assert (stage.models, stage.begun, stage.steps, stage.steps_left) == (3, 0, 18, 54)
     assert plan.stages[2].flops > plan.stages[1].flops > 0
-    assert "stripes: 86 train, 10 validation, 24 test images of 8x8x1, 2 classes" in str(plan)
+    assert "stripes: 86 train, 10 validation, 24 test images of 8x8x1, 2 classes: " in str(plan)
+
+
+def test_the_first_ten_classes_are_named(loaded, tmp_path):
+    fitted, dataset = loaded
+    names = tuple(f"class {number:02}" for number in range(12))
+    plan = make_plan(fitted, replace(dataset, class_names=names), tmp_path / "run")
+    first = ", ".join(names[:10])
+    assert f"12 classes: {first} and 2 more; " in str(plan)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("digits",),
+            "Settings are a Config and cannot be 'digits'; make them with blurjax.load_config",
+        ),
+        ((Config(), np.zeros(3)), "dataset cannot be a ndarray; make it with blurjax.load_dataset"),
+    ],
+)
+def test_what_takes_settings_says_so(tmp_path, arguments, message):
+    settings, *dataset = arguments
+    for function in (make_plan, lambda c, d, out: run_experiment(c, out, dataset=d)):
+        with pytest.raises(UserError, match=message):
+            function(settings, *dataset or [None], tmp_path / "run")
 
 
 def test_of_a_stopped_run_what_is_left_counts(loaded, tmp_path):
