@@ -40,6 +40,8 @@ UNADJUSTED: Contrasts = {
 """Shown beside the causes, with intervals and without p."""
 SHUFFLED = "shuffled"
 """The check whose classifiers learn permuted labels: it is compared with chance, not with another cell."""
+UNGUARDED = ("identity", SHUFFLED)
+"""Not estimated as a `statistics.difference`: the one must be 0 exactly, the other is none of correctness."""
 
 
 def controls() -> Contrasts:
@@ -159,7 +161,12 @@ def _judged(
     terms: Mapping[str, np.ndarray], settings: ReportConfig, *, is_family: bool = True
 ) -> dict[str, Any]:
     """Estimates and judges terms, f64[T,N] each; p is corrected for their number where they are a family."""
-    estimates = {name: statistics.estimate(t, settings.confidence) for name, t in terms.items()}
+    estimates = {
+        name: (statistics.estimate if name in UNGUARDED else statistics.difference)(
+            values, settings.confidence
+        )
+        for name, values in terms.items()
+    }
     p = {name: statistics.two_sided_p(estimate) for name, estimate in estimates.items()}
     p = statistics.holm(p) if is_family else p
     margin, alpha = settings.margin / 100, 1 - settings.confidence

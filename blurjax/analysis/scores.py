@@ -76,7 +76,7 @@ def against_chance(correct: np.ndarray, labels: np.ndarray, confidence: float) -
     """
     counts = np.bincount(labels)
     named = labels == counts.argmax()
-    above = statistics.estimate(correct - named.astype(np.float64), confidence)
+    above = statistics.difference(correct - named.astype(np.float64), confidence)
     return {
         "most_frequent": named.mean(),
         "above": above.as_json(),

@@ -19,6 +19,8 @@ from scipy import optimize, stats
 
 FEWEST_TRIALS = 3
 """With fewer, the spread between trials is not estimated: intervals cover test images only."""
+FEWEST_DISCORDANT = 4
+"""A difference is never more certain than if so many images were answered differently in every trial."""
 
 Floats = NDArray[np.float64]
 
@@ -38,29 +40,47 @@ class Estimate:
     """sd(r) / sqrt(T), r the means of the trials; None with fewer than 3 trials."""
     standard_error_images: float
     """The part of the standard error that comes from the choice of test images."""
+    least_standard_error: float = 0.0
+    """Half of the interval is at least z times this; more than 0 only in a `difference`."""
+    variance_growth: float = 0.0
+    """By how much the squares of these two grow with the distance of the true mean from 0, in a `difference`."""
 
     @property
     def num_trials(self) -> int:
         """The number of trials, T."""
         return len(self.per_trial)
 
-    def half_width(self, alpha: float, num_trials: ArrayLike | None = None) -> Any:
-        """Computes half the width of the interval of level 1 - alpha, before Wilson's form.
+    def half_width(
+        self, alpha: float, num_trials: ArrayLike | None = None, *, outward: bool = False
+    ) -> Any:
+        """Computes how far the interval of level 1 - alpha reaches towards 0, before Wilson's form.
 
         Args:
           alpha: share of intervals allowed to miss.
           num_trials: forecasts the width for other numbers of trials (scalar or array; inf: the
             part of the test images alone), if they spread as these do; None: the actual number.
+          outward: how far it reaches away from 0 instead, which is more only in a `difference`.
 
         Returns:
           A float, or an array shaped as num_trials.
         """
-        images = stats.norm.isf(alpha / 2) * self.standard_error_images
+        z = float(stats.norm.isf(alpha / 2))
+        shift = z**2 * self.variance_growth / 2 if outward else 0.0
+        errors = self.standard_error_images, self.least_standard_error
+        images, least = (shift + math.hypot(z * error, shift) for error in errors)
         if self.standard_error_trials is None:
-            return images
+            return max(images, least)
         trials = np.asarray(self.num_trials if num_trials is None else num_trials, np.float64)
         standard_error = self.standard_error_trials * np.sqrt(self.num_trials / trials)
-        return np.hypot(stats.t.isf(alpha / 2, trials - 1) * standard_error, images)
+        half_trials = stats.t.isf(alpha / 2, trials - 1) * standard_error
+        return np.maximum(np.hypot(half_trials, images), least)
+
+    def bounds(self, alpha: float) -> tuple[float, float]:
+        """Returns the interval of level 1 - alpha, before Wilson's form."""
+        low, high = (float(self.half_width(alpha, outward=outward)) for outward in (False, True))
+        if self.mean < 0:
+            low, high = high, low
+        return self.mean - low, self.mean + high
 
     def as_json(self) -> dict[str, Any]:
         """Returns the ESTIMATE of docs/run_directory.md."""
@@ -80,7 +100,7 @@ def estimate(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     With T < 3 it is the interval of these very models on new images: m +- z * sd(c) / sqrt(N).
 
     Args:
-      values: real[T,N] or bool[T,N]: losses, correctness, or a paired difference of either.
+      values: real[T,N] or bool[T,N]: losses, correctness, or a paired difference of losses.
       confidence: the level, in (0, 1).
 
     Raises:
@@ -129,6 +149,30 @@ def accuracy(correct: ArrayLike, confidence: float = 0.95) -> Estimate:
         spread_trials = half_trials**2 / variance
     trials = None if of_trials is None else _wilson(mean, spread_trials)
     return dataclasses.replace(plain, interval=_wilson(mean, spread), interval_trials=trials)
+
+
+def difference(values: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """Computes the mean of values[T,N], a paired difference of correctness, also where few answers differ.
+
+    Near perfect accuracies few images decide, and the spread that they show is small by chance
+    just where their number is. So the interval of `estimate` is changed in two ways. Half of it is
+    at least z * sqrt(4) / N, as with 4 images on which all trials differ. And away from 0 its
+    variance of images grows with the difference, by |m| / (q N), q being the share of answers that
+    differ: the first-order growth in Tango's score interval of paired proportions (1998, Statistics
+    in Medicine 17, 891-908). `interval_trials` is that of `estimate`.
+
+    Arguments and errors are those of `estimate`; values are -1, 0 and 1 (-2 to 2 in a difference
+    of two differences).
+    """
+    plain = estimate(values, confidence)
+    num_images = np.shape(values)[1]
+    discordant = float(np.abs(values).mean())
+    guarded = dataclasses.replace(
+        plain,
+        least_standard_error=math.sqrt(FEWEST_DISCORDANT) / num_images,
+        variance_growth=abs(plain.mean) / (discordant * num_images) if discordant else 0.0,
+    )
+    return dataclasses.replace(guarded, interval=guarded.bounds(1 - confidence))
 
 
 def paired(a: ArrayLike, b: ArrayLike) -> Floats:

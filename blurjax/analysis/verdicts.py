@@ -5,11 +5,11 @@ docs/statistics.md says what each verdict means.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from blurjax.analysis.formatting import level, p_in_words
 from blurjax.analysis.statistics import FEWEST_TRIALS, Estimate, two_sided_p
@@ -45,7 +45,7 @@ def verdict(
     reason why. No verdict with fewer than 3 trials.
 
     Args:
-      estimate: of a paired difference of correctness, positive = cost.
+      estimate: a `statistics.difference`, positive = cost.
       margin: in the unit of the estimate: 0.01 for one point.
       alpha: accepted share of false alarms.
       p: the adjusted p, where the comparison belongs to a family (`holm`); None: its own.
@@ -55,10 +55,10 @@ def verdict(
         sentence = f"No verdict: fewer than {FEWEST_TRIALS} trials do not show how trials differ."
         return Verdict(None, None, margin, None, None, sentence)
     p = own_p if p is None else p
-    mean, half = estimate.mean, float(estimate.half_width(2 * alpha))
-    smallest = abs(mean) + half
+    mean, (low, high) = estimate.mean, estimate.bounds(2 * alpha)
+    smallest = max(-low, high)
     if smallest <= margin:
-        bounds = f"{100 * (mean - half):+.2f} to {100 * (mean + half):+.2f} points"
+        bounds = f"{100 * low:+.2f} to {100 * high:+.2f} points"
         sentence = f"Equivalent: its {level(1 - 2 * alpha)} interval, {bounds}, is within ±{100 * margin:g}."
         return Verdict("equivalent", p, margin, smallest, None, sentence)
     if p < alpha:
@@ -94,16 +94,16 @@ def _forecast(
     """Returns how many trials would decide it, and a sentence, if mean and spread stay as they are."""
     distance, now = abs(estimate.mean), estimate.num_trials
     numbers = np.append(np.arange(now + 1.0, MOST_TRIALS_FORECAST + 1), np.inf)
-    equivalent = estimate.half_width(2 * alpha, numbers) <= margin - distance
+    equivalent = estimate.half_width(2 * alpha, numbers, outward=True) <= margin - distance
     different = estimate.half_width(alpha_difference, numbers) < distance
     decided = equivalent | different
-    images = float(estimate.half_width(2 * alpha, np.inf))
+    images = float(estimate.half_width(2 * alpha, np.inf, outward=True))
     part = f"points to its {level(1 - 2 * alpha)} interval"
     if not decided[-1]:
         share = f"Test images alone contribute ±{100 * images:.2f} {part}"
         return None, f"{share}: at this difference more trials cannot help."
     if now < FEWEST_TRIALS_TO_FORECAST:
-        trials = math.sqrt(float(estimate.half_width(2 * alpha)) ** 2 - images**2)
+        trials = float(stats.t.isf(alpha, now - 1)) * (estimate.standard_error_trials or 0.0)
         share = f"The spread between trials contributes ±{100 * trials:.2f} {part}"
         return None, f"{share}: more trials help; how many, {now} trials cannot tell."
     if not decided[:-1].any():

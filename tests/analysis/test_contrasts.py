@@ -5,7 +5,7 @@ import pytest
 from synthetic_run import Synthetic, collect
 
 from blurjax.analysis import statistics
-from blurjax.analysis.contrasts import above_chance, decompose
+from blurjax.analysis.contrasts import above_chance, compare, decompose
 from blurjax.config.settings import ReportConfig
 
 ANSWERS = {
@@ -39,6 +39,15 @@ def test_only_terms_whose_cells_are_there():
     del correct["original", "original"]
     assert list(means(correct)) == ["test_view"]
     assert means({}) == {}
+
+
+def test_only_what_must_be_zero_exactly_has_no_floor():
+    cells = [("original", "original"), ("identity", "original"), ("reseeded", "original")]
+    correct = dict.fromkeys(cells, np.ones((3, 20), bool))
+    compared = compare(correct, None, 2, ReportConfig())
+    assert compared["identity"]["interval"] == (0, 0)
+    # Four images of 20, at 95%.
+    assert compared["reseeded"]["interval"] == pytest.approx((-0.1959964, 0.1959964))
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_the_causes_are_corrected_as_a_family_and_the_totals_not(everything):
     def own_p(block, name):
         cells = re.findall(r"acc\((\w+)→(\w+)\)", block[name]["definition"])
         return statistics.two_sided_p(
-            statistics.estimate(statistics.paired(*(correct(run, *cell) for cell in cells)))
+            statistics.difference(statistics.paired(*(correct(run, *cell) for cell in cells)))
         )
 
     for total in ("on_reconstructions", "on_originals"):
@@ -115,7 +115,7 @@ def test_the_causes_are_corrected_as_a_family_and_the_totals_not(everything):
     loss -= correct(run, "reconstruction", "reconstruction")
     loss -= correct(run, "crossfit", "crossfit").astype(float)
     loss += correct(run, "infold", "crossfit")
-    causes["information"] = statistics.two_sided_p(statistics.estimate(loss))
+    causes["information"] = statistics.two_sided_p(statistics.difference(loss))
     for name, p in statistics.holm(causes).items():
         assert terms[name]["p"] == pytest.approx(p)
     against_views = [
@@ -136,7 +136,9 @@ def test_comparisons_are_paired_differences_and_positive_is_a_cost(everything):
         "without_retraining": "acc(original→original) - acc(original→reconstruction)",
     }.items():
         cells = re.findall(r"acc\((\w+)→(\w+)\)", definition)
-        expected = statistics.estimate(statistics.paired(*(correct(run, *cell) for cell in cells)))
+        expected = statistics.difference(
+            statistics.paired(*(correct(run, *cell) for cell in cells))
+        )
         assert others[name]["definition"] == definition
         assert others[name]["interval"] == list(expected.interval)
 

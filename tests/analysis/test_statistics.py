@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from blurjax.analysis import statistics
+from blurjax.analysis.verdicts import verdict
 
 # Row means 2, 4, 9, column means 3, 7, mean 5; residuals +-2, 0, +-2: noise 16 / (2 * 1) = 8.
 SMALL = np.array([[2.0, 2.0], [2.0, 6.0], [5.0, 13.0]])
@@ -165,6 +166,85 @@ def test_wrong_answers_mirror_right_ones(rng):
     assert_close(statistics.accuracy(~correct).interval, (1 - high, 1 - low))
 
 
+# Differences of correctness
+
+Z = 1.959963984540054
+
+
+def alike(num_trials, num_images, lost, gained):
+    """A paired difference in which all trials differ on the same images."""
+    row = np.zeros(num_images)
+    row[:lost], row[lost : lost + gained] = 1, -1
+    return np.tile(row, (num_trials, 1))
+
+
+@pytest.mark.parametrize("num_trials", [1, 3])
+def test_answers_that_never_differ_leave_what_four_images_would(num_trials):
+    difference = statistics.difference(np.zeros((num_trials, 20)))
+    assert_close(difference.interval, (-Z * 2 / 20, Z * 2 / 20))
+    if num_trials == 3:
+        assert difference.interval_trials == (0, 0)
+        assert statistics.two_sided_p(difference) == 1
+        assert verdict(difference, margin=0.16).verdict == "undecided"
+        assert verdict(difference, margin=0.17).verdict == "equivalent"
+
+
+def test_the_floor_is_of_the_whole_interval_and_adds_nothing_to_a_longer_one():
+    # Latin squares: the spread of neither trials nor images is left, then that of the trials.
+    difference = statistics.difference(np.eye(3, 30))
+    assert difference.interval[0] == pytest.approx(3 / 90 - Z * 2 / 30)
+    trials = np.repeat([[1], [0], [0]], 30, axis=1)
+    assert statistics.difference(trials).interval[0] == statistics.estimate(trials).interval[0]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_away_from_zero_the_interval_is_longer_by_hand(sign):
+    difference = statistics.difference(sign * alike(5, 400, 12, 4))
+    # m = 8 / 400, q = 16 / 400; var(c) / N = (0.04 - 0.02^2) / 399.
+    images, shift = Z * math.sqrt(0.0396 / 399), Z**2 * 0.5 / (2 * 400)
+    towards, away = 0.02 - images, 0.02 + shift + math.hypot(images, shift)
+    assert_close(difference.interval, (towards, away) if sign > 0 else (-away, -towards))
+    # Towards 0, and so in p, it is the interval of `estimate`.
+    plain = statistics.estimate(alike(5, 400, 12, 4))
+    p = statistics.two_sided_p(plain)
+    assert statistics.two_sided_p(difference) == pytest.approx(p, rel=1e-9)
+    for level in (0.05, 0.1):
+        low, high = sorted(sign * np.array(difference.bounds(level)))
+        judged = verdict(difference, margin=high * 1.0001, alpha=level / 2)
+        assert (low, judged.verdict) == (pytest.approx(plain.bounds(level)[0]), "equivalent")
+        assert verdict(difference, margin=high * 0.9999, alpha=level / 2).verdict != "equivalent"
+
+
+def tango(lost, gained, num_images):
+    """The upper bound of Tango's 95% score interval (1998), by root search."""
+
+    def beyond(delta):
+        b = -lost - gained + (2 * num_images - lost + gained) * delta
+        c = -gained * delta * (1 - delta)
+        p21 = (math.sqrt(b**2 - 8 * num_images * c) - b) / (4 * num_images)
+        variance = num_images * (2 * p21 + delta * (1 - delta))
+        return (num_images * delta - lost + gained) ** 2 - Z**2 * variance
+
+    return optimize.brentq(beyond, (lost - gained) / num_images, 0.9)
+
+
+def test_tango_in_one_direction_is_wilson():
+    assert tango(6, 0, 2000) == pytest.approx(
+        stats.binomtest(6, 2000).proportion_ci(method="wilson").high
+    )
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(6, 0), (12, 0), (60, 20), (90, 90)])
+def test_away_from_zero_it_is_nearly_the_score_interval(lost, gained):
+    """Exactly in one direction; the second order, which it leaves out, is small with many in both."""
+    values = alike(4, 5000, lost, gained)
+    mean, oracle = values.mean(), tango(lost, gained, 5000)
+    away = statistics.difference(values).interval[1] - mean
+    assert away == pytest.approx(oracle - mean, rel=0.02)
+    if lost > gained:  # which the symmetric interval is not
+        assert statistics.estimate(values).interval[1] - mean < 0.95 * (oracle - mean)
+
+
 # One number a trial; flips
 
 
@@ -241,18 +321,68 @@ def holds(estimate, truth):
 @pytest.mark.parametrize("skills", [(1.2, 1.2), (1.2, 1.0)], ids=["null", "effect"])
 @pytest.mark.parametrize("num_trials", [3, 5, 8])
 def test_intervals_of_differences_cover_the_truth(num_trials, skills):
+    """`pytest -s` prints a row of the first table in docs/statistics.md."""
     rng, repeats, num_images = np.random.default_rng(num_trials), 1000, 300
     truth = np.subtract(*stats.norm.cdf(np.array(skills) / TOTAL))
-    covered, pooled = 0, 0
+    covered, covered_trials, pooled = 0, 0, 0
     for _ in range(repeats):
         a, b = simulate(rng, skills, num_trials, num_images)
-        covered += holds(statistics.estimate(statistics.paired(a, b)), truth)
+        difference = statistics.difference(statistics.paired(a, b))
+        covered += holds(difference, truth)
+        low, high = difference.interval_trials
+        covered_trials += low <= truth <= high
         values = a.astype(float) - b
         half = 1.96 * values.std() / math.sqrt(values.size)
         pooled += abs(values.mean() - truth) <= half
+    shares = [f"{count / repeats:.1%}" for count in (covered, covered_trials, pooled)]
+    print("|", num_trials, "|", f"{100 * truth:.1f} points", "|", " | ".join(shares), "|")
     assert 0.93 <= covered / repeats <= 0.985
     # As if trials x images were so many independent answers.
     assert pooled / repeats < 0.90
+
+
+def at_the_margin(accuracy, num_trials, num_images, repeats):
+    """How often a true difference of one point is called equivalent within one, and how often it is covered."""
+    rng = np.random.default_rng(0)
+    skills = TOTAL * stats.norm.ppf([accuracy, accuracy - 0.01])
+    equivalent, covered = 0, 0
+    for _ in range(repeats):
+        views = simulate(rng, skills, num_trials, num_images)
+        difference = statistics.difference(statistics.paired(*views))
+        equivalent += verdict(difference, margin=0.01).verdict == "equivalent"
+        covered += holds(difference, 0.01)
+    return equivalent / repeats, covered / repeats
+
+
+@pytest.mark.parametrize("cell", [(0.991, 8, 359), (0.995, 8, 300), (0.995, 3, 50), (0.999, 3, 20)])
+def test_a_difference_at_the_margin_is_rarely_equivalent(cell):
+    equivalent, covered = at_the_margin(*cell, repeats=200)
+    assert equivalent <= 0.03  # without the floor 7, 9, 19 and 72%
+    assert covered >= 0.94
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_images", [20, 50, 100, 300, 359, 1000, 2000])
+@pytest.mark.parametrize("accuracy", [0.95, 0.98, 0.991, 0.995, 0.999])
+def test_equivalence_at_the_margin_near_the_ceiling(accuracy, num_images):
+    """`pytest -s` prints a cell of the second table in docs/statistics.md."""
+    cells = [at_the_margin(accuracy, t, num_images, repeats=2000) for t in (3, 5, 8)]
+    equivalent, covered = max(e for e, _ in cells), min(c for _, c in cells)
+    print(f"{accuracy:.1%}, {num_images} images: {equivalent:.1%}, {covered:.1%}")
+    assert equivalent <= 0.065  # 5% and three standard errors of 2,000 experiments
+    assert covered >= 0.94
+
+
+@pytest.mark.parametrize("accuracy", [0.84, 0.95])
+def test_away_from_the_ceiling_intervals_of_differences_stay_as_long(accuracy):
+    rng, lengths = np.random.default_rng(0), []
+    skills = TOTAL * stats.norm.ppf([accuracy, accuracy])
+    for _ in range(200):
+        values = statistics.paired(*simulate(rng, skills, 8, 300))
+        intervals = statistics.difference(values).interval, statistics.estimate(values).interval
+        lengths.append(np.ptp(intervals, axis=1))
+    longer, as_before = np.mean(lengths, axis=0)
+    assert 1 <= longer / as_before <= 1.05
 
 
 @pytest.mark.parametrize(("skill", "most"), [(1.2, 0.985), (3.2, 0.99)], ids=["82%", "99.5%"])
@@ -268,8 +398,8 @@ def test_intervals_of_accuracies_cover_the_truth(skill, most):
 def test_p_is_below_5_percent_just_where_the_interval_leaves_out_zero():
     rng = np.random.default_rng(2)
     significant = []
-    for _ in range(100):
-        estimate = statistics.estimate(statistics.paired(*simulate(rng, (1.2, 1.0), 5, 300)))
+    for skills in [(1.2, 1.0)] * 100 + [(3.6, 2.5)] * 100:  # the second: 99.8% and 97.8%
+        estimate = statistics.difference(statistics.paired(*simulate(rng, skills, 5, 300)))
         significant.append(statistics.two_sided_p(estimate) < 0.05)
         assert significant[-1] != holds(estimate, 0)
-    assert 0 < sum(significant) < 100
+    assert all(0 < sum(half) < 100 for half in (significant[:100], significant[100:]))

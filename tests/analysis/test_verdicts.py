@@ -83,6 +83,14 @@ def test_trials_that_would_show_a_difference_count_as_deciding_too():
     assert verdicts.verdict(estimate, 0.01, p=p).trials_needed > judged.trials_needed
 
 
+def test_more_trials_cannot_help_where_the_floor_alone_exceeds_the_margin():
+    """100 images that all trials answer alike: z * 2 / 100 at 90%, whatever the number of trials."""
+    judged = verdicts.verdict(statistics.difference(np.zeros((8, 100))), margin=0.01)
+    assert (judged.verdict, judged.trials_needed) == ("undecided", None)
+    assert judged.smallest_margin == pytest.approx(1.6448536269514722 * 2 / 100)
+    assert "Test images alone contribute ±3.29 points to its 90% interval" in judged.sentence
+
+
 def test_too_few_trials_forecast_nothing():
     judged = verdicts.verdict(an_estimate(0.0, trials=0.01, num_trials=4), margin=0.01)
     assert judged.verdict == "undecided"
