@@ -349,20 +349,20 @@ def at_the_margin(accuracy, num_trials, num_images, repeats):
     for _ in range(repeats):
         views = simulate(rng, skills, num_trials, num_images)
         difference = statistics.difference(statistics.paired(*views))
-        equivalent += verdict(difference, margin=0.01).verdict == "equivalent"
+        equivalent += max(np.abs(difference.bounds(0.1))) <= 0.01  # as in `verdict`, but quicker
         covered += holds(difference, 0.01)
     return equivalent / repeats, covered / repeats
 
 
 @pytest.mark.parametrize("cell", [(0.991, 8, 359), (0.995, 8, 300), (0.995, 3, 50), (0.999, 3, 20)])
 def test_a_difference_at_the_margin_is_rarely_equivalent(cell):
-    equivalent, covered = at_the_margin(*cell, repeats=200)
+    equivalent, covered = at_the_margin(*cell, repeats=400)
     assert equivalent <= 0.03  # without the floor 7, 9, 19 and 72%
     assert covered >= 0.94
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_images", [20, 50, 100, 300, 359, 1000, 2000])
+@pytest.mark.parametrize("num_images", [20, 50, 300, 1000, 2000])
 @pytest.mark.parametrize("accuracy", [0.95, 0.98, 0.991, 0.995, 0.999])
 def test_equivalence_at_the_margin_near_the_ceiling(accuracy, num_images):
     """`pytest -s` prints a cell of the second table in docs/statistics.md."""
