@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 FEWEST_TRIALS = 3
 """With fewer, the spread between trials is not estimated: intervals cover test images only."""
@@ -64,7 +64,7 @@ class Estimate:
         Returns:
           A float, or an array shaped as num_trials.
         """
-        z = float(stats.norm.isf(alpha / 2))
+        z = z_value(alpha / 2)
         shift = z**2 * self.variance_growth / 2 if outward else 0.0
         errors = self.standard_error_images, self.least_standard_error
         images, least = (shift + math.hypot(z * error, shift) for error in errors)
@@ -72,7 +72,7 @@ class Estimate:
             return max(images, least)
         trials = np.asarray(self.num_trials if num_trials is None else num_trials, np.float64)
         standard_error = self.standard_error_trials * np.sqrt(self.num_trials / trials)
-        half_trials = stats.t.isf(alpha / 2, trials - 1) * standard_error
+        half_trials = t_value(alpha / 2, trials - 1) * standard_error
         return np.maximum(np.hypot(half_trials, images), least)
 
     def bounds(self, alpha: float) -> tuple[float, float]:
@@ -137,7 +137,7 @@ def accuracy(correct: ArrayLike, confidence: float = 0.95) -> Estimate:
     plain = estimate(correct, confidence)
     num_trials, num_images = np.shape(correct)
     mean, variance = plain.mean, plain.mean * (1 - plain.mean)
-    z_squared = float(stats.norm.isf((1 - confidence) / 2)) ** 2
+    z_squared = z_value((1 - confidence) / 2) ** 2
     errors = plain.standard_error_trials, plain.standard_error_images
     of_trials, half_images = _halves(*errors, num_trials, confidence)
     half_trials = of_trials or 0.0
@@ -201,7 +201,7 @@ def over_trials(values: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Fl
     mean, num_trials = values.mean(axis=0), len(values)
     if num_trials < FEWEST_TRIALS:
         return mean, None
-    t = float(stats.t.isf((1 - confidence) / 2, num_trials - 1))
+    t = t_value((1 - confidence) / 2, num_trials - 1)
     half = t * values.std(axis=0, ddof=1) / math.sqrt(num_trials)
     return mean, np.stack([mean - half, mean + half], axis=-1)
 
@@ -209,6 +209,16 @@ def over_trials(values: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Fl
 def flips(a: ArrayLike, b: ArrayLike) -> NDArray[np.int32]:
     """Counts the trials in which an image's answer is right in exactly one of two views, bool[T,N] each: i32[N]."""
     return np.abs(paired(a, b)).sum(axis=0).astype(np.int32)
+
+
+def z_value(tail: float) -> float:
+    """Returns what a standard normal variable exceeds with a probability of tail."""
+    return -float(special.ndtri(tail))
+
+
+def t_value(tail: float, degrees_of_freedom: ArrayLike) -> Any:
+    """Returns what Student's t exceeds with a probability of tail, shaped as degrees_of_freedom (inf: normal)."""
+    return -special.stdtrit(degrees_of_freedom, tail)
 
 
 def two_sided_p(estimate: Estimate) -> float | None:
@@ -263,10 +273,10 @@ def _halves(
 ) -> tuple[float | None, float]:
     """Returns half of `interval_trials`, and the part of the test images in half of `interval`."""
     tail = (1 - confidence) / 2
-    half_images = float(stats.norm.isf(tail)) * error_images
+    half_images = z_value(tail) * error_images
     if error_trials is None:
         return None, half_images
-    return float(stats.t.isf(tail, num_trials - 1)) * error_trials, half_images
+    return t_value(tail, num_trials - 1) * error_trials, half_images
 
 
 def _wilson(mean: float, spread: float) -> tuple[float, float]:

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from blurjax.analysis.formatting import level, p_in_words
-from blurjax.analysis.statistics import FEWEST_TRIALS, Estimate, two_sided_p
+from blurjax.analysis.statistics import FEWEST_TRIALS, Estimate, t_value, two_sided_p
 
 FEWEST_TRIALS_TO_FORECAST = 5
 """With fewer, their spread is known too poorly to say how many trials would be needed."""
@@ -103,7 +102,7 @@ def _forecast(
         share = f"Test images alone contribute ±{100 * images:.2f} {part}"
         return None, f"{share}: at this difference more trials cannot help."
     if now < FEWEST_TRIALS_TO_FORECAST:
-        trials = float(stats.t.isf(alpha, now - 1)) * (estimate.standard_error_trials or 0.0)
+        trials = t_value(alpha, now - 1) * (estimate.standard_error_trials or 0.0)
         share = f"The spread between trials contributes ±{100 * trials:.2f} {part}"
         return None, f"{share}: more trials help; how many, {now} trials cannot tell."
     if not decided[:-1].any():
