@@ -15,10 +15,13 @@ from blurjax.analysis import collect_results, flips
 from blurjax.config import loading as configuration
 from blurjax.config.settings import SPLITS, Config, ViewsConfig
 from blurjax.config.trials import (
+    LONGER,
     Point,
     Trial,
     all_autoencoder_trials,
     autoencoder_trials,
+    checked,
+    checked_views,
     classifier_trial,
     classifier_trials,
     measured_views,
@@ -84,6 +87,8 @@ class Synthetic:
     """(seed, train view) of a classifier frozen at step 17."""
     failed_autoencoder: int | None = None
     """Seed of an autoencoder frozen at step 9, at every bottleneck."""
+    check: bool = False
+    """Whether the first trials were trained again for twice the epochs."""
     skill: tuple[tuple[tuple[str, str], float], ...] = ()
     """Cells with another accuracy at 8 floats than that of `skill`."""
 
@@ -99,6 +104,8 @@ class Synthetic:
             "classifier.learning_rate": self.learning_rates[0],
             "views.train": self.train_views,
             "views.test": self.test_views,
+            "autoencoder.check": self.check,
+            "classifier.check": self.check,
         }
         settings = configuration.load(None, overrides)
         return configuration.fit_to_data(settings, shape=self.shape, train_examples=1000)
@@ -360,14 +367,19 @@ class _Making:
         self._append("autoencoder", None, all_autoencoder_trials(self.config))
         for view in self.config.train_views:
             self._append("classifier", view, classifier_trials(self.config, view))
+        if self.made_up.check:
+            self._append(f"{LONGER}autoencoder", None, checked(self.config, self.autoencoders), 2)
+        for view in checked_views(self.config):
+            trials = checked(self.config, classifier_trials(self.config, view))
+            self._append(f"{LONGER}classifier", view, trials, 2)
 
-    def _append(self, stage: str, view: str | None, trials: list[Trial]) -> None:
+    def _append(self, stage: str, view: str | None, trials: list[Trial], longer: int = 1) -> None:
         for j in range(self.made_up.jobs):
             mine = [trial for trial in trials if trial.seed % self.made_up.jobs == j]
             job = f"{stage}/{view}/job-{j}" if view else f"{stage}/job-{j}"
             trials_of_job = {"trials": [trial._asdict() for trial in mine]}
             self.run.write_json(self.run.job_file(job), trials_of_job)
-            for epoch in range(1, self.made_up.epochs + 1):
+            for epoch in range(1, longer * self.made_up.epochs + 1):
                 position = {"stage": stage, "view": view, "job": job, "epoch": epoch}
                 losses = {"step": 21 * epoch, "loss": [1.0] * len(mine)}
                 self.run.append_metrics(position | losses | self.measured(view, epoch, len(mine)))

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from blurjax.analysis import statistics
 from blurjax.analysis.recorded_run import Arrays, Cell
 from blurjax.analysis.verdicts import verdict
-from blurjax.config.settings import ReportConfig
+from blurjax.config.settings import PROBES, ReportConfig
 from blurjax.config.view_table import VIEWS, named
 
 Contrasts = dict[str, tuple[Cell, Cell]]
@@ -38,6 +38,8 @@ UNADJUSTED: Contrasts = {
     "without_retraining": (ORIGINAL, ("original", "reconstruction")),
 }
 """Shown beside the causes, with intervals and without p."""
+ON_CODE = {probe: f"{probe}_on_code" for probe in PROBES}
+"""Probe -> the comparison of what it finds in the code with what classifiers find in the reconstruction; like these."""
 SHUFFLED = "shuffled"
 """The check whose classifiers learn permuted labels: it is compared with chance, not with another cell."""
 UNGUARDED = ("identity", SHUFFLED)
@@ -86,11 +88,14 @@ def compare(
     shuffled: Arrays | None,
     num_classes: int,
     settings: ReportConfig,
+    *,
+    on_code: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     """Computes the other contrasts whose cells are there; controls and checks are corrected as a family each.
 
     Args:
       correct: bool[T,N] for each cell.
+      on_code: bool[T,N] for each probe that had the labels which classifiers had.
       shuffled: `label` and `prediction` of classifiers trained on shuffled labels, where there are any.
       num_classes: K.
       settings: confidence and margin.
@@ -103,10 +108,18 @@ def compare(
         labels, predictions = shuffled["label"], shuffled["prediction"]
         checked[SHUFFLED] = above_chance(labels, predictions, num_classes)
     compared = _judged(_differences(correct, controls()), settings) | _judged(checked, settings)
-    unadjusted = _judged(_differences(correct, UNADJUSTED), settings)
+    beside = _differences(correct, UNADJUSTED)
+    if RECONSTRUCTION in correct:
+        beside |= {
+            ON_CODE[probe]: statistics.paired(answers, correct[RECONSTRUCTION])
+            for probe, answers in on_code.items()
+        }
+    unadjusted = _judged(beside, settings)
     estimate = ("mean", "interval", "interval_trials", "per_trial", "definition")
     for name, entry in unadjusted.items():
         compared[name] = {key: entry[key] for key in estimate}
+    if "identity" in checked:
+        compared["identity"]["exact"] = not checked["identity"].any()
     if shuffled is not None:  # positive is no cost here, so a verdict would mislead
         compared[SHUFFLED] = {key: compared[SHUFFLED][key] for key in (*estimate, "p")}
     return compared
@@ -143,6 +156,8 @@ def definition(name: str) -> str:
     """Returns the formula of a contrast, such as acc(crossfit→crossfit) - acc(infold→crossfit)."""
     if name == "information":
         return f"{definition('on_reconstructions')} - leakage"
+    for probe in (probe for probe, contrast in ON_CODE.items() if contrast == name):
+        return f"acc({probe} on code) - acc(reconstruction→reconstruction)"
     if name == SHUFFLED:
         return f"acc({SHUFFLED}→original) - chance"
     pair = (TOTALS | CAUSES | UNADJUSTED | controls() | checks())[name]

@@ -15,8 +15,11 @@ import numpy as np
 
 from blurjax.config.settings import PROBES, SPLITS, Config
 from blurjax.config.trials import (
+    CHECKED_SEEDS,
+    LONGER,
     Point,
     Trial,
+    checked_views,
     classifier_trial,
     measured_views,
     quality_trials,
@@ -64,6 +67,8 @@ class RecordedPoint:
     """f64[T,E] by side and measure, such as `train.loss`; NaN where no number was recorded."""
     classifier_curves: Mapping[str, Arrays] = field(default_factory=dict)
     """By train view, like `autoencoder_curves`."""
+    longer_curves: Mapping[str | None, Arrays] = field(default_factory=dict)
+    """Of the first of these trials after twice the steps: of classifiers by train view, of autoencoders under None."""
 
     def correct(self) -> dict[Cell, np.ndarray]:
         """Returns which answers are right: bool[T,N] for every cell."""
@@ -86,6 +91,8 @@ class RecordedRun:
         # By file, or by stage and train view: arrays with the column `trial`.
         self._tables: dict[Path | tuple[str, str | None], Arrays] = {**_read_curves(run)}
         views = [("autoencoder", None), *(("classifier", view) for view in config.train_views)]
+        views += [(f"{LONGER}autoencoder", None)] * config.autoencoder.check
+        views += [(f"{LONGER}classifier", view) for view in checked_views(config)]
         for stage, view in views:
             if (stage, view) not in self._tables:
                 raise self._unfinished(f"metrics.jsonl lacks the {stage} stage, view {view}")
@@ -143,7 +150,22 @@ class RecordedRun:
             classifier_curves={
                 view: rows(("classifier", view), classifiers(view)) for view in config.train_views
             },
+            longer_curves=self._longer_curves(point, seeds),
         )
+
+    def _longer_curves(self, point: Point, seeds: Sequence[int]) -> dict[str | None, Arrays]:
+        """Empty where the trials trained for longer are not the first of these: one of them was frozen before."""
+        config, wanted = self.config, self.config.seeds[:CHECKED_SEEDS]
+        if tuple(seeds[:CHECKED_SEEDS]) != tuple(wanted):
+            return {}
+        curves: dict[str | None, Arrays] = {}
+        if config.autoencoder.check:
+            trials = [Trial(seed, point.bottleneck) for seed in wanted]
+            curves[None] = self._rows((f"{LONGER}autoencoder", None), trials)
+        for view in checked_views(config):
+            trials = [classifier_trial(point, seed, view) for seed in wanted]
+            curves[view] = self._rows((f"{LONGER}classifier", view), trials)
+        return curves
 
     def _rows(
         self, source: Path | tuple[str, str | None], trials: Iterable[Trial]

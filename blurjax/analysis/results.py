@@ -12,6 +12,7 @@ from blurjax.analysis import scores, statistics
 from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION, SHUFFLED, compare, decompose
 from blurjax.analysis.formatting import percent
 from blurjax.analysis.recorded_run import Cell, RecordedPoint, RecordedRun
+from blurjax.analysis.training_length import training_length
 from blurjax.analysis.verdicts import smallest_equivalent
 from blurjax.config.settings import Config
 from blurjax.config.trials import points, views_in_use
@@ -77,6 +78,9 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
         blur = {"sigma": scores.mean_and_trials(fitted["sigma"]), "reachable": fitted["reachable"]}
     shuffled = point.cells.get((SHUFFLED, VIEWS[SHUFFLED].own_test_view))
     chance = _chance(correct, point, confidence)
+    probed = {kind: a["prediction"] == a["label"] for kind, a in point.probes.items()}
+    # Probes have all labels of the train split.
+    on_code = probed if point.point.train_examples is None else {}
     return {
         "values": point.point._asdict(),
         "trials": point.seeds,
@@ -89,12 +93,13 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
         "blur": blur,
         "sizes": _sizes(recorded, point),
         "probe": {
-            kind: statistics.accuracy(a["prediction"] == a["label"], confidence).as_json()
-            for kind, a in point.probes.items()
+            kind: statistics.accuracy(answers, confidence).as_json()
+            for kind, answers in probed.items()
         },
+        "per_class_psnr": scores.per_class_psnr(point.quality, point.cells, num_classes),
         "per_class_change": scores.per_class_change(point.cells, num_classes, confidence),
         "flips": _flips(recorded, point),
-        "autoencoder_converged": scores.autoencoder_converged(point.autoencoder_curves),
+        "training_length": training_length(point, recorded.config),
         "generalisation_gap": {
             view: scores.generalisation_gap(curves, confidence)
             for view, curves in point.classifier_curves.items()
@@ -104,7 +109,9 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
             "classifier": {v: scores.history(c) for v, c in point.classifier_curves.items()},
         },
         "decomposition": _withheld(decompose(correct, settings), chance),
-        "comparisons": _withheld(compare(correct, shuffled, num_classes, settings), chance),
+        "comparisons": _withheld(
+            compare(correct, shuffled, num_classes, settings, on_code=on_code), chance
+        ),
     }
 
 

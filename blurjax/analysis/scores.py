@@ -6,7 +6,6 @@ Axes: T trials, N images, K classes, E epochs, R radii of a spectrum.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +20,6 @@ from blurjax.analysis.recorded_run import Arrays, Cell
 CONFIDENCE_BINS = 15
 MOST_CLASSES_CONFUSED = 100
 """With more, their confusion matrices would make results.json too large; the predictions hold them."""
-CONVERGED = 0.02
-"""A validation loss that falls by less than this share of itself counts as levelled off."""
 UNBALANCED = 1.5
 """With a larger ratio of class sizes in the test split, balanced accuracy stands beside accuracy."""
 
@@ -148,6 +145,33 @@ def image_quality(recorded: Mapping[tuple[str, str], Arrays]) -> Block:
     return blocks
 
 
+def per_class_psnr(
+    recorded: Mapping[tuple[str, str], Arrays], cells: Mapping[Cell, Arrays], num_classes: int
+) -> Block:
+    """Computes view -> PSNR of each class's test images, f64[K], mean over trials; the original is left out.
+
+    It is that of the mean squared error pooled over the images of a class; NaN for a class that has none,
+    infinite where nothing is changed.
+
+    Args:
+      recorded: as in `image_quality`.
+      cells: any, for the labels.
+      num_classes: K.
+    """
+    if not cells:
+        return {}
+    label = next(iter(cells.values()))["label"]
+    block: Block = {}
+    for (view, split), arrays in recorded.items():
+        if split == "test" and view != "original":
+            mse = arrays["mse"].astype(np.float64)
+            of_classes = [mse[:, label == k] for k in range(num_classes)]
+            pooled = [m.mean(axis=1) if m.size else np.full(len(m), np.nan) for m in of_classes]
+            with np.errstate(divide="ignore"):
+                block[view] = -10 * np.log10(np.stack(pooled)).mean(axis=1)
+    return block
+
+
 def spectra(recorded: Mapping[tuple[str, str], Arrays]) -> dict[str, np.ndarray]:
     """Computes view -> radial power spectrum of its test images, f64[R], mean over trials."""
     return {
@@ -177,19 +201,6 @@ def generalisation_gap(curves: Arrays, confidence: float) -> Block:
         "per_trial": gap[:, -1],
         "by_epoch": {"mean": mean, "interval_trials": interval},
     }
-
-
-def autoencoder_converged(curves: Arrays) -> Block:
-    """Computes whether the mean validation loss still fell over the last fifth of the epochs.
-
-    `last_fifth_change` is the fall as a share of the loss before. Empty with fewer than two epochs.
-    """
-    if not curves or curves["validation.loss"].shape[1] < 2:
-        return {}
-    loss = curves["validation.loss"].mean(axis=0)
-    before = loss[-1 - math.ceil((len(loss) - 1) / 5)]
-    change = (before - loss[-1]) / before
-    return {"last_fifth_change": change, "converged": change < CONVERGED}
 
 
 def mean_and_trials(numbers: ArrayLike) -> Block:

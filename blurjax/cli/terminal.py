@@ -47,6 +47,8 @@ def describe_progress(progress: Progress) -> str:
 
     line, view = progress.line, progress.job.view
     stage = "autoencoders" if view is None else f"classifiers on {view}"
+    if progress.job.stage != progress.job.section:
+        stage += ", longer"
     validation = line["validation"]
     if "accuracy" in validation:
         accuracy = 100 * np.asarray(validation["accuracy"])

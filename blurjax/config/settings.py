@@ -153,6 +153,8 @@ class TrainingConfig(Section):
     """largest global norm of a gradient; none: as large as it is"""
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """evaluate a moving average of the weights with this decay a step; 0: the weights themselves"""
+    check: Free[bool] = False
+    """train the first two trials again for twice the epochs, to see what more training would give"""
 
 
 class AutoencoderConfig(TrainingConfig):

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from blurjax.config.settings import Config
 from blurjax.config.view_table import VIEWS, in_order, named
+
+LONGER = "longer_"
+"""Before the name of a stage: that of trials trained again for twice the epochs."""
+CHECKED_SEEDS = 2
 
 
 class Trial(NamedTuple):
@@ -78,6 +83,17 @@ def classifier_trials(config: Config, *views: str) -> list[Trial]:
     """Returns the classifiers trained on a view; of a train and a test view, those that pairs of the two are about."""
     trials = (classifier_trial(p, seed, *views) for p in points(config) for seed in config.seeds)
     return list(dict.fromkeys(trials))
+
+
+def checked(config: Config, trials: Sequence[Trial]) -> list[Trial]:
+    """Returns those trials that are trained again for twice the epochs, where `check` asks for it."""
+    return [trial for trial in trials if trial.seed in config.seeds[:CHECKED_SEEDS]]
+
+
+def checked_views(config: Config) -> tuple[str, ...]:
+    """Returns the train views whose classifiers are trained again for twice the epochs."""
+    asked_for = ("original", "reconstruction") if config.classifier.check else ()
+    return tuple(view for view in asked_for if view in config.train_views)
 
 
 def quality_trials(config: Config, view: str) -> list[Trial]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from blurjax.config.loading import override
 from blurjax.config.settings import Config
 from blurjax.config.trials import Trial
 from blurjax.engine.types import Array
@@ -33,6 +34,13 @@ class Context:
     """Called after every epoch."""
     interrupted: Callable[[], bool]
     """Asked after every chunk of steps and every evaluation."""
+
+    def with_twice_the_epochs(self, section: str) -> Context:
+        """Returns the same with "autoencoder" or "classifier" trained for twice the epochs."""
+        epochs = getattr(self.config, section).epochs
+        config = override(self.config, {f"{section}.epochs": 2 * epochs})
+        programs = Programs(config, self.programs.dataset, like=self.programs)
+        return replace(self, config=config, programs=programs)
 
     def dispatch(
         self,

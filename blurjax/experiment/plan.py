@@ -14,7 +14,16 @@ import jax
 import jax.numpy as jnp
 
 from blurjax.config.settings import Config, TrainingConfig
-from blurjax.config.trials import Trial, all_autoencoder_trials, classifier_trials, num_folds
+from blurjax.config.trials import (
+    LONGER,
+    Trial,
+    all_autoencoder_trials,
+    autoencoder_trials,
+    checked,
+    checked_views,
+    classifier_trials,
+    num_folds,
+)
 from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
 from blurjax.data.messages import join_names
@@ -122,7 +131,7 @@ def _stages(config: Config, programs: Programs, run: RunDirectory) -> tuple[Stag
     def stage(
         name: str, job: str, trials: list[Trial], training: TrainingConfig, flops: float
     ) -> Stage:
-        steps = programs.num_steps(training)
+        steps = programs.num_steps(training) * (2 if job.startswith(LONGER) else 1)
         of_job = {t: done.get(found.name, 0) for found in find_jobs(run, job) for t in found.trials}
         begun = [of_job[trial] for trial in trials if trial in of_job]
         left = len(trials) * steps - sum(begun)
@@ -134,6 +143,9 @@ def _stages(config: Config, programs: Programs, run: RunDirectory) -> tuple[Stag
     autoencoders = all_autoencoder_trials(config)
     flops = 3 * reconstructing * config.autoencoder.batch_size
     stages = [stage("autoencoders", "autoencoder", autoencoders, config.autoencoder, flops)]
+    if config.autoencoder.check:
+        trials, job = checked(config, autoencoder_trials(config)), f"{LONGER}autoencoder"
+        stages.append(stage("autoencoders, longer", job, trials, config.autoencoder, flops))
     for view in config.train_views:
         spec, trials = VIEWS[view], classifier_trials(config, view)
         # Views that are compared with the reconstruction need its autoencoder only to be fitted.
@@ -146,6 +158,9 @@ def _stages(config: Config, programs: Programs, run: RunDirectory) -> tuple[Stag
         stages.append(
             stage(f"classifiers on {view}", f"classifier/{view}", trials, config.classifier, flops)
         )
+        if view in checked_views(config):
+            name, job = f"classifiers on {view}, longer", f"{LONGER}classifier/{view}"
+            stages.append(stage(name, job, checked(config, trials), config.classifier, flops))
     return tuple(stages)
 
 

@@ -57,10 +57,11 @@ class Programs:
     Args:
       config: settings fitted to the data.
       dataset: decoded images.
+      like: programs of other settings for the same images, whose layout and feed are used again.
     """
 
-    def __init__(self, config: Config, dataset: Dataset):
-        self.config, self.dataset = config, dataset
+    def __init__(self, config: Config, dataset: Dataset, *, like: Programs | None = None):
+        self.config, self.dataset, self._like = config, dataset, like
         self.fold_of = assign_folds(dataset, num_folds(config), config.data.split_seed)
         self.monitored = monitored_positions(dataset, config.data.split_seed)
         self.example_image = jnp.zeros((1, *dataset.image_shape), jnp.float32)
@@ -87,11 +88,15 @@ class Programs:
     @cached_property
     def layout(self) -> Layout:
         """The arrangement of trials and batches on the devices."""
+        if self._like is not None:
+            return self._like.layout
         return make_layout(self.config, self.dataset, partial(bytes_per_trial, self))
 
     @cached_property
     def feed(self) -> Feed:
         """The decoded images, resident or streamed."""
+        if self._like is not None:
+            return self._like.feed
         return make_feed(
             self.dataset,
             resident_limit=self.config.data.resident_limit,

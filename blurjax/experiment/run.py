@@ -11,6 +11,7 @@ from typing import Any
 from blurjax.analysis import collect_results
 from blurjax.config.loading import flat, to_yaml
 from blurjax.config.settings import SPLITS, Config
+from blurjax.config.trials import all_autoencoder_trials, classifier_trials
 from blurjax.data import Dataset, audit_dataset
 from blurjax.experiment.context import Context
 from blurjax.experiment.fingerprints import check_fingerprints
@@ -18,7 +19,7 @@ from blurjax.experiment.galleries import write_flips, write_gallery
 from blurjax.experiment.predictions import write_predictions, write_probes
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
-from blurjax.experiment.training import train_autoencoders, train_classifiers
+from blurjax.experiment.training import train_autoencoders, train_classifiers, train_longer
 from blurjax.experiment.view_stage import make_views
 from blurjax.report import write_report
 from blurjax.runtime import RunDirectory, processes, read_json, readable_os_errors
@@ -92,11 +93,14 @@ def _check_processes(config: Config, dataset: Dataset) -> None:
 def _run_stages(context: Context) -> dict[str, Any]:
     run, config = context.run, context.config
     with _timed(run, "autoencoders"):
-        autoencoders = train_autoencoders(context)
+        autoencoders = train_autoencoders(context, all_autoencoder_trials(config))
     with _timed(run, "views"):
         views = make_views(context, autoencoders)
     with _timed(run, "classifiers"):
-        classifiers = {view: train_classifiers(context, view, views) for view in config.train_views}
+        classifiers = {
+            view: train_classifiers(context, view, views, classifier_trials(config, view))
+            for view in config.train_views
+        }
     with _timed(run, "evaluation"):
         write_predictions(context, classifiers, views)
         write_probes(context, autoencoders)
@@ -106,6 +110,8 @@ def _run_stages(context: Context) -> dict[str, Any]:
             write_flips(context, views)
 
         processes.on_first(write_images)
+    with _timed(run, "longer training"):
+        train_longer(context, views)
 
     def write_results() -> None:
         run.write_json(run.results, collect_results(run, config))

@@ -10,7 +10,14 @@ from typing import Any
 import jax
 
 from blurjax.config.settings import ClassifierConfig, TrainingConfig
-from blurjax.config.trials import Trial, all_autoencoder_trials, classifier_trials
+from blurjax.config.trials import (
+    LONGER,
+    Trial,
+    autoencoder_trials,
+    checked,
+    checked_views,
+    classifier_trials,
+)
 from blurjax.experiment import labels
 from blurjax.experiment.context import Context
 from blurjax.experiment.fitted_views import FittedViews
@@ -24,8 +31,10 @@ from blurjax.views.functions import ViewParameters
 MakeTraining = Callable[[Job, Hyperparameters], Training]
 
 
-def train_autoencoders(context: Context) -> Models:
-    """Trains the autoencoders of all trials, those of the folds too."""
+def train_autoencoders(
+    context: Context, trials: Sequence[Trial], stage: str = "autoencoder"
+) -> Models:
+    """Trains autoencoders, those of the same fold together."""
     programs, config = context.programs, context.config.autoencoder
 
     def training(job: Job, hyperparameters: Hyperparameters) -> Training:
@@ -40,18 +49,23 @@ def train_autoencoders(context: Context) -> Models:
             view_parameters=lambda: None,
         )
 
-    trials = all_autoencoder_trials(context.config)
     if not programs.feed.streamed:
-        return _train_jobs(context, config, "autoencoder", trials, training)
+        return _train_jobs(context, config, stage, trials, training)
     # All trials of a streamed job see the same images, so each fold has jobs of its own.
     models = {}
     for _, of_fold in groupby(trials, key=lambda trial: trial.fold):
-        models |= _train_jobs(context, config, "autoencoder", [*of_fold], training)
+        models |= _train_jobs(context, config, stage, [*of_fold], training)
     return models
 
 
-def train_classifiers(context: Context, view: str, views: FittedViews) -> Models:
-    """Trains the classifiers of all trials on one view."""
+def train_classifiers(
+    context: Context,
+    view: str,
+    views: FittedViews,
+    trials: Sequence[Trial],
+    stage: str = "classifier",
+) -> Models:
+    """Trains classifiers on one view."""
     programs, config = context.programs, context.config.classifier
 
     def training(job: Job, hyperparameters: Hyperparameters) -> Training:
@@ -74,8 +88,20 @@ def train_classifiers(context: Context, view: str, views: FittedViews) -> Models
             view_parameters=parameters,
         )
 
-    trials = classifier_trials(context.config, view)
-    return _train_jobs(context, config, f"classifier/{view}", trials, training)
+    return _train_jobs(context, config, f"{stage}/{view}", trials, training)
+
+
+def train_longer(context: Context, views: FittedViews) -> None:
+    """Trains the first trials again for twice the epochs, where `check` asks for it, for the sake of their curves."""
+    config = context.config
+    if config.autoencoder.check:
+        longer = context.with_twice_the_epochs("autoencoder")
+        trials = checked(config, autoencoder_trials(config))
+        train_autoencoders(longer, trials, f"{LONGER}autoencoder")
+    longer = context.with_twice_the_epochs("classifier")
+    for view in checked_views(config):
+        trials = checked(config, classifier_trials(config, view))
+        train_classifiers(longer, view, views, trials, f"{LONGER}classifier")
 
 
 def _train_jobs(

@@ -12,7 +12,7 @@ import jinja2
 import yaml
 
 from blurjax.analysis import collect_results
-from blurjax.analysis.contrasts import SHUFFLED, UNADJUSTED, checks, controls
+from blurjax.analysis.contrasts import ON_CODE, SHUFFLED, UNADJUSTED, checks, controls
 from blurjax.analysis.formatting import (
     count,
     labels_in_words,
@@ -148,7 +148,7 @@ def _render(
         level=level(confidence),
         first_views=first_views(),
         main_cells=main_cells(),
-        unadjusted=list(UNADJUSTED),
+        unadjusted=[*UNADJUSTED, *ON_CODE.values()],
         controls=list(controls()),
         checks=[*checks(), SHUFFLED],
         alpha=f"{1 - confidence:.2g}",
@@ -169,8 +169,6 @@ def _template() -> jinja2.Template:
             f.__name__: f
             for f in (count, labels_in_words, p_value, percent, signed, signed_span, span)
         },
-        # A reader should see that what must be exactly 0 is.
-        "exact_or_signed": lambda share: "0 exactly" if share == 0 else signed(share),
         "average": lambda values: sum(values) / len(values),
         "decimals": lambda value, digits: "–" if value is None else f"{value:.{digits}f}",
         "data_uri": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from blurjax.analysis import statistics
+from blurjax.analysis.contrasts import ON_CODE
 from blurjax.analysis.formatting import (
     count,
     labels_in_words,
@@ -20,6 +21,7 @@ from blurjax.analysis.formatting import (
     signed,
     signed_span,
 )
+from blurjax.report.cautions import LITTLE_GAIN, cautions
 
 Results = Mapping[str, Any]
 Point = Mapping[str, Any]
@@ -56,7 +58,7 @@ def answer(results: Results, confidence: float) -> list[str]:
         paragraphs = [*_several_points(points), *_smallest_equivalent(results["curves"])]
     else:
         paragraphs = point_summary(points[0], confidence)
-    return [*paragraphs, *_cautions(points), *_changed_code(results)]
+    return [*paragraphs, *cautions(results, points)]
 
 
 def point_summary(point: Point, confidence: float) -> list[str]:
@@ -82,8 +84,9 @@ def point_summary(point: Point, confidence: float) -> list[str]:
         ]
         balanced = f" (as a mean over classes {means[0]} and {means[1]})"
     headline = (
-        f"{(total['verdict'] or 'no verdict').capitalize()}: {few}classifiers trained and tested on reconstructions "
-        f"(images that an autoencoder rebuilt from {count(point['values']['bottleneck'], 'float')}) are right "
+        f"{(total['verdict'] or 'no verdict').capitalize()}: {few}{_as_trained(point)}classifiers trained and "
+        "tested on reconstructions (images that an autoencoder rebuilt from "
+        f"{count(point['values']['bottleneck'], 'float')}) are right "
         f"for {rebuilt} of the test images, classifiers of originals for {original}{balanced}; "
         f"{_cost(total, confidence)}."
     )
@@ -91,7 +94,15 @@ def point_summary(point: Point, confidence: float) -> list[str]:
         return [headline, f"Caution: {total['sentence'][0].lower()}{total['sentence'][1:]}"]
     # "Worse" and "better" need no more; the others name the margin or what limits the run.
     limits = [total["sentence"]] if total["verdict"] in ("equivalent", "undecided") else []
-    return [headline, *_reasons(point["decomposition"], 1 - confidence), *limits]
+    return [headline, *_reasons(point["decomposition"], 1 - confidence), *_hidden(point), *limits]
+
+
+def _as_trained(point: Point) -> str:
+    """Returns what limits an answer to these autoencoders, unless twice the steps were seen to give nothing."""
+    twice = point["training_length"]["autoencoder"].get("twice_the_steps", {})
+    gain = twice.get("gain")
+    enough = gain is not None and gain < LITTLE_GAIN
+    return "" if enough else "for autoencoders trained this long, "
 
 
 def _cost(total: Mapping[str, Any], confidence: float) -> str:
@@ -130,6 +141,19 @@ def _reasons(terms: Mapping[str, Any], alpha: float) -> list[str]:
         else:
             parts.append(f"{noun} {_change(term)} {certainty}")
     return [f"Why: {'; '.join(parts)}."]
+
+
+def _hidden(point: Point) -> list[str]:
+    """Says where a network finds more in the code than classifiers find in the image that is rebuilt from it."""
+    term = point["comparisons"].get(ON_CODE["mlp"])
+    if term is None or term["interval"][0] <= 0:
+        return []
+    return [
+        f"A small network that reads the code itself is right for {percent(point['probe']['mlp']['mean'])}, "
+        f"{100 * term['mean']:.1f} points more than classifiers of reconstructions ({signed_span(term['interval'])}): "
+        "the image hides what the code still has, so what is counted as missing information is in part only out of "
+        "these classifiers' reach."
+    ]
 
 
 def _several_points(points: Sequence[Point]) -> list[str]:
@@ -198,44 +222,6 @@ def recipe_name(curve: Mapping[str, Any]) -> str:
     return name if labels is None else f"{name}, {labels_in_words(labels)}"
 
 
-def _changed_code(results: Results) -> list[str]:
-    parts = list(dict.fromkeys(results["accepted_changes"]))
-    if not parts:
-        return []
-    return [
-        f"Caution: the code of the {', '.join(parts)} was changed after parts of this run were computed, and that was "
-        "accepted. What was there before is not computed again, so its numbers are those of the old code."
-    ]
-
-
-def _cautions(points: Sequence[Point]) -> list[str]:
-    """Returns a sentence for each reason to doubt the answer: few trials, a poorly trained autoencoder."""
-    cautions = []
-    fewest = min(len(point["trials"]) for point in points)
-    if fewest < statistics.FEWEST_TRIALS:
-        cautions.append(
-            f"Caution: with {count(fewest, 'trial')} nothing is known about how much trials differ. "
-            "Intervals cover the choice of test images only; run at least "
-            f"{statistics.FEWEST_TRIALS} trials for a verdict."
-        )
-    # Principal components are the best linear code: a trained network should not keep less.
-    gaps = []
-    for point in points:
-        quality = [point["quality"].get(view) for view in ("reconstruction", "pca")]
-        psnr = [q and q["psnr"]["validation"]["mean"] for q in quality]
-        if None not in psnr and psnr[0] < psnr[1]:
-            gaps.append((psnr[1] - psnr[0], point["values"]["bottleneck"], *psnr))
-    if gaps:
-        _, bottleneck, rebuilt, linear = max(gaps)
-        cautions.append(
-            f"Caution: with {count(bottleneck, 'float')} the autoencoder's reconstructions are less faithful "
-            f"than those from as many principal components (PSNR {rebuilt:.1f} against {linear:.1f} dB on "
-            "validation). It was not trained well enough to show what a code of this size can keep: more "
-            "epochs, smaller batches, another learning rate or more width may help."
-        )
-    return cautions
-
-
 def facts(results: Results) -> list[Fact]:
     """Returns the numbers that a reader needs beside the answer to judge it."""
     points = [point for point in results["points"] if point["trials"]]
@@ -245,14 +231,17 @@ def facts(results: Results) -> list[Fact]:
     if finite:
         ends = dict.fromkeys((f"{min(finite):.1f}", f"{max(finite):.1f}"))
         found.append(Fact("PSNR", f"{' to '.join(ends)} dB (reconstructions, test)", "quality"))
-    converged = [p["autoencoder_converged"] for p in points if p["autoencoder_converged"]]
-    if converged:
-        levelled = all(block["converged"] for block in converged)
-        falls = [block["last_fifth_change"] for block in converged]
-        steepest = max((fall for fall in falls if fall is not None), default=None)
-        size = "" if steepest is None else f" (loss {signed(-steepest)}% over the last fifth)"
-        state = "levelled off" if levelled else "still improving"
-        found.append(Fact("autoencoder", state + size, "convergence"))
+    autoencoders = [point["training_length"]["autoencoder"] for point in points]
+    gains = [
+        block["twice_the_steps"]["gain"] for block in autoencoders if "twice_the_steps" in block
+    ]
+    falls = [block["last_fifth_change"] for block in autoencoders if block]
+    if known := [gain for gain in gains if gain is not None]:
+        ends = dict.fromkeys(f"{gain:+.1f}".replace("-", "−") for gain in (min(known), max(known)))
+        found.append(Fact("twice the steps", f"{' to '.join(ends)} dB", "training-length"))
+    elif known := [fall for fall in falls if fall is not None]:
+        size = f"loss {signed(-max(known))}% over the last fifth; not trained longer to compare"
+        found.append(Fact("autoencoder", size, "training-length"))
     counts = results["dataset"]["class_counts"]["test"]
     chance = f"{percent(max(counts) / sum(counts))} (the most frequent class)"
     size = results["dataset"]["examples"]["test"]

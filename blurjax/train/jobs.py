@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blurjax.config import Trial
+from blurjax.config.trials import LONGER
 from blurjax.runtime import RunDirectory, read_json
 
 
@@ -21,6 +22,11 @@ class Job:
     def stage(self) -> str:
         """The first part of the name."""
         return self.name.split("/")[0]
+
+    @property
+    def section(self) -> str:
+        """The section of the settings that it is trained with."""
+        return self.stage.removeprefix(LONGER)
 
     @property
     def view(self) -> str | None:

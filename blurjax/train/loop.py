@@ -102,7 +102,7 @@ def train(
     if (models.failed_step >= 0).all():
         raise AllTrialsFailed(
             f"Every trial of {job.name} had a loss, gradient or parameter that was not finite, the first at step "
-            f"{models.failed_step.min()}; lower {job.stage}.learning_rate."
+            f"{models.failed_step.min()}; lower {job.section}.learning_rate."
         )
     return models
 

@@ -44,7 +44,7 @@ def test_only_terms_whose_cells_are_there():
 def test_only_what_must_be_zero_exactly_has_no_floor():
     cells = [("original", "original"), ("identity", "original"), ("reseeded", "original")]
     correct = dict.fromkeys(cells, np.ones((3, 20), bool))
-    compared = compare(correct, None, 2, ReportConfig())
+    compared = compare(correct, None, 2, ReportConfig(), on_code={})
     assert compared["identity"]["interval"] == (0, 0)
     # Four images of 20, at 95%.
     assert compared["reseeded"]["interval"] == pytest.approx((-0.1959964, 0.1959964))

@@ -147,6 +147,19 @@ def test_checks_find_nothing_where_there_is_nothing(everything):
     run, collected = everything
     others = collected["points"][0]["comparisons"]
     assert others["identity"]["per_trial"] == [0, 0, 0, 0]
+    assert others["identity"]["exact"]
+    for kind in ("linear", "mlp"):
+        probe = read_npz(run.probe(kind))
+        expected = statistics.difference(
+            statistics.paired(
+                probe["prediction"] == probe["label"],
+                correct(run, "reconstruction", "reconstruction"),
+            )
+        )
+        term = others[f"{kind}_on_code"]
+        assert term["definition"] == f"acc({kind} on code) - acc(reconstruction→reconstruction)"
+        assert term["interval"] == list(expected.interval)
+        assert "p" not in term
     arrays = read_npz(run.predictions("shuffled", "original"))
     labels = np.bincount(arrays["label"], minlength=3) / 60
     chance = [labels @ np.bincount(row, minlength=3) / 60 for row in arrays["prediction"]]

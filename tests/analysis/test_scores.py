@@ -1,5 +1,7 @@
 """Calibration, scores of classes and convergence, by hand and by definition."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -49,19 +51,15 @@ def test_precision_recall_and_f1_by_hand():
     assert_close(found["f1"], [4 / 5, 2 / 3, 0, 0])
 
 
-@pytest.mark.parametrize(
-    ("losses", "expected"),
-    [
-        ([1.0, 0.5], {"last_fifth_change": 0.5, "converged": False}),
-        ([4, 3, 2, 1.0, 0.99], {"last_fifth_change": 0.01, "converged": True}),
-        # Ten epochs: the fall over the last two.
-        ([9, 8, 7, 6, 5, 4, 3, 2.0, 1.97, 1.9], {"last_fifth_change": 0.05, "converged": False}),
-        ([1.0, 1.5], {"last_fifth_change": -0.5, "converged": True}),
-        ([1.0], {}),
-    ],
-)
-def test_an_autoencoder_has_converged_if_its_loss_levels_off(losses, expected):
-    # Two trials whose mean is the loss.
-    curves = {"validation.loss": np.outer([0.5, 1.5], losses)}
-    found = scores.autoencoder_converged(curves)
-    assert found == pytest.approx(expected)
+def test_psnr_of_each_class_is_that_of_its_pooled_images():
+    cells = {("original", "original"): {"label": np.array([0, 1, 1, 3])}}
+    mse = np.array([[0.01, 0.001, 0.003, 0.0], [0.1, 0.001, 0.001, 0.0]], np.float32)
+    recorded = {
+        ("blur", "test"): {"mse": mse},
+        ("blur", "train"): {"mse": mse * 9},
+        ("original", "test"): {"mse": mse * 0},
+    }
+    found = scores.per_class_psnr(recorded, cells, num_classes=4)
+    assert found.keys() == {"blur"}
+    assert_close(found["blur"], [(20 + 10) / 2, (10 * math.log10(500) + 30) / 2, np.nan, np.inf])
+    assert scores.per_class_psnr(recorded, {}, num_classes=4) == {}
