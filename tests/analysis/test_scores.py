@@ -53,7 +53,7 @@ def test_precision_recall_and_f1_by_hand():
 
 def test_psnr_of_each_class_is_that_of_its_pooled_images():
     cells = {("original", "original"): {"label": np.array([0, 1, 1, 3])}}
-    mse = np.array([[0.01, 0.001, 0.003, 0.0], [0.1, 0.001, 0.001, 0.0]], np.float32)
+    mse = np.array([[0.01, 0.001, 0.003, 0.0], [0.1, 0.001, 0.001, 0.0]])
     recorded = {
         ("blur", "test"): {"mse": mse},
         ("blur", "train"): {"mse": mse * 9},
