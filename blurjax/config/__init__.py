@@ -6,10 +6,11 @@
 from blurjax.config.loading import load, override, to_yaml
 from blurjax.config.model_settings import ModelConfig
 from blurjax.config.settings import SPLITS, Config, DataConfig
-from blurjax.config.trials import Point, Trial
+from blurjax.config.trials import LONGER, Point, Trial
 from blurjax.config.view_table import VIEWS, ViewSpec
 
 __all__ = [
+    "LONGER",
     "SPLITS",
     "VIEWS",
     "Config",

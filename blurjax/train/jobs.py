@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from blurjax.config import Trial
-from blurjax.config.trials import LONGER
+from blurjax.config import LONGER, Trial
 from blurjax.runtime import RunDirectory, read_json
 
 
