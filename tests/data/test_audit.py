@@ -302,7 +302,7 @@ def stopped(settings, out):
 
 
 def test_a_run_holds_its_audit_and_makes_it_once(tmp_path, monkeypatch):
-    def stop(_):
+    def stop(*_):
         raise Interrupted
 
     monkeypatch.setattr(experiment, "train_autoencoders", stop)

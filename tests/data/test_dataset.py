@@ -131,7 +131,7 @@ def test_unfit_tf_data_is_refused(change, message):
 
 
 def test_an_experiment_takes_a_data_set_made_in_python(tmp_path, monkeypatch):
-    def stop(_):
+    def stop(*_):
         raise Interrupted
 
     monkeypatch.setattr(experiment, "train_autoencoders", stop)
