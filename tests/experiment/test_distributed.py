@@ -192,11 +192,11 @@ def test_a_process_that_dies_ends_the_others_in_time(settings, cache, tmp_path):
 
 @pytest.mark.slow
 def test_where_the_first_process_dies_jax_ends_the_others_in_time(settings, cache, tmp_path):
-    """Sooner than blurjax could, with a message of its own: the service that it watches is the first one's."""
+    """Mostly sooner than blurjax could, with a message of its own: the service that it watches is the first one's."""
     ended, seconds = killed(0, settings, cache, tmp_path)
     assert seconds < 60
     assert ended.returncode in (75, -signal.SIGABRT)
-    assert re.search("another task died|process 0 has ended", ended.stderr)
+    assert re.search("another task died|(process 0|another process) has ended", ended.stderr)
 
 
 @pytest.mark.parametrize(
