@@ -75,9 +75,8 @@ def run(parsed: argparse.Namespace) -> int:
         cache = user_cache()  # before matplotlib is imported, which may have to write there
         from blurjax.cli import terminal
         from blurjax.engine import configure_jax
-        from blurjax.experiment.plan import make_plan
+        from blurjax.experiment import make_plan, run_experiment
         from blurjax.experiment.preparation import prepare
-        from blurjax.experiment.run import run_experiment
         from blurjax.runtime import processes
         from blurjax.train.loop import AllTrialsFailed, Interrupted
 

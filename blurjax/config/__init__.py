@@ -5,18 +5,20 @@
 
 from blurjax.config.loading import load, override, to_yaml
 from blurjax.config.model_settings import ModelConfig
-from blurjax.config.settings import SPLITS, Config, DataConfig
+from blurjax.config.settings import OPTIMIZERS, SPLITS, Config, DataConfig, TrainingConfig
 from blurjax.config.trials import LONGER, Point, Trial
 from blurjax.config.view_table import VIEWS, ViewSpec
 
 __all__ = [
     "LONGER",
+    "OPTIMIZERS",
     "SPLITS",
     "VIEWS",
     "Config",
     "DataConfig",
     "ModelConfig",
     "Point",
+    "TrainingConfig",
     "Trial",
     "ViewSpec",
     "load",

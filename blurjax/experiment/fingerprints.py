@@ -22,7 +22,7 @@ from blurjax.config.settings import FREE, Config, flip_in_words
 from blurjax.config.trials import num_folds, views_in_use
 from blurjax.config.view_table import CODECS, VIEWS
 from blurjax.data import Dataset
-from blurjax.experiment.programs import Programs
+from blurjax.experiment.networks import Networks, TrainingData
 from blurjax.experiment.step_memory import HYPERPARAMETER_DTYPES
 from blurjax.models import apply
 from blurjax.runtime import RunDirectory, UserError, read_json
@@ -71,7 +71,7 @@ def check_fingerprints(
             _refuse_other_settings(run, settings, before)
         new[stage] = settings
     accepted, code = [*known.get("accepted_changes", [])], dict(known.get("code", {}))
-    for part, value in code_hashes(config, dataset).items():
+    for part, value in code_hashes(config, TrainingData.of(dataset)).items():
         before = code.get(part, {}) if _is_begun(run, part) else {}
         known_values = before.get(jax.__version__, [])
         if known_values and value not in known_values:
@@ -153,7 +153,7 @@ def _identity(section: Section, prefix: str) -> dict[str, Any]:
 # Code.
 
 
-def code_hashes(config: Config, dataset: Dataset) -> dict[str, str]:
+def code_hashes(config: Config, data: TrainingData) -> dict[str, str]:
     """Returns a hash of what each model computes in a training step, and of what each view in use computes.
 
     Of their jaxprs, traced for one example, with convolutions as XLA has them: how something is computed does not
@@ -164,9 +164,9 @@ def code_hashes(config: Config, dataset: Dataset) -> dict[str, str]:
         "compute.microbatches": 1,
         "compute.rematerialize": False,
     }
-    programs = Programs(override(config, plain), dataset)
+    networks = Networks(override(config, plain), data)
     row = Hyperparameters(*(jax.ShapeDtypeStruct((), dtype) for dtype in HYPERPARAMETER_DTYPES))
-    image = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.float32)
     index = jax.ShapeDtypeStruct((1,), jnp.int32)
     batch = {
         "image": image,
@@ -174,37 +174,37 @@ def code_hashes(config: Config, dataset: Dataset) -> dict[str, str]:
         "index": index,
         "mask": jax.ShapeDtypeStruct((1,), bool),
     }
-    autoencoder = jax.eval_shape(programs.autoencoder_init, row)
-    classifier = jax.eval_shape(programs.classifier_init, row)
-    views = _abstract_view_parameters(config, programs, autoencoder.variables, row)
-    as_it_is = programs.classifier_step(lambda parameters, images, indices: images)
+    autoencoder = jax.eval_shape(networks.autoencoder_init, row)
+    classifier = jax.eval_shape(networks.classifier_init, row)
+    views = _abstract_view_parameters(config, networks, autoencoder.variables, row)
+    as_it_is = networks.classifier_step(lambda parameters, images, indices: images)
     hashes = {
         "autoencoder": _hash(
-            (programs.autoencoder_init, row), (programs.autoencoder_step, autoencoder, None, batch)
+            (networks.autoencoder_init, row), (networks.autoencoder_step, autoencoder, None, batch)
         ),
-        "classifier": _hash((programs.classifier_init, row), (as_it_is, classifier, views, batch)),
+        "classifier": _hash((networks.classifier_init, row), (as_it_is, classifier, views, batch)),
     }
     for view in views_in_use(config):
         table = dict.fromkeys([*list(VIEWS)[:NUMBERED], view])
         function = partial(apply_view, in_use=(view,), table=list(table))
-        own = views._replace(**_own_parameters(view, programs, autoencoder.variables))
+        own = views._replace(**_own_parameters(view, networks, autoencoder.variables))
         hashes[f"view {view}"] = _hash((function, own, image, index))
         if view in CODECS:
             hashes[f"view {view}"] += hashlib.sha256(
-                codecs.pattern(view, dataset.image_shape)
+                codecs.pattern(view, data.image_shape)
             ).hexdigest()[:16]
     return hashes
 
 
-def _own_parameters(view: str, programs: Programs, variables: Any) -> dict[str, Any]:
+def _own_parameters(view: str, networks: Networks, variables: Any) -> dict[str, Any]:
     """Returns the shapes of parameters that no other view has: the others are hashed as before these were there."""
     if view == "quantised":
-        encode = partial(apply, programs.autoencoder, method="encode")
-        code, _ = jax.eval_shape(encode, variables, programs.example_image, jnp.int32(1))
+        encode = partial(apply, networks.autoencoder, method="encode")
+        code, _ = jax.eval_shape(encode, variables, networks.example_image, jnp.int32(1))
         ends = jax.ShapeDtypeStruct(code.shape[1:], code.dtype)
         return {"code_range": CodeRange(ends, ends)}
     if view in CODECS:
-        images = jax.ShapeDtypeStruct((1, 1, *programs.dataset.image_shape), np.uint8)
+        images = jax.ShapeDtypeStruct((1, 1, *networks.data.image_shape), np.uint8)
         return {
             "codec_images": images,
             "codec_rows": jax.ShapeDtypeStruct((len(CODECS),), np.int32),
@@ -213,15 +213,15 @@ def _own_parameters(view: str, programs: Programs, variables: Any) -> dict[str, 
 
 
 def _abstract_view_parameters(
-    config: Config, programs: Programs, variables: Any, row: Hyperparameters
+    config: Config, networks: Networks, variables: Any, row: Hyperparameters
 ) -> ViewParameters:
     """Returns the shapes of one trial's view parameters, of every kind."""
-    height, width, channels = programs.dataset.image_shape
+    height, width, channels = networks.data.image_shape
     floats = partial(jax.ShapeDtypeStruct, dtype=np.float32)
     integers = partial(jax.ShapeDtypeStruct, dtype=np.int32)
-    networks = 1 + num_folds(config)
+    count = 1 + num_folds(config)
     stacked = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((networks, *leaf.shape), leaf.dtype), variables
+        lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype), variables
     )
     matrices = Matrices(floats((height, height)), floats((width, width)))
     values, components = height * width * channels, config.autoencoder.max_bottleneck or 1
@@ -229,7 +229,7 @@ def _abstract_view_parameters(
         view=integers(()),
         seed=row.seed,
         bottleneck=row.bottleneck,
-        autoencoders=Autoencoders(stacked, programs.autoencoder),
+        autoencoders=Autoencoders(stacked, networks.autoencoder),
         fold_of=integers((1,)),
         blur=matrices,
         downsample=matrices,

@@ -119,7 +119,7 @@ class FittedViews:
             view=None,
             seed=np.uint32(trial.seed),
             bottleneck=np.int32(bottleneck),
-            autoencoders=Autoencoders(variables, self._programs.autoencoder),
+            autoencoders=Autoencoders(variables, self._programs.networks.autoencoder),
             blur=gaussian(fit.sigma, shape) if "blur" in self._in_use else None,
             downsample=averaging(shape, bottleneck) if "downsample" in self._in_use else None,
             gain=fit.gain if "spectrum" in self._in_use else None,

@@ -131,15 +131,17 @@ def _stages(config: Config, programs: Programs, run: RunDirectory) -> tuple[Stag
     def stage(
         name: str, job: str, trials: list[Trial], training: TrainingConfig, flops: float
     ) -> Stage:
-        steps = programs.num_steps(training) * (2 if job.startswith(LONGER) else 1)
+        steps = programs.networks.num_steps(training) * (2 if job.startswith(LONGER) else 1)
         of_job = {t: done.get(found.name, 0) for found in find_jobs(run, job) for t in found.trials}
         begun = [of_job[trial] for trial in trials if trial in of_job]
         left = len(trials) * steps - sum(begun)
         return Stage(name, len(trials), len(begun), begun.count(steps), steps, left, flops)
 
     # A training step costs a forward pass and about twice as much for the gradients.
-    reconstructing = _forward_flops(programs.autoencoder, (programs.example_image, jnp.int32(1)))
-    classifying = _forward_flops(programs.classifier, (programs.example_image,))
+    reconstructing = _forward_flops(
+        programs.networks.autoencoder, (programs.networks.example_image, jnp.int32(1))
+    )
+    classifying = _forward_flops(programs.networks.classifier, (programs.networks.example_image,))
     autoencoders = all_autoencoder_trials(config)
     flops = 3 * reconstructing * config.autoencoder.batch_size
     stages = [stage("autoencoders", "autoencoder", autoencoders, config.autoencoder, flops)]
@@ -180,10 +182,16 @@ def _model_bytes(config: Config, programs: Programs) -> int:
         params = jax.eval_shape(partial(model.init, jax.random.key(0)), *inputs)
         return count * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
-    image = programs.example_image
+    image = programs.networks.example_image
     largest = max(
-        floats(programs.autoencoder, (image, jnp.int32(1)), len(all_autoencoder_trials(config))),
-        floats(programs.classifier, (image,), len(classifier_trials(config, "reconstruction"))),
+        floats(
+            programs.networks.autoencoder,
+            (image, jnp.int32(1)),
+            len(all_autoencoder_trials(config)),
+        ),
+        floats(
+            programs.networks.classifier, (image,), len(classifier_trials(config, "reconstruction"))
+        ),
     )
     return 3 * 4 * largest
 

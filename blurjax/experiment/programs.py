@@ -1,11 +1,10 @@
-"""The programs of an experiment: steps of one trial, closed over the settings, swept over trials and compiled.
+"""The programs of an experiment: the functions of one trial (`Networks`), swept over trials and compiled.
 
 Each is compiled when it is first called. Data arguments are `data, positions, start, length` of a `Chunk`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -20,10 +19,9 @@ from blurjax.data import Dataset
 from blurjax.engine import fetch, per_trial, place, shared, sweep
 from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.layout import Layout, make_layout
+from blurjax.experiment.networks import Networks, TrainingData
 from blurjax.experiment.step_memory import bytes_per_trial
-from blurjax.models import ModelContext, VariationalAutoencoder, build
-from blurjax.train import losses, steps
-from blurjax.train.augmentation import Augmentation
+from blurjax.train import steps
 from blurjax.train.batches import evaluation_loop, training_loop
 from blurjax.train.feed import (
     Feed,
@@ -34,14 +32,11 @@ from blurjax.train.feed import (
     monitored_positions,
     subset_order,
 )
-from blurjax.train.optimizers import make_optimizer
-from blurjax.train.state import Hyperparameters, TrainedModel, TrainState, init, update
+from blurjax.train.state import Hyperparameters, TrainedModel, TrainState
 from blurjax.views.functions import AXES, ViewParameters, apply_view, view_index
 
 LOGITS_LIMIT = 100e6
 """Bytes of logits in all prediction files together, above which they are not kept."""
-CACHE_BYTES = 2**22
-"""Of the largest activations of a micro-batch on CPU (docs/engine.md)."""
 SHARED_ORDER, OWN_ORDER = (None, None, None), (0, None, None)
 """in_axes of positions, start and length where all trials see the same batches, and where each has its own."""
 CLASSIFIER_ORDER = "classifier order"
@@ -64,25 +59,7 @@ class Programs:
         self.config, self.dataset, self._like = config, dataset, like
         self.fold_of = assign_folds(dataset, num_folds(config), config.data.split_seed)
         self.monitored = monitored_positions(dataset, config.data.split_seed)
-        self.example_image = jnp.zeros((1, *dataset.image_shape), jnp.float32)
-        """f32[1,H,W,C], to find the shapes of variables with."""
-        context = partial(
-            ModelContext,
-            image_shape=dataset.image_shape,
-            num_classes=len(dataset.class_names),
-            max_bottleneck=_fitted(config.autoencoder.max_bottleneck),
-            lowering=config.compute.convolution,
-            rematerialize=config.compute.rematerialize,
-        )
-        self.autoencoder = build(
-            "autoencoder", config.autoencoder.model, context(dtype=config.autoencoder.dtype)
-        )
-        if config.autoencoder.variational:
-            floats = _fitted(config.autoencoder.max_bottleneck)
-            self.autoencoder = VariationalAutoencoder(self.autoencoder, floats)
-        self.classifier = build(
-            "classifier", config.classifier.model, context(dtype=config.classifier.dtype)
-        )
+        self.networks = Networks(config, TrainingData.of(dataset))
         self.view = partial(apply_view, in_use=views_in_use(config))
 
     @cached_property
@@ -90,7 +67,7 @@ class Programs:
         """The arrangement of trials and batches on the devices."""
         if self._like is not None:
             return self._like.layout
-        return make_layout(self.config, self.dataset, partial(bytes_per_trial, self))
+        return make_layout(self.config, self.dataset, partial(bytes_per_trial, self.networks))
 
     @cached_property
     def feed(self) -> Feed:
@@ -104,14 +81,6 @@ class Programs:
             batch_size=max(self.config.autoencoder.batch_size, self.config.classifier.batch_size),
             mesh=self.layout.mesh,
         )
-
-    def steps_per_epoch(self, training: TrainingConfig) -> int:
-        """Returns the steps in which as many images are seen as the train split has."""
-        return math.ceil(len(self.dataset.splits["train"]) / training.batch_size)
-
-    def num_steps(self, training: TrainingConfig) -> int:
-        """Returns the steps from the first to the last epoch."""
-        return _fitted(training.epochs) * self.steps_per_epoch(training)
 
     # Rows of trials on the devices.
 
@@ -138,49 +107,25 @@ class Programs:
     @cached_property
     def init_autoencoder(self) -> Callable[[Hyperparameters], TrainState]:
         """Hyperparameters [T] -> states [T]."""
-        return self._compile_quickly(self.autoencoder_init, (0,))
+        return self._compile_quickly(self.networks.autoencoder_init, (0,))
 
     @cached_property
     def train_autoencoder(self) -> Callable[..., Any]:
         """(states, None, data arguments) -> (states, metrics)."""
-        return self._compile_training(self.autoencoder_step, None)
+        return self._compile_training(self.networks.autoencoder_step, None)
 
     @cached_property
     def evaluate_autoencoder(self) -> Callable[..., Any]:
         """(variables, bottlenecks, data arguments) -> per-example results."""
-        step = partial(steps.autoencoder_eval_step, model=self.autoencoder)
+        step = partial(steps.autoencoder_eval_step, model=self.networks.autoencoder)
         return self._compile_evaluation(step, 0, 0)
 
     @cached_property
     def encode(self) -> Callable[..., Any]:
         """(variables, bottlenecks, data arguments) -> codes."""
-        return self._compile_evaluation(partial(steps.encode_step, model=self.autoencoder), 0, 0)
-
-    @property
-    def autoencoder_init(self) -> Callable[[Hyperparameters], TrainState]:
-        """The first state of one trial."""
-        example = (self.example_image, jnp.int32(1))
-        return self._init(self.config.autoencoder, self.autoencoder, example, "autoencoder")
-
-    @property
-    def autoencoder_step(self) -> Callable[..., Any]:
-        """(state, None, batch) -> (state, metrics) of one trial."""
-        how = self._how(self.config.autoencoder)
-        training = self.config.autoencoder
-        augmentation = None
-        if training.flip or training.shift:
-            augmentation = Augmentation(
-                flip="random" if training.flip else "none",
-                shift=training.shift,
-                stream="autoencoder augmentation",
-            )
-        recipe = {
-            "augmentation": augmentation,
-            "loss": training.loss,
-            "denoising": training.denoising,
-            "beta": training.variational,
-        }
-        return partial(steps.autoencoder_train_step, model=self.autoencoder, **recipe, **how)
+        return self._compile_evaluation(
+            partial(steps.encode_step, model=self.networks.autoencoder), 0, 0
+        )
 
     # Views.
 
@@ -205,12 +150,12 @@ class Programs:
     @cached_property
     def init_classifier(self) -> Callable[[Hyperparameters], TrainState]:
         """Hyperparameters [T] -> states [T]."""
-        return self._compile_quickly(self.classifier_init, (0,))
+        return self._compile_quickly(self.networks.classifier_init, (0,))
 
     @cached_property
     def train_classifier(self) -> Callable[..., Any]:
         """(states, view parameters, data arguments) -> (states, metrics)."""
-        return self._compile_training(self.classifier_step(self.view), AXES)
+        return self._compile_training(self.networks.classifier_step(self.view), AXES)
 
     @cached_property
     def evaluate_classifier(self) -> Callable[..., Any]:
@@ -230,33 +175,10 @@ class Programs:
         logits = 4 * rows * len(dataset.splits["test"]) * len(dataset.class_names)
         return partial(
             steps.classifier_eval_step,
-            model=self.classifier,
+            model=self.networks.classifier,
             view=self.view,
             keep_logits=logits < LOGITS_LIMIT,
             mirror=config.classifier.mirror_test,
-        )
-
-    @property
-    def classifier_init(self) -> Callable[[Hyperparameters], TrainState]:
-        """The first state of one trial."""
-        example = (self.example_image,)
-        return self._init(self.config.classifier, self.classifier, example, "classifier")
-
-    def classifier_step(self, view: steps.ApplyView) -> Callable[..., Any]:
-        """Returns (state, view parameters, batch) -> (state, metrics) of one trial."""
-        training, weights, train = self.config.classifier, None, self.dataset.splits["train"]
-        if training.class_weights == "balanced":
-            labels, num_classes = self.dataset.labels[train], len(self.dataset.class_names)
-            weights = jnp.asarray(losses.balanced_weights(labels, num_classes))
-        return partial(
-            steps.classifier_train_step,
-            model=self.classifier,
-            view=view,
-            augmentation=Augmentation(len(train), training.flip, training.shift, training.cutout),
-            loss=partial(
-                losses.cross_entropy, smoothing=training.label_smoothing, class_weights=weights
-            ),
-            **self._how(training),
         )
 
     # Orders.
@@ -275,7 +197,7 @@ class Programs:
     def subset_order(self) -> Callable[..., Any]:
         """Of classifiers with training images of their own; see `feed.subset_order` for the arguments, here [T]."""
         training = self.config.classifier
-        steps, size = self.steps_per_epoch(training), training.batch_size
+        steps, size = self.networks.steps_per_epoch(training), training.batch_size
         function = partial(subset_order, steps=steps, batch_size=size, stream=CLASSIFIER_ORDER)
         return self._compile_quickly(function, (0, 0, 0, None, None))
 
@@ -285,7 +207,7 @@ class Programs:
         table, lengths = members_by_fold(train, self.fold_of, folds)
         function = partial(
             epoch_order,
-            steps=self.steps_per_epoch(training),
+            steps=self.networks.steps_per_epoch(training),
             batch_size=training.batch_size,
             stream=stream,
         )
@@ -300,46 +222,7 @@ class Programs:
             states.hyperparameters.seed, states.hyperparameters.members, epoch, table, lengths
         )
 
-    # From settings to steps, and from steps to programs.
-
-    def _init(
-        self, training: TrainingConfig, model: Any, example: tuple, stream: str
-    ) -> Callable[[Hyperparameters], TrainState]:
-        optimizer = make_optimizer(training, self.num_steps(training))
-        averaged = training.average_decay > 0
-        return partial(
-            init,
-            model=model,
-            example=example,
-            stream=stream,
-            optimizer=optimizer,
-            averaged=averaged,
-        )
-
-    def _how(self, training: TrainingConfig) -> dict[str, Any]:
-        """Returns the arguments of a training step that both kinds of model have."""
-        optimizer = make_optimizer(training, self.num_steps(training))
-        return {
-            "update": partial(update, optimizer=optimizer, average_decay=training.average_decay),
-            "microbatches": self._microbatches(training),
-        }
-
-    def _microbatches(self, training: TrainingConfig) -> int:
-        """`auto`: 1 on accelerators, on CPU the fewest pieces whose largest activations stay in the cache."""
-        asked_for = self.config.compute.microbatches
-        if asked_for != "auto":
-            return asked_for
-        if jax.default_backend() != "cpu":
-            return 1
-        model = self.autoencoder if training is self.config.autoencoder else self.classifier
-        channels = getattr(model, "full_size_channels", None)
-        if channels is None:
-            return 1
-        height, width, _ = self.dataset.image_shape
-        image = height * width * channels * jnp.dtype(training.dtype).itemsize
-        pieces = (n for n in range(1, training.batch_size + 1) if training.batch_size % n == 0)
-        fits = (n for n in pieces if training.batch_size // n * image <= CACHE_BYTES)
-        return next(fits, training.batch_size)
+    # From functions of one trial to programs.
 
     def _compile_training(self, step: Callable[..., Any], view_axes: Any) -> Callable[..., Any]:
         order_axes = SHARED_ORDER if self.feed.streamed else OWN_ORDER
@@ -364,8 +247,3 @@ class Programs:
         """For programs that run seldom: drawing random parameters takes seconds to optimise on CPU."""
         on_cpu = jax.default_backend() == "cpu"
         return {"xla_backend_optimization_level": 0} if on_cpu else {}
-
-
-def _fitted(value: int | None) -> int:
-    assert value is not None, "the settings have not been fitted to the data"
-    return value

@@ -15,19 +15,19 @@ from blurjax.train.state import Hyperparameters
 from blurjax.views.functions import Autoencoders, ViewParameters, apply_view
 
 if TYPE_CHECKING:
-    from blurjax.experiment.programs import Programs
+    from blurjax.experiment.networks import Networks
 
 HYPERPARAMETER_DTYPES = (np.uint32, np.float32, np.float32, np.int32, np.int32)
 
 
-def bytes_per_trial(programs: Programs) -> float:
+def bytes_per_trial(networks: Networks) -> float:
     """Estimates the memory that each of several trials side by side takes, in the step that takes most.
 
     Of the views, the reconstruction takes most, and which of the trial's autoencoders makes it matters little.
     """
     rows = Hyperparameters(*(jax.ShapeDtypeStruct((2,), d) for d in HYPERPARAMETER_DTYPES))
-    autoencoders = jax.eval_shape(jax.vmap(programs.autoencoder_init), rows)
-    classifiers = jax.eval_shape(jax.vmap(programs.classifier_init), rows)
+    autoencoders = jax.eval_shape(jax.vmap(networks.autoencoder_init), rows)
+    classifiers = jax.eval_shape(jax.vmap(networks.classifier_init), rows)
     variables = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((2, 1, *leaf.shape[1:]), leaf.dtype),
         autoencoders.variables,
@@ -36,12 +36,12 @@ def bytes_per_trial(programs: Programs) -> float:
         jax.ShapeDtypeStruct((), np.int32),
         rows.seed,
         rows.bottleneck,
-        Autoencoders(variables, programs.autoencoder),
+        Autoencoders(variables, networks.autoencoder),
     )
-    step = programs.classifier_step(partial(apply_view, in_use=("original", "reconstruction")))
+    step = networks.classifier_step(partial(apply_view, in_use=("original", "reconstruction")))
     axes = ViewParameters(None, 0, 0, 0)  # pyright: ignore[reportArgumentType]
-    config, shape = programs.config, programs.dataset.image_shape
-    autoencoder = programs.autoencoder_step, None, autoencoders, None
+    config, shape = networks.config, networks.data.image_shape
+    autoencoder = networks.autoencoder_step, None, autoencoders, None
     return max(
         _bytes_of(shape, config.autoencoder.batch_size, *autoencoder),
         _bytes_of(shape, config.classifier.batch_size, step, axes, classifiers, views),

@@ -122,11 +122,11 @@ def _train_jobs(
 
 
 def _training(context: Context, config: TrainingConfig, **pieces: Any) -> Training:
-    steps_per_epoch = context.programs.steps_per_epoch(config)
+    steps_per_epoch = context.programs.networks.steps_per_epoch(config)
     return Training(
         **pieces,
         feed=context.programs.feed,
-        epochs=context.programs.num_steps(config) // steps_per_epoch,
+        epochs=context.programs.networks.num_steps(config) // steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
         batch_size=config.batch_size,
         select_best=isinstance(config, ClassifierConfig) and config.select == "best",

@@ -95,7 +95,10 @@ def cross_entropy(
     return losses if class_weights is None else losses * class_weights[labels]
 
 
-def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Returns N / (K N_k) of each class, f32[K]: all classes then count alike, and the mean over labels i32[N] is 1."""
-    counts = np.bincount(labels, minlength=num_classes)
-    return (len(labels) / (num_classes * np.maximum(counts, 1))).astype(np.float32)
+def balanced_weights(counts: np.ndarray) -> np.ndarray:
+    """Returns N / (K N_k) of each class, f32[K]: all classes then count alike, and the mean over all labels is 1.
+
+    Args:
+      counts: i64[K], N_k, the images of each class.
+    """
+    return (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32)

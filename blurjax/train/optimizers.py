@@ -9,8 +9,8 @@ import jax
 import optax
 import optax.contrib
 
+from blurjax.config import OPTIMIZERS, TrainingConfig
 from blurjax.config.registry import resolve
-from blurjax.config.settings import OPTIMIZERS, TrainingConfig
 from blurjax.train.state import Hyperparameters
 
 MakeOptimizer = Callable[[Hyperparameters], optax.GradientTransformation]

@@ -164,7 +164,7 @@ def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolutio
         "resident_set_before": before,
         "peak_resident_set": _resident_set(),
         "peak_device_bytes": max(each.get("peak_bytes_in_use", 0) for each in stats) or None,
-        "estimated_bytes_per_trial": bytes_per_trial(stage.programs),
+        "estimated_bytes_per_trial": bytes_per_trial(stage.programs.networks),
     }
     print(json.dumps(found))
 

@@ -74,12 +74,13 @@ class Stage:
                 seed=rows.seed,
                 bottleneck=rows.bottleneck,
                 autoencoders=Autoencoders(
-                    jax.tree.map(lambda leaf: leaf[:, None], variables), programs.autoencoder
+                    jax.tree.map(lambda leaf: leaf[:, None], variables),
+                    programs.networks.autoencoder,
                 ),
             )
             self.states = programs.init_classifier(rows)
             self.train, self.order = programs.train_classifier, programs.classifier_order
-        self.steps_per_epoch = programs.steps_per_epoch(training)
+        self.steps_per_epoch = programs.networks.steps_per_epoch(training)
         self.epoch, self.step = 0, self.steps_per_epoch
         self.positions: Any = None
 

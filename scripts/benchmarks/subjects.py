@@ -131,7 +131,7 @@ def fixed_batch(stage: Stage, batch_size: int, trials: int, steps: int) -> Conte
     index = np.arange(batch_size, dtype=np.int32)
     batch = {"image": images, "label": index % 10, "index": index, "mask": index >= 0}
     batch = jax.device_put(batch, shared(programs.layout.mesh))
-    step = programs.classifier_step(programs.view)
+    step = programs.networks.classifier_step(programs.view)
 
     def loop(state: Any, views: Any, batch: Any, length: Any) -> Any:
         def body(_: Any, state: Any) -> Any:

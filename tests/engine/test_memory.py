@@ -11,6 +11,7 @@ from tiny import config, write_stripes
 from blurjax.engine import memory
 from blurjax.engine.memory import free_bytes, live_bytes, trials_that_fit
 from blurjax.experiment import layout
+from blurjax.experiment.networks import Networks, TrainingData
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
 from blurjax.experiment.run import run_experiment
@@ -97,10 +98,13 @@ def loaded(source, **changes):
     return prepare(config(source, compute__convolution="patches", **changes))
 
 
+def networks(source, **changes):
+    fitted, dataset = loaded(source, **changes)
+    return Networks(fitted, TrainingData.of(dataset))
+
+
 def test_a_trial_needs_memory_in_proportion_to_its_batch(source):
-    sizes = [
-        bytes_per_trial(Programs(*loaded(source, classifier__batch_size=n))) for n in (64, 128, 256)
-    ]
+    sizes = [bytes_per_trial(networks(source, classifier__batch_size=n)) for n in (64, 128, 256)]
     assert 1.9 < (sizes[2] - sizes[1]) / (sizes[1] - sizes[0]) < 2.1
 
 
@@ -111,7 +115,7 @@ def test_auto_runs_side_by_side_what_an_accelerator_has_memory_for(
     fitted, dataset = loaded(source, sweep__num_seeds=10, compute__devices=1)
     images = dataset.images.nbytes
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr("blurjax.experiment.programs.bytes_per_trial", lambda programs: 1e6)
+    monkeypatch.setattr("blurjax.experiment.programs.bytes_per_trial", lambda networks: 1e6)
     monkeypatch.setattr(layout, "free_bytes", lambda devices: images + room * 1e6 / memory.SHARE)
     assert Programs(fitted, dataset).layout.trials_per_vmap == expected
 

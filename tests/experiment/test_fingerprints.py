@@ -13,6 +13,7 @@ from blurjax import run_experiment
 from blurjax.config.view_table import VIEWS
 from blurjax.experiment import fingerprints
 from blurjax.experiment.fingerprints import code_hashes
+from blurjax.experiment.networks import TrainingData
 from blurjax.experiment.preparation import prepare
 from blurjax.models import autoencoders, classifiers
 from blurjax.runtime import RunDirectory, UserError, read_json, write_json
@@ -46,9 +47,13 @@ def stop_after_autoencoders(source, out, **changes):
         )
 
 
+def hashes(source, **changes):
+    fitted, dataset = prepare(config(source, **FEW | changes))
+    return code_hashes(fitted, TrainingData.of(dataset))
+
+
 def test_hashes_are_the_same_in_another_process_and_whatever_computes(source):
-    made = prepare(config(source, **FEW))
-    first = code_hashes(*made)
+    first = hashes(source)
     assert first.keys() == {
         "autoencoder",
         "classifier",
@@ -58,7 +63,7 @@ def test_hashes_are_the_same_in_another_process_and_whatever_computes(source):
     }
     assert len(set(first.values())) == len(first)
     other = {"compute__convolution": "patches", "compute__microbatches": 2, "sweep__num_seeds": 5}
-    assert code_hashes(*prepare(config(source, **FEW | other))) == first
+    assert hashes(source, **other) == first
 
 
 @pytest.mark.parametrize(("older", "word"), [(False, "none"), (True, "random")])

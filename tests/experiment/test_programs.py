@@ -27,7 +27,7 @@ def programs(source, **changes):
 
 def view_parameters(made, view, trials, autoencoders):
     stacked = jax.tree.map(lambda leaf: leaf[:, None], autoencoders)
-    networks = Autoencoders(stacked, made.autoencoder)
+    networks = Autoencoders(stacked, made.networks.autoencoder)
     return ViewParameters(made.view_index(view), trials.seed, trials.bottleneck, networks)
 
 

@@ -1,0 +1,178 @@
+"""The two networks of an experiment, and what one trial does with them: its first state and its training steps.
+
+Pure functions of one trial, closed over the settings; `blurjax.experiment.programs` sweeps and compiles them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from blurjax.config.settings import Config, TrainingConfig
+from blurjax.data import Dataset
+from blurjax.models import ModelContext, VariationalAutoencoder, build
+from blurjax.train import losses, steps
+from blurjax.train.augmentation import Augmentation
+from blurjax.train.optimizers import make_optimizer
+from blurjax.train.state import Hyperparameters, TrainState, init, update
+
+CACHE_BYTES = 2**22
+"""Of the largest activations of a micro-batch on CPU (docs/engine.md)."""
+
+
+class TrainingData(NamedTuple):
+    """As much as networks and their steps depend on the data."""
+
+    image_shape: tuple[int, int, int]
+    """(H, W, C)."""
+    class_counts: tuple[int, ...]
+    """Images of each class in the train split."""
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> TrainingData:
+        """Returns that of a data set."""
+        return cls(dataset.image_shape, tuple(dataset.class_counts["train"].tolist()))
+
+    @property
+    def num_images(self) -> int:
+        """Images of the train split."""
+        return sum(self.class_counts)
+
+
+class Networks:
+    """The autoencoder and the classifier, and one trial's functions of each.
+
+    Args:
+      config: settings fitted to the data.
+      data: what they are trained on.
+    """
+
+    def __init__(self, config: Config, data: TrainingData):
+        self.config, self.data = config, data
+        self.example_image = jnp.zeros((1, *data.image_shape), jnp.float32)
+        """f32[1,H,W,C], to find the shapes of variables with."""
+        floats = fitted(config.autoencoder.max_bottleneck)
+        context = partial(
+            ModelContext,
+            image_shape=data.image_shape,
+            num_classes=len(data.class_counts),
+            max_bottleneck=floats,
+            lowering=config.compute.convolution,
+            rematerialize=config.compute.rematerialize,
+        )
+        self.autoencoder = build(
+            "autoencoder", config.autoencoder.model, context(dtype=config.autoencoder.dtype)
+        )
+        if config.autoencoder.variational:
+            self.autoencoder = VariationalAutoencoder(self.autoencoder, floats)
+        self.classifier = build(
+            "classifier", config.classifier.model, context(dtype=config.classifier.dtype)
+        )
+
+    def steps_per_epoch(self, training: TrainingConfig) -> int:
+        """Returns the steps in which as many images are seen as the train split has."""
+        return math.ceil(self.data.num_images / training.batch_size)
+
+    def num_steps(self, training: TrainingConfig) -> int:
+        """Returns the steps from the first to the last epoch."""
+        return fitted(training.epochs) * self.steps_per_epoch(training)
+
+    @property
+    def autoencoder_init(self) -> Callable[[Hyperparameters], TrainState]:
+        """The first state of one trial."""
+        example = (self.example_image, jnp.int32(1))
+        return self._init(self.config.autoencoder, self.autoencoder, example, "autoencoder")
+
+    @property
+    def classifier_init(self) -> Callable[[Hyperparameters], TrainState]:
+        """The first state of one trial."""
+        example = (self.example_image,)
+        return self._init(self.config.classifier, self.classifier, example, "classifier")
+
+    @property
+    def autoencoder_step(self) -> Callable[..., Any]:
+        """(state, None, batch) -> (state, metrics) of one trial."""
+        training = self.config.autoencoder
+        augmentation = None
+        if training.flip or training.shift:
+            augmentation = Augmentation(
+                flip="random" if training.flip else "none",
+                shift=training.shift,
+                stream="autoencoder augmentation",
+            )
+        return partial(
+            steps.autoencoder_train_step,
+            model=self.autoencoder,
+            augmentation=augmentation,
+            loss=training.loss,
+            denoising=training.denoising,
+            beta=training.variational,
+            **self._how(training, self.autoencoder),
+        )
+
+    def classifier_step(self, view: steps.ApplyView) -> Callable[..., Any]:
+        """Returns (state, view parameters, batch) -> (state, metrics) of one trial."""
+        training, weights = self.config.classifier, None
+        if training.class_weights == "balanced":
+            weights = jnp.asarray(losses.balanced_weights(np.array(self.data.class_counts)))
+        augmentation = Augmentation(
+            self.data.num_images, training.flip, training.shift, training.cutout
+        )
+        return partial(
+            steps.classifier_train_step,
+            model=self.classifier,
+            view=view,
+            augmentation=augmentation,
+            loss=partial(
+                losses.cross_entropy, smoothing=training.label_smoothing, class_weights=weights
+            ),
+            **self._how(training, self.classifier),
+        )
+
+    def _init(
+        self, training: TrainingConfig, model: Any, example: tuple, stream: str
+    ) -> Callable[[Hyperparameters], TrainState]:
+        optimizer = make_optimizer(training, self.num_steps(training))
+        averaged = training.average_decay > 0
+        return partial(
+            init,
+            model=model,
+            example=example,
+            stream=stream,
+            optimizer=optimizer,
+            averaged=averaged,
+        )
+
+    def _how(self, training: TrainingConfig, model: Any) -> dict[str, Any]:
+        """Returns the arguments of a training step that both kinds of model have."""
+        optimizer = make_optimizer(training, self.num_steps(training))
+        return {
+            "update": partial(update, optimizer=optimizer, average_decay=training.average_decay),
+            "microbatches": self._microbatches(training, model),
+        }
+
+    def _microbatches(self, training: TrainingConfig, model: Any) -> int:
+        """`auto`: 1 on accelerators, on CPU the fewest pieces whose largest activations stay in the cache."""
+        asked_for = self.config.compute.microbatches
+        if asked_for != "auto":
+            return asked_for
+        channels = getattr(model, "full_size_channels", None)
+        if jax.default_backend() != "cpu" or channels is None:
+            return 1
+        height, width, _ = self.data.image_shape
+        image = height * width * channels * jnp.dtype(training.dtype).itemsize
+        pieces = (n for n in range(1, training.batch_size + 1) if training.batch_size % n == 0)
+        fits = (n for n in pieces if training.batch_size // n * image <= CACHE_BYTES)
+        return next(fits, training.batch_size)
+
+
+def fitted(value: int | None) -> int:
+    """Returns a setting that is fitted to the data, and by now must be."""
+    assert value is not None, "the settings have not been fitted to the data"
+    return value
