@@ -5,6 +5,7 @@
 
 from blurjax.config.loading import load, override, to_yaml
 from blurjax.config.model_settings import ModelConfig
+from blurjax.config.registry import resolve
 from blurjax.config.settings import OPTIMIZERS, SPLITS, Config, DataConfig, TrainingConfig
 from blurjax.config.trials import LONGER, Point, Trial
 from blurjax.config.view_table import VIEWS, ViewSpec
@@ -23,5 +24,6 @@ __all__ = [
     "ViewSpec",
     "load",
     "override",
+    "resolve",
     "to_yaml",
 ]

@@ -17,10 +17,16 @@ from blurjax.engine.mesh import (
 )
 from blurjax.engine.random import key
 from blurjax.engine.setup import configure_jax
+from blurjax.engine.types import Array, Key, Metrics, Params, Scalar
 
 __all__ = [
     "DATA_AXIS",
     "TRIAL_AXIS",
+    "Array",
+    "Key",
+    "Metrics",
+    "Params",
+    "Scalar",
     "configure_jax",
     "fetch",
     "free_bytes",

@@ -12,7 +12,7 @@ import numpy as np
 from blurjax.config.loading import override
 from blurjax.config.settings import Config
 from blurjax.config.trials import Trial
-from blurjax.engine.types import Array
+from blurjax.engine import Array
 from blurjax.experiment.programs import Programs
 from blurjax.runtime import RunDirectory, processes, read_npz
 from blurjax.train.evaluation import Evaluation, dispatch

@@ -9,7 +9,7 @@ import numpy as np
 
 from blurjax.config.trials import Trial
 from blurjax.data import Dataset, nested_subsets
-from blurjax.engine.types import Array
+from blurjax.engine import Array
 from blurjax.experiment.programs import Programs
 from blurjax.train.feed import batches_in_order
 

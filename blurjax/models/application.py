@@ -18,7 +18,7 @@ import jax
 
 from blurjax.config.model_settings import AUTOENCODERS, CLASSIFIERS, ModelConfig, ModelSpec
 from blurjax.config.registry import Registry, resolve
-from blurjax.engine.types import Array, Key
+from blurjax.engine import Array, Key
 
 Variables = Mapping[str, Any]
 """Collections of a model's variables: "params", and others such as "batch_stats"."""

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from blurjax.config.model_settings import Conv as ConvConfig
 from blurjax.config.model_settings import MlpAutoencoder as MlpConfig
-from blurjax.engine.types import Array, Scalar
+from blurjax.engine import Array, Scalar
 from blurjax.models.application import ModelContext
 from blurjax.models.layers import Conv, average_pool_2x2
 

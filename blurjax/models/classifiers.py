@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from blurjax.config.model_settings import Cnn, LinearClassifier, MlpClassifier, ResNet
-from blurjax.engine.types import Array
+from blurjax.engine import Array
 from blurjax.models.application import ModelContext
 from blurjax.models.autoencoders import SMALLEST_MAP, he_uniform, lecun_uniform
 from blurjax.models.layers import PIXEL_DEVIATION, Conv, StandardizedConv, max_pool_2x2

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from blurjax.engine.types import Array
+from blurjax.engine import Array
 from blurjax.models.lowering import Precision, convolve
 
 NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))

@@ -12,7 +12,7 @@ import numpy as np
 
 from blurjax.config.model_settings import LinearAutoencoder as LinearConfig
 from blurjax.config.model_settings import ResidualAutoencoder as ResidualConfig
-from blurjax.engine.types import Array, Scalar
+from blurjax.engine import Array, Scalar
 from blurjax.models.application import ModelContext
 from blurjax.models.autoencoders import activated, he_uniform, in_use, layer, map_sizes
 from blurjax.models.layers import PIXEL_DEVIATION, Conv, average_pool_2x2

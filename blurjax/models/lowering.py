@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from blurjax.engine.types import Array
+from blurjax.engine import Array
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 """((top, bottom), (left, right)); each less than the kernel's size."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax.numpy as jnp
 
-from blurjax.engine.types import Array, Scalar
+from blurjax.engine import Array, Scalar
 from blurjax.models.autoencoders import in_use
 
 FIRST_LOG_VARIANCE = -4.0

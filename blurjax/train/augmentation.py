@@ -8,8 +8,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from blurjax.engine.random import key
-from blurjax.engine.types import Array, Scalar
+from blurjax.engine import Array, Scalar, key
 
 GREY = 0.5
 """The colour of a cutout: models subtract it from images, so that it is 0 as in DeVries and Taylor (2017)."""

@@ -9,9 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
-from blurjax.engine.loops import loop_steps
-from blurjax.engine.mesh import DATA_AXIS
-from blurjax.engine.types import Array, Metrics, Scalar
+from blurjax.engine import DATA_AXIS, Array, Metrics, Scalar, loop_steps
 
 
 class Batch(TypedDict):

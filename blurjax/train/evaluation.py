@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from blurjax.engine.mesh import fetch
-from blurjax.engine.types import Array
+from blurjax.engine import Array, fetch
 from blurjax.train.feed import AHEAD, Feed, batches_in_order
 
 Evaluation = dict[str, np.ndarray]

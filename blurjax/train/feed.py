@@ -22,9 +22,7 @@ from jax.sharding import Mesh, Sharding
 
 from blurjax.config.settings import SPLITS
 from blurjax.data import Dataset, fold_assignment, read_batches
-from blurjax.engine.mesh import in_batches, place, place_columns, shared
-from blurjax.engine.random import key
-from blurjax.engine.types import Array, Scalar
+from blurjax.engine import Array, Scalar, in_batches, key, place, place_columns, shared
 
 STREAM_BYTES = 64 * 2**20
 """Decoded images in one streamed chunk."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from blurjax.engine.types import Array
+from blurjax.engine import Array
 from blurjax.views.image_quality import SSIM_C1, SSIM_C2, WINDOW
 
 MIXED_WEIGHT = 0.84

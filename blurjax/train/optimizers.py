@@ -9,8 +9,7 @@ import jax
 import optax
 import optax.contrib
 
-from blurjax.config import OPTIMIZERS, TrainingConfig
-from blurjax.config.registry import resolve
+from blurjax.config import OPTIMIZERS, TrainingConfig, resolve
 from blurjax.train.state import Hyperparameters
 
 MakeOptimizer = Callable[[Hyperparameters], optax.GradientTransformation]

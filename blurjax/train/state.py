@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from blurjax.engine.random import key
-from blurjax.engine.types import Array, Params, Scalar
+from blurjax.engine import Array, Params, Scalar, key
 
 
 class Hyperparameters(NamedTuple):

@@ -12,8 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from blurjax.engine.random import key
-from blurjax.engine.types import Array, Key, Metrics, Params, Scalar
+from blurjax.engine import Array, Key, Metrics, Params, Scalar, key
 from blurjax.models import apply
 from blurjax.train import losses
 from blurjax.train.augmentation import Augmentation, Drawn

@@ -16,10 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from blurjax.config.registry import resolve
-from blurjax.config.view_table import VIEWS
-from blurjax.engine.random import key
-from blurjax.engine.types import Array, Scalar
+from blurjax.config import VIEWS, resolve
+from blurjax.engine import Array, Scalar, key
 from blurjax.models import apply
 from blurjax.views.image_quality import filter_radially
 

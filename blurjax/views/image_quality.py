@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from blurjax.engine.types import Array, Scalar
+from blurjax.engine import Array, Scalar
 
 REC_601 = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
