@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from blurjax.data import Dataset
     from blurjax.data import load as load_dataset
     from blurjax.engine import configure_jax, loop_steps, sweep
-    from blurjax.experiment import make_plan, run_experiment
+    from blurjax.experiment import SavedRun, load_run, make_plan, run_experiment
     from blurjax.report import make_report
     from blurjax.runtime import UserError
     from blurjax.train import AllTrialsFailed, Interrupted, Progress
@@ -30,10 +30,12 @@ _ROOM_OF = {
     "Dataset": "data",
     "Interrupted": "train",
     "Progress": "train",
+    "SavedRun": "experiment",
     "UserError": "runtime",
     "configure_jax": "engine",
     "load_config": "config",
     "load_dataset": "data",
+    "load_run": "experiment",
     "loop_steps": "engine",
     "make_plan": "experiment",
     "make_report": "report",
@@ -48,10 +50,12 @@ __all__ = [
     "Dataset",
     "Interrupted",
     "Progress",
+    "SavedRun",
     "UserError",
     "configure_jax",
     "load_config",
     "load_dataset",
+    "load_run",
     "loop_steps",
     "make_plan",
     "make_report",

@@ -63,7 +63,7 @@ def decode(data: bytes, size: int, channels: int) -> np.ndarray:
         with _open(data) as image:
             _check_size(image)
             _check_not_raw(image, data)
-            flat = _upright(_flat(image, data), image)
+            return _square(_upright(_flat(image, data), image), size, channels)
     except BadImageError:
         raise
     except Exception as error:  # whatever a plugin of Pillow's stumbles over, the file is bad
@@ -76,7 +76,18 @@ def decode(data: bytes, size: int, channels: int) -> np.ndarray:
         if isinstance(error, Image.DecompressionBombError):
             reason += "; raise data.max_pixels if memory suffices"
         raise BadImageError(reason) from None
-    return _square(flat.convert("L" if channels == 1 else "RGB"), size)
+
+
+def square(image: Image.Image, size: int, channels: int) -> np.ndarray:
+    """Makes an image that Pillow has opened already like those of `decode`; the arguments and errors are the same."""
+    _check_size(image)
+    try:
+        image.load()
+        return _square(_upright(_flat(image, b""), image), size, channels)
+    except BadImageError:
+        raise
+    except Exception as error:
+        raise BadImageError(str(error)) from None
 
 
 def resize(images: np.ndarray, size: int, channels: int) -> np.ndarray:
@@ -92,11 +103,10 @@ def resize(images: np.ndarray, size: int, channels: int) -> np.ndarray:
     """
     if images.shape[1:] == (size, size, channels):
         return images
-    mode = "L" if channels == 1 else "RGB"
     resized = np.empty((len(images), size, size, channels), np.uint8)
     for target, pixels in zip(resized, images, strict=True):
         image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-        target[...] = _square(image.convert(mode), size)
+        target[...] = _square(image, size, channels)
     return resized
 
 
@@ -176,11 +186,12 @@ def _check_not_raw(image: Image.Image, data: bytes) -> None:
         raise BadImageError("it is a camera's RAW picture; convert it to PNG or JPEG")
 
 
-def _flat(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
+def _flat(image: Image.Image, data: bytes) -> Image.Image:
     """An image of mode L or RGB, whatever it was."""
     if image.mode == "F":
         raise BadImageError("its pixels are floating-point numbers, whose range is unknown")
-    stored = image.tile[0].args if image.format == "PNG" and image.tile else None
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+    stored = tiles[0].args if image.format == "PNG" and tiles else None
     image.load()
     if pixel_depth.has_other_depth(image):
         try:
@@ -234,8 +245,9 @@ def _orientation(image: Image.Image) -> int:
     return 1
 
 
-def _square(image: Image.Image, size: int) -> np.ndarray:
-    """Cuts out the centre square and resizes it: u8[size,size,C]."""
+def _square(image: Image.Image, size: int, channels: int) -> np.ndarray:
+    """Cuts out the centre square of a flat image and resizes it: u8[size,size,channels]."""
+    image = image.convert("L" if channels == 1 else "RGB")
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     # Cropped first: with resize(box=...) the filter would reach over the edge of the square.

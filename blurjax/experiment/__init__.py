@@ -1,6 +1,7 @@
-"""An experiment: its plan, and its stages in order, each resumable."""
+"""An experiment: its plan, its stages in order, each resumable, and what can be had of it when it is finished."""
 
 from blurjax.experiment.plan import Plan, make_plan
 from blurjax.experiment.run import run_experiment
+from blurjax.experiment.saved_run import SavedRun, load_run
 
-__all__ = ["Plan", "make_plan", "run_experiment"]
+__all__ = ["Plan", "SavedRun", "load_run", "make_plan", "run_experiment"]

@@ -86,6 +86,17 @@ def check_fingerprints(
     run.write_json(run.fingerprints, new | {"code": code, "accepted_changes": accepted})
 
 
+def check_code(run: RunDirectory, config: Config, data: TrainingData) -> None:
+    """Raises UserError where the models or views of a run compute something else than when it was made."""
+    known = read_json(run.fingerprints)["code"]
+    for part, value in code_hashes(config, data).items():
+        before = known.get(part, {}).get(jax.__version__, [value])
+        if value not in before:
+            raise UserError(
+                f"{run.path} was made with other code of the {part}: it computes something else now; restore the code."
+            )
+
+
 def _refuse_other_settings(
     run: RunDirectory, settings: Mapping[str, Any], before: Mapping[str, Any]
 ) -> None:

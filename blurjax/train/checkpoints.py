@@ -27,11 +27,17 @@ class Checkpoints:
     """Orbax checkpoints, by step, of a pytree of arrays whose rows belong to trials.
 
     Every process saves the rows that lie on its devices. What is restored does not depend on how many there were.
+
+    Args:
+      directory: of the job.
+      read_only: leave the directory as it is; damaged checkpoints are passed over where they are.
     """
 
-    def __init__(self, directory: Path):
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=True)
-        self._directory = directory
+    def __init__(self, directory: Path, *, read_only: bool = False):
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=KEPT, enable_async_checkpointing=True, create=not read_only
+        )
+        self._directory, self._read_only = directory, read_only
         handlers = {ITEM: ocp.StandardCheckpointHandler()}  # needed to read what a checkpoint holds
         self._manager = ocp.CheckpointManager(
             directory.absolute(), options=options, item_handlers=handlers
@@ -61,7 +67,7 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.Composite(**{ITEM: content}))
 
     def restore(self, like: Any) -> Any | None:
-        """The newest checkpoint that is whole, or None where there is none; damaged ones are set aside.
+        """Reads the newest checkpoint that is whole; None where there is none. Damaged ones are set aside.
 
         Args:
           like: a pytree of arrays of the dtypes that were saved, and of the shapes but for the number of rows: the
@@ -103,6 +109,8 @@ class Checkpoints:
         path = self._directory / str(step)
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         logger.warning("The checkpoint %s is damaged; using the one before (%s).", path, reason)
+        if self._read_only:
+            return
         aside = path.with_name(f"damaged-{step}-{time.time_ns()}")
         processes.barrier(f"damaged {path}")  # all have read it
         processes.on_first(lambda: path.rename(aside))

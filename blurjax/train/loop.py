@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from blurjax.engine import fetch, place
-from blurjax.runtime import RunDirectory, processes
+from blurjax.runtime import RunDirectory, UserError, processes
 from blurjax.train.checkpoints import Checkpoints
 from blurjax.train.feed import AHEAD, Feed
 from blurjax.train.jobs import Job
@@ -107,6 +107,44 @@ def train(
     return models
 
 
+def read_trained(
+    job: Job, run: RunDirectory, states: TrainState, *, select_best: bool, total_steps: int
+) -> TrainedModel:
+    """Reads the models of a job that is trained, and leaves the directory as it is.
+
+    Args:
+      job: its trials.
+      run: the run directory.
+      states: of its trials, as `jax.eval_shape` returns them, arrays [T,...].
+      select_best: as of `Training`.
+      total_steps: of a trained job.
+
+    Returns:
+      The models, arrays [T,...] on the host.
+
+    Raises:
+      UserError: there is no whole checkpoint of its last step, or it is of another model.
+    """
+    like = _checkpoint_form(states, len(job.trials), select_best=select_best)
+    with Checkpoints(run.job(job.name), read_only=True) as checkpoints:
+        restored = checkpoints.restore(like)
+    if restored is None or restored["states"].step[0] != total_steps:
+        raise UserError(
+            f"{run.job(job.name)} holds no models that are trained to their end; continue the run with the command "
+            "that began it."
+        )
+    states = restored["states"]
+    variables = restored["best"].variables if select_best else states.variables
+    return TrainedModel(variables, states.failed_step)
+
+
+def _checkpoint_form(states: TrainState, count: int, *, select_best: bool) -> dict[str, Any]:
+    """Returns what a checkpoint of `count` trials holds, as zeros, for states [T,...] of any number of trials."""
+    like = jax.tree.map(lambda x: np.zeros((count, *x.shape[1:]), x.dtype), states)
+    best = {"best": Best(like.variables, np.zeros(count, np.float32))} if select_best else {}
+    return {"states": like, "loss_sum": np.zeros(count, np.float32)} | best
+
+
 class _Loop:
     """The steps of one job, from the last checkpoint on."""
 
@@ -132,15 +170,13 @@ class _Loop:
 
     def _restore(self) -> TrainState | None:
         """Returns the states of the last checkpoint, padded as the trials are, or None where there is none."""
-        count = len(self.job.trials)
-        abstract = jax.eval_shape(self.training.init, self.hyperparameters)
-        like = jax.tree.map(lambda x: np.zeros((count, *x.shape[1:]), x.dtype), abstract)
-        best = Best(like.variables, np.zeros(count, np.float32))
-        more = {"best": best} if self.training.select_best else {}
-        restored = self.checkpoints.restore({"states": like, "loss_sum": self.loss_sum} | more)
+        states = jax.eval_shape(self.training.init, self.hyperparameters)
+        select_best = self.training.select_best
+        like = _checkpoint_form(states, len(self.job.trials), select_best=select_best)
+        restored = self.checkpoints.restore(like)
         if restored is None:
             return None
-        if self.training.select_best:
+        if select_best:
             self.best = jax.tree.map(self._place, restored["best"])
         self.loss_sum = restored["loss_sum"]
         self.step = int(restored["states"].step[0])

@@ -210,6 +210,14 @@ def encode_step(
     return {"code": apply(model, variables, batch["image"], bottleneck, method="encode")[0]}
 
 
+def classify(model: nn.Module, variables: Any, images: Array, *, mirror: bool) -> Array:
+    """Returns the logits f32[B,K] of images f32[B,H,W,C], where `mirror` averaged with their mirror images'."""
+    logits, _ = apply(model, variables, images)
+    if mirror:
+        logits = (logits + apply(model, variables, images[:, :, ::-1])[0]) / 2
+    return logits
+
+
 def classifier_eval_step(
     variables: Any,
     parameters: ViewParameters,
@@ -220,16 +228,14 @@ def classifier_eval_step(
     keep_logits: bool,
     mirror: bool,
 ) -> dict[str, Array]:
-    """Classifies a view of each image, where `mirror` by the mean of its logits and those of the view's mirror image.
+    """Classifies a view of each image.
 
     Returns:
       "prediction" i32[B], "confidence" f32[B] (largest softmax probability), "loss" f32[B] (nats), and "logits"
       f32[B,K] where `keep_logits`.
     """
     images = view(parameters, batch["image"], batch["index"])
-    logits, _ = apply(model, variables, images)
-    if mirror:
-        logits = (logits + apply(model, variables, images[:, :, ::-1])[0]) / 2
+    logits = classify(model, variables, images, mirror=mirror)
     outputs = {
         "prediction": jnp.argmax(logits, axis=-1).astype(jnp.int32),
         "confidence": jnp.max(jax.nn.softmax(logits), axis=-1),

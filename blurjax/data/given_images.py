@@ -1,0 +1,88 @@
+"""Images that somebody hands over, as arrays, Pillow images or files, made like the images of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from blurjax.data import image_files
+from blurjax.data.messages import expand_path, explain_read_errors, printable
+from blurjax.runtime.errors import UserError
+
+GivenImage: TypeAlias = np.ndarray | Image.Image | str | Path
+"""u8[H,W] or u8[H,W,C] with C 1 or 3, an image of Pillow's, or the path of an image file."""
+GivenImages: TypeAlias = GivenImage | Sequence[GivenImage]
+"""One image, several, or several as one array u8[N,H,W,C] or u8[N,H,W]."""
+
+
+def read_images(
+    given: GivenImages, image_shape: tuple[int, int, int], *, max_pixels: int
+) -> np.ndarray:
+    """Cuts out the centre square of each image and resizes it, as was done with the images of a data set.
+
+    Args:
+      given: at least one image.
+      image_shape: (H, W, C) of the data set.
+      max_pixels: of a file; larger ones are refused.
+
+    Returns:
+      u8[N,H,W,C].
+
+    Raises:
+      UserError: an image cannot be read, or an array is not as described.
+    """
+    if isinstance(given, np.ndarray):
+        return _resized(_as_batch(given), image_shape)
+    several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    if not several:
+        raise UserError("No image was given; give at least one.")
+    with image_files.pixel_limit(max_pixels):
+        return np.concatenate([_read(image, image_shape) for image in several])
+
+
+def _read(image: GivenImage, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Returns one image, u8[1,H,W,C]; of an array, as many as it holds."""
+    size, _, channels = image_shape
+    if isinstance(image, np.ndarray):
+        return _resized(_as_batch(image), image_shape)
+    try:
+        if isinstance(image, Image.Image):
+            name = "An image of Pillow's"
+            return image_files.square(image, size, channels)[None]
+        path = expand_path(image)
+        name = printable(path)
+        with explain_read_errors(path):
+            return image_files.decode(path.read_bytes(), size, channels)[None]
+    except image_files.BadImageError as error:
+        raise UserError(f"{name} cannot be used as an image: {error}.") from None
+
+
+def _as_batch(array: np.ndarray) -> np.ndarray:
+    """Returns an array as u8[N,H,W,C]."""
+    if array.dtype != np.uint8:
+        raise UserError(
+            f"Images must be uint8, from 0 to 255, and not {array.dtype}; values from 0 to 1 are converted by "
+            "numpy.round(255 * images).astype(numpy.uint8)."
+        )
+    shape, smallest = array.shape, image_files.SMALLEST
+    if array.ndim == 2:
+        array = array[None, ..., None]
+    elif array.ndim == 3:
+        array = array[None] if shape[-1] in (1, 3) else array[..., None]
+    if array.ndim != 4 or array.shape[-1] not in (1, 3) or min(array.shape[1:3]) < smallest:
+        raise UserError(
+            f"Images cannot be of shape {shape}; they must be [N,H,W,C], [N,H,W], [H,W,C] or [H,W], with C 1 or 3 and "
+            f"at least {smallest}x{smallest} pixels."
+        )
+    if not len(array):
+        raise UserError("No image was given; give at least one.")
+    return array
+
+
+def _resized(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
+    size, _, channels = image_shape
+    return image_files.resize(images, size, channels)

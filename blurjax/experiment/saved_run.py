@@ -1,0 +1,230 @@
+"""A finished run, read back: its results, its predictions, and its models for images that they have never seen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from blurjax.config import Config, Point, Trial, load
+from blurjax.config.trials import classifier_trial, points
+from blurjax.experiment.fingerprints import check_code
+from blurjax.experiment.hyperparameters import hyperparameters_of
+from blurjax.experiment.networks import Networks, TrainingData
+from blurjax.experiment.trained_models import ImageForm, TrainedAutoencoder, TrainedClassifier
+from blurjax.runtime import RunDirectory, UserError, read_json, read_npz
+from blurjax.train.jobs import Job, find_jobs
+from blurjax.train.loop import read_trained
+from blurjax.train.state import TrainedModel
+
+
+def load_run(directory: str | os.PathLike[str]) -> SavedRun:
+    """Opens the directory of a finished run, which is only read.
+
+    Raises:
+      UserError: it is no run directory, or the run is not finished.
+    """
+    return SavedRun(directory)
+
+
+class SavedRun:
+    """A finished run.
+
+    Where a run has several points, methods take the values that tell them apart (`bottleneck`, `learning_rate`,
+    `weight_decay`, `train_examples`), and raise UserError where these leave more or fewer than one.
+
+    Attributes:
+      config: its settings, fitted to the data.
+      results: content of results.json (docs/run_directory.md).
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]):
+        self._run = run = RunDirectory(directory, writes=False)
+        run.check_format()
+        if not run.results.exists():
+            raise UserError(
+                f"The run in {run.path} is not finished: it has no results.json; continue it with the command that "
+                "began it."
+            )
+        self.config: Config = load(run.config)
+        self.results: dict[str, Any] = read_json(run.results)
+        self._trained: dict[str, TrainedModel] = {}
+
+    def __repr__(self) -> str:
+        name, seeds = self.results["dataset"]["name"], len(self.config.seeds)
+        return f"<SavedRun {str(self._run.path)!r} of {name!r}: {seeds} seeds, {len(points(self.config))} points>"
+
+    def accuracy(self, train_view: str, test_view: str, **values: float | None) -> dict[str, Any]:
+        """Returns the accuracy of classifiers of a train view on a test view, a share in [0, 1].
+
+        Returns:
+          "mean", "interval", "interval_trials" and "per_trial", as in results.json.
+        """
+        self._check_views(train_view, test_view)
+        point = self._only(self._points(values))
+        block = next(b for b in self.results["points"] if b["values"] == point._asdict())
+        if not block["trials"]:
+            raise UserError(f"{self._run.path} has no trials left at {point}: all were frozen.")
+        return block["accuracy"][train_view][test_view]
+
+    def predictions(self, train_view: str, test_view: str) -> dict[str, np.ndarray]:
+        """Returns what classifiers of a train view predict of the test split in a test view.
+
+        Returns:
+          "prediction" i32[T,N], "confidence" f32[T,N], "trial" str[T], "label" i32[N], "name" str[N] and others
+          (docs/run_directory.md).
+        """
+        self._check_views(train_view, test_view)
+        return read_npz(self._run.predictions(train_view, test_view))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Returns a row for every trial and epoch, flat, as `pandas.DataFrame` takes them.
+
+        Each has "stage", "view", "epoch", "step", the fields of `Trial`, "loss", and "train.loss",
+        "validation.accuracy" and the like (docs/run_directory.md).
+        """
+        return [*_rows(self._run)]
+
+    def autoencoder(
+        self, seed: int | None = None, bottleneck: int | None = None
+    ) -> TrainedAutoencoder:
+        """Returns the autoencoder of a seed (None: the first) that was trained on the whole train split.
+
+        Raises:
+          UserError: there is none such or several, it was frozen, or the code of models has changed since.
+        """
+        found = self._points({} if bottleneck is None else {"bottleneck": bottleneck})
+        trial = self._only(Trial(self._seed(seed), point.bottleneck) for point in found)
+        model = self._model("autoencoder", trial)
+        return TrainedAutoencoder(trial, self._networks.autoencoder, model.variables, self._form)
+
+    def classifier(
+        self, view: str, seed: int | None = None, **values: float | None
+    ) -> TrainedClassifier:
+        """Returns the classifier of a train view and a seed (None: the first); errors as of `autoencoder`."""
+        self._check_views(view)
+        seed = self._seed(seed)
+        trial = self._only(classifier_trial(point, seed, view) for point in self._points(values))
+        model, training = self._model(f"classifier/{view}", trial), self.config.classifier
+        return TrainedClassifier(
+            view,
+            trial,
+            tuple(self.results["dataset"]["class_names"]),
+            self._networks.classifier,
+            model.variables,
+            self._form,
+            training.mirror_test,
+        )
+
+    # What the models are made of.
+
+    @cached_property
+    def _networks(self) -> Networks:
+        dataset = self.results["dataset"]
+        data = TrainingData(tuple(dataset["image_shape"]), tuple(dataset["class_counts"]["train"]))
+        check_code(self._run, self.config, data)
+        return Networks(self.config, data)
+
+    @property
+    def _form(self) -> ImageForm:
+        shape, config = self._networks.data.image_shape, self.config
+        return ImageForm(shape, config.data.max_pixels, config.classifier.batch_size)
+
+    def _model(self, stage: str, trial: Trial) -> TrainedModel:
+        """Reads the job of a trial where that was not done yet, and returns the trial's model."""
+        job = next((job for job in find_jobs(self._run, stage) if trial in job.trials), None)
+        if job is None:
+            raise UserError(f"{self._run.path} holds no {stage} of {trial.key}.")
+        if job.name not in self._trained:
+            self._trained[job.name] = self._read(job)
+        row, trained = job.trials.index(trial), self._trained[job.name]
+        if trained.failed_step[row] >= 0:
+            raise UserError(
+                f"The {stage} of {trial.key} was frozen at step {trained.failed_step[row]}, when something was not "
+                "finite; choose another."
+            )
+        return jax.tree.map(lambda leaf: leaf[row], trained)
+
+    def _read(self, job: Job) -> TrainedModel:
+        networks, config = self._networks, self.config
+        is_classifier = job.stage == "classifier"
+        training = config.classifier if is_classifier else config.autoencoder
+        init = networks.classifier_init if is_classifier else networks.autoencoder_init
+        rows = [hyperparameters_of(trial, training) for trial in job.trials]
+        states = jax.eval_shape(
+            jax.vmap(init), jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+        )
+        return read_trained(
+            job,
+            self._run,
+            states,
+            select_best=is_classifier and config.classifier.select == "best",
+            total_steps=networks.num_steps(training),
+        )
+
+    # What the arguments name.
+
+    def _seed(self, seed: int | None) -> int:
+        seed = self.config.seeds[0] if seed is None else seed
+        _check_known(self._run, "seed", seed, self.config.seeds)
+        return seed
+
+    def _check_views(self, train_view: str, test_view: str | None = None) -> None:
+        _check_known(self._run, "train view", train_view, self.config.train_views)
+        if test_view is not None:
+            _check_known(self._run, "test view", test_view, self.config.test_views)
+
+    def _points(self, values: Mapping[str, Any]) -> list[Point]:
+        """Returns the points that have these values: at least one."""
+        found = points(self.config)
+        for name, value in values.items():
+            if name not in Point._fields:
+                raise UserError(
+                    f"Points are not told apart by {name!r}; name {_either(Point._fields)}."
+                )
+            known = dict.fromkeys(getattr(point, name) for point in found)
+            _check_known(self._run, name, value, known)
+            found = [point for point in found if getattr(point, name) == value]
+        return found
+
+    def _only(self, found: Iterable[Any]) -> Any:
+        """Returns the only one of some points or trials."""
+        first, *others = dict.fromkeys(found)
+        for name in Point._fields if others else ():
+            known = dict.fromkeys(getattr(one, name) for one in (first, *others))
+            if len(known) > 1:
+                raise UserError(
+                    f"{self._run.path} has several values of {name}; name {_either(known)}."
+                )
+        return first
+
+
+def _check_known(run: RunDirectory, name: str, value: object, known: Iterable[object]) -> None:
+    known = [*known]
+    if value not in known:
+        raise UserError(f"{run.path} has no {name} {value}; name {_either(known)}.")
+
+
+def _either(names: Iterable[object]) -> str:
+    *others, last = map(str, names)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _rows(run: RunDirectory) -> Iterator[dict[str, Any]]:
+    """Yields what every line of metrics.jsonl says of each trial."""
+    trials = {}
+    for line in run.metrics():
+        job = line["job"]
+        if job not in trials:
+            trials[job] = read_json(run.job_file(job))["trials"]
+        numbers = {"loss": line["loss"]}
+        for side, measures in line.items():
+            if isinstance(measures, dict):
+                numbers |= {f"{side}.{name}": values for name, values in measures.items()}
+        for row, trial in enumerate(trials[job]):
+            about = {name: line[name] for name in ("stage", "view", "epoch", "step")}
+            yield about | trial | {name: values[row] for name, values in numbers.items()}
