@@ -1,5 +1,6 @@
 """The code blocks of README.md and docs/: Python runs, commands are understood, and output is what is printed."""
 
+import functools
 import json
 import re
 import shlex
@@ -79,14 +80,30 @@ def commands(block):
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-def run_python(block, directory):
-    file = directory / "block.py"
-    file.write_text(PRELUDE * ("load_config" in block.text) + block.text)
-    result = subprocess.run(
-        [sys.executable, file], cwd=directory, capture_output=True, text=True, timeout=600
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+@pytest.fixture(scope="module")
+def run_python(tmp_path_factory):
+    """Runs a block after those before it on its page, each once, in a directory of the page."""
+
+    @functools.cache
+    def directory(page):
+        return tmp_path_factory.mktemp(page.stem)
+
+    @functools.cache
+    def run(block):
+        file = directory(block.page) / f"line_{block.line}.py"
+        file.write_text(PRELUDE * ("load_config" in block.text) + block.text)
+        return subprocess.run(
+            [sys.executable, file], cwd=file.parent, capture_output=True, text=True, timeout=600
+        )
+
+    def run_with_those_before(block):
+        of_page = [b for b in BLOCKS if b.page == block.page and b.language == "python"]
+        for before in of_page[: of_page.index(block) + 1]:
+            result = run(before)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    return run_with_those_before
 
 
 def test_every_block_names_its_language():
@@ -102,8 +119,8 @@ def test_code_is_fenced_not_indented(page):
 
 
 @pytest.mark.parametrize("block", of_language("python"))
-def test_python_runs_and_prints_what_is_shown(block, tmp_path):
-    printed = run_python(block, tmp_path)
+def test_python_runs_and_prints_what_is_shown(block, run_python):
+    printed = run_python(block)
     after = BLOCKS[BLOCKS.index(block) + 1 :][:1]
     if printed and after and after[0].page == block.page and after[0].language == "text":
         number = r"\d+\.\d+"

@@ -123,6 +123,14 @@ def report(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def predict(parsed: argparse.Namespace) -> int:
+    """Runs `blurjax predict` and returns the exit code."""
+    from blurjax.cli import predictions
+    from blurjax.experiment import load_run
+
+    return predictions.predict(load_run(parsed.directory), parsed)
+
+
 def datasets(parsed: argparse.Namespace) -> int:
     """Runs `blurjax datasets` and returns the exit code."""
     from blurjax.data import sources
@@ -135,5 +143,6 @@ def datasets(parsed: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "report": report,
+    "predict": predict,
     "datasets": datasets,
 }

@@ -24,6 +24,7 @@ examples:
   blurjax run scenes --data.source folder:PHOTOS --out runs/photos
   blurjax run --data.source tfds:fashion_mnist --sweep.num_seeds 5 --dry-run
   blurjax report runs/photos
+  blurjax predict runs/photos NEW_PHOTOS/
   blurjax datasets"""
 
 
@@ -84,12 +85,19 @@ def make_parser() -> Parser:
         "report", help="write the results, figures and page of a run again"
     )
     report.add_argument("directory", type=Path, metavar="DIR", help="a run directory")
+    predict = commands.add_parser(
+        "predict",
+        help="classify images with the classifiers of a finished run",
+        description="Classify image files with all classifiers of a view of a finished run. Files that cannot be used "
+        "are named on standard error, and the exit code is then 2.",
+    )
+    _add_predict_options(predict)
     datasets = commands.add_parser(
         "datasets", help="list the data sources and the data sets that are available"
     )
     datasets.add_argument("--data-dir", type=Path, help="directory of prepared TFDS data sets")
     _add_run_options(run)
-    for command in (run, report, datasets):
+    for command in (run, report, predict, datasets):
         add_import(command)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     _add_settings(run)
@@ -107,6 +115,27 @@ def add_import(parser: argparse.ArgumentParser) -> None:
         help="import a module first, also from the current directory, that registers views, models, optimizers or data "
         "sources (repeatable)",
     )
+
+
+def _add_predict_options(predict: argparse.ArgumentParser) -> None:
+    add = predict.add_argument
+    add("directory", type=Path, metavar="DIR", help="the directory of a finished run")
+    add("images", nargs="+", type=Path, metavar="IMAGE", help="an image file, or a folder of them")
+    add("--train-view", default="original", metavar="VIEW", help="whose classifiers (original)")
+    add(
+        "--test-view",
+        default="original",
+        choices=("original", "reconstruction"),
+        help="whether to show them the images, or what the autoencoders make of these (original)",
+    )
+    several = "of the classifiers, where the run has several"
+    add("--bottleneck", type=int, metavar="N", help=f"floats of the code {several}")
+    add("--learning-rate", type=float, metavar="RATE", help=several)
+    add("--weight-decay", type=float, metavar="DECAY", help=several)
+    add("--train-examples", type=int, metavar="N", help=f"labelled images {several}")
+    output = predict.add_mutually_exclusive_group()
+    output.add_argument("--csv", action="store_true", help="print CSV")
+    output.add_argument("--json", action="store_true", help="print JSON, with all probabilities")
 
 
 def _add_run_options(run: argparse.ArgumentParser) -> None:

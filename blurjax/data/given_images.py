@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -10,6 +11,8 @@ import numpy as np
 from PIL import Image
 
 from blurjax.data import image_files
+from blurjax.data.decoding import EncodedImage, decode
+from blurjax.data.directories import images, raise_error, visible
 from blurjax.data.messages import expand_path, explain_read_errors, printable
 from blurjax.runtime.errors import UserError
 
@@ -42,6 +45,45 @@ def read_images(
         raise UserError("No image was given; give at least one.")
     with image_files.pixel_limit(max_pixels):
         return np.concatenate([_read(image, image_shape) for image in several])
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """Returns files as they are named, and of folders all images in them and below, hidden ones left out.
+
+    Raises:
+      UserError: a path does not exist, or may not be read.
+    """
+    found = []
+    for path in map(expand_path, paths):
+        with explain_read_errors(path):
+            if path.is_dir():
+                for place, folders, _ in os.walk(path, onerror=raise_error):
+                    folders[:] = visible(folders)
+                    found += images(Path(place))
+            else:
+                path.stat()
+                found.append(path)
+    return found
+
+
+def read_each(
+    paths: Sequence[Path], image_shape: tuple[int, int, int], *, max_pixels: int
+) -> tuple[np.ndarray, dict[Path, str]]:
+    """Reads image files as `read_images` does, and goes on where one cannot be used.
+
+    Returns:
+      The images u8[N,H,W,C] of the files that can be used, in their order; of the others, why they cannot.
+    """
+    size, _, channels = image_shape
+    read, failed = [np.zeros((0, *image_shape), np.uint8)], {}
+    with image_files.pixel_limit(max_pixels):
+        encoded = (EncodedImage(path, 0, str(path)) for path in paths)
+        for image, pixels in decode(encoded, size, channels):
+            if isinstance(pixels, str):
+                failed[image.content] = pixels
+            else:
+                read.append(pixels[None])
+    return np.concatenate(read), failed
 
 
 def _read(image: GivenImage, image_shape: tuple[int, int, int]) -> np.ndarray:

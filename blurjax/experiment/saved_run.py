@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
 from blurjax.config import Config, Point, Trial, load
 from blurjax.config.trials import classifier_trial, points
+from blurjax.data.given_images import GivenImages
 from blurjax.experiment.fingerprints import check_code
 from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.networks import Networks, TrainingData
@@ -54,6 +55,17 @@ class SavedRun:
         self.results: dict[str, Any] = read_json(run.results)
         self._trained: dict[str, TrainedModel] = {}
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the images of the data set, and of all that models are given."""
+        height, width, channels = self.results["dataset"]["image_shape"]
+        return height, width, channels
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of labels and probabilities."""
+        return tuple(self.results["dataset"]["class_names"])
+
     def __repr__(self) -> str:
         name, seeds = self.results["dataset"]["name"], len(self.config.seeds)
         return f"<SavedRun {str(self._run.path)!r} of {name!r}: {seeds} seeds, {len(points(self.config))} points>"
@@ -65,10 +77,7 @@ class SavedRun:
           "mean", "interval", "interval_trials" and "per_trial", as in results.json.
         """
         self._check_views(train_view, test_view)
-        point = self._only(self._points(values))
-        block = next(b for b in self.results["points"] if b["values"] == point._asdict())
-        if not block["trials"]:
-            raise UserError(f"{self._run.path} has no trials left at {point}: all were frozen.")
+        block = self._block(self._only(self._points(values)))
         return block["accuracy"][train_view][test_view]
 
     def predictions(self, train_view: str, test_view: str) -> dict[str, np.ndarray]:
@@ -113,26 +122,63 @@ class SavedRun:
         return TrainedClassifier(
             view,
             trial,
-            tuple(self.results["dataset"]["class_names"]),
+            self.class_names,
             self._networks.classifier,
             model.variables,
             self._form,
             training.mirror_test,
         )
 
+    def predict(
+        self,
+        images: GivenImages,
+        train_view: str = "original",
+        test_view: Literal["original", "reconstruction"] = "original",
+        **values: float | None,
+    ) -> np.ndarray:
+        """Returns the probabilities f32[T,N,K] that all classifiers of a train view, one per trial, give to images.
+
+        Args:
+          images: as for `TrainedAutoencoder.reconstruct`.
+          train_view: what the classifiers were trained on.
+          test_view: "original", for images as they are, or "reconstruction", by each trial's autoencoder.
+          **values: of the point, where the run has several.
+
+        Raises:
+          UserError: an image cannot be read, or the run has no such classifiers.
+        """
+        if test_view not in ("original", "reconstruction"):
+            raise UserError(
+                f"Images can be classified as original or as reconstruction, and not as {test_view!r}."
+            )
+        self._check_views(train_view)
+        views = (train_view, test_view)
+        found = self._points(values)
+        self._only(classifier_trial(point, 0, *views) for point in found)
+        values = found[0]._asdict()
+        read = self._form.read(images)
+        outputs = []
+        for seed in self._block(found[0])["trials"]:
+            viewed = read
+            if test_view == "reconstruction":
+                viewed = self.autoencoder(seed, found[0].bottleneck).reconstruct(read)
+            outputs.append(self.classifier(train_view, seed, **values).predict(viewed))
+        return np.stack(outputs)
+
     # What the models are made of.
 
     @cached_property
     def _networks(self) -> Networks:
-        dataset = self.results["dataset"]
-        data = TrainingData(tuple(dataset["image_shape"]), tuple(dataset["class_counts"]["train"]))
+        counts = self.results["dataset"]["class_counts"]["train"]
+        data = TrainingData(self.image_shape, tuple(counts))
         check_code(self._run, self.config, data)
         return Networks(self.config, data)
 
     @property
     def _form(self) -> ImageForm:
-        shape, config = self._networks.data.image_shape, self.config
-        return ImageForm(shape, config.data.max_pixels, config.classifier.batch_size)
+        return ImageForm(
+            self.image_shape, self.config.data.max_pixels, self.config.classifier.batch_size
+        )
 
     def _model(self, stage: str, trial: Trial) -> TrainedModel:
         """Reads the job of a trial where that was not done yet, and returns the trial's model."""
@@ -190,6 +236,13 @@ class SavedRun:
             _check_known(self._run, name, value, known)
             found = [point for point in found if getattr(point, name) == value]
         return found
+
+    def _block(self, point: Point) -> dict[str, Any]:
+        """Returns the entry of a point in the results."""
+        block = next(b for b in self.results["points"] if b["values"] == point._asdict())
+        if not block["trials"]:
+            raise UserError(f"{self._run.path} has no trials left at {point}: all were frozen.")
+        return block
 
     def _only(self, found: Iterable[Any]) -> Any:
         """Returns the only one of some points or trials."""

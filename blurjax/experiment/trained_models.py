@@ -30,9 +30,13 @@ class ImageForm:
     """Of an image file."""
     batch_size: int
 
+    def read(self, given: GivenImages) -> np.ndarray:
+        """Returns images u8[N,H,W,C]."""
+        return read_images(given, self.shape, max_pixels=self.max_pixels)
+
     def apply(self, function: Callable[[Array], Array], given: GivenImages) -> np.ndarray:
         """Applies a compiled function of images u8[B,H,W,C] to any number of them."""
-        images = read_images(given, self.shape, max_pixels=self.max_pixels)
+        images = self.read(given)
         size = min(self.batch_size, len(images))
         padded = np.concatenate([images, images[: -len(images) % size]])
         outputs = [function(batch) for batch in padded.reshape(-1, size, *self.shape)]

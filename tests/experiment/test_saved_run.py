@@ -196,6 +196,25 @@ def test_results_by_name(run):
     assert accuracy["per_trial"][0] == pytest.approx(right.mean())
 
 
+@pytest.mark.parametrize("views", itertools.product(["original", "reconstruction"], repeat=2))
+def test_all_trials_predict_together(run, images, views):
+    together = run.predict(images, *views, bottleneck=4)
+    assert together.shape == (2, len(images), 2)
+    for seed, probabilities in enumerate(together):
+        shown = images
+        if views[1] == "reconstruction":
+            shown = run.autoencoder(seed, 4).reconstruct(images)
+        alone = run.classifier(views[0], seed, bottleneck=4).predict(shown)
+        np.testing.assert_array_equal(probabilities, alone)
+
+
+def test_nothing_but_originals_and_reconstructions_can_be_made_of_new_images(run, images):
+    with pytest.raises(UserError, match="and not as 'blur'"):
+        run.predict(images, "original", "blur")
+    with pytest.raises(UserError, match="several values of bottleneck"):
+        run.predict(images, "original", "reconstruction")
+
+
 def test_a_row_of_metrics_for_every_trial_and_epoch(run):
     rows = run.metrics()
     assert len(rows) == 3 * 4 + 3 * (
@@ -293,14 +312,18 @@ def test_models_whose_code_was_changed_are_refused(directory, monkeypatch):
 def test_plain_orbax_reads_a_checkpoint_as_the_documentation_says(run, directory, tmp_path):
     page = (Path(__file__).parents[2] / "docs/saved_runs.md").read_text()
     (recipe,) = [b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "ocp" in b]
-    recipe = recipe.replace("runs/digits", str(directory))
+    job = "checkpoints/autoencoder/job-0"
+    last = last_checkpoint(directory, "autoencoder/job-0").name  # two are kept here, of more epochs
+    recipe = recipe.replace(f"runs/digits/{job}", f"{directory}/{job}").replace(
+        "[0-9]*/", f"{last}/"
+    )
     (tmp_path / "recipe.py").write_text(
         f"{recipe}\nimport numpy as np\nnp.save('codes.npy', params['to_code']['kernel'])"
     )
     # In a process that has one device: the checkpoint was saved by two.
     subprocess.run([sys.executable, "recipe.py"], cwd=tmp_path, check=True, timeout=100)
     trial = run.autoencoder(1, 4)
-    jobs = read_json(directory / "checkpoints/autoencoder/job-0/job.json")["trials"]
+    jobs = read_json(directory / job / "job.json")["trials"]
     row = jobs.index(trial.trial._asdict())
     own = trial.variables["params"]["to_code"]["kernel"]
     np.testing.assert_array_equal(np.load(tmp_path / "codes.npy")[row], own)
