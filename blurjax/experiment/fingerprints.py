@@ -254,8 +254,10 @@ def _hash(*calls: tuple[Any, ...]) -> str:
     digest = hashlib.sha256()
     for function, *arguments in calls:
         closed = jax.make_jaxpr(function)(*arguments)
+        # By itself, jax colours the text where it may be shown on a terminal or in a notebook.
+        text = closed.pretty_print(use_color=False)
         # Where Python keeps a function says nothing of what it computes.
-        digest.update(re.sub(r"0x[0-9a-f]+", "", str(closed)).encode())
+        digest.update(re.sub(r"0x[0-9a-f]+", "", text).encode())
         for constant in closed.consts:
             digest.update(np.asarray(constant).tobytes())
     return digest.hexdigest()[:16]

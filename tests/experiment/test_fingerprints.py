@@ -66,6 +66,14 @@ def test_hashes_are_the_same_in_another_process_and_whatever_computes(source):
     assert hashes(source, **other) == first
 
 
+def test_hashes_are_the_same_on_a_terminal(source, monkeypatch):
+    monkeypatch.setattr("jax._src.pretty_printer.CAN_USE_COLOR", False)
+    first = hashes(source)
+    monkeypatch.setattr("jax._src.pretty_printer.CAN_USE_COLOR", True)
+    assert "\x1b" in str(jax.make_jaxpr(jax.numpy.sin)(1.0))
+    assert hashes(source) == first
+
+
 @pytest.mark.parametrize(("older", "word"), [(False, "none"), (True, "random")])
 def test_flips_were_true_or_false_once(finished, source, older, word):
     path, other = finished / "fingerprints.json", {"none": "random", "random": "none"}[word]
