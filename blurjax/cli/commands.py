@@ -17,8 +17,9 @@ from blurjax.runtime.caches import user_cache
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.stop import INTERRUPTED, TERMINATED, StopRequest
 
-ALL_FAILED, USER_ERROR = 1, 2
-"""Exit codes: of an experiment all of whose trials failed, and of a mistake; stop.py has those of signals."""
+ALL_FAILED, USER_ERROR, BROKEN_PIPE = 1, 2, 141
+"""Exit codes: of an experiment all of whose trials failed, of a mistake, and of output that nobody reads; stop.py has
+those of signals."""
 DEFAULT_PRESET = "digits"
 
 
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = USER_ERROR
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except BrokenPipeError:  # nobody reads on, such as after `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE
     raise SystemExit(code)
 
 
@@ -77,6 +81,7 @@ def run(parsed: argparse.Namespace) -> int:
         from blurjax.engine import configure_jax
         from blurjax.experiment import make_plan, run_experiment
         from blurjax.experiment.preparation import prepare
+        from blurjax.report import answer
         from blurjax.runtime import processes
         from blurjax.train.loop import AllTrialsFailed, Interrupted
 
@@ -90,27 +95,33 @@ def run(parsed: argparse.Namespace) -> int:
             processes.connect(parsed.coordinator, parsed.num_processes, parsed.process_id)
         name = Path(preset).stem if preset else terminal.slug(config.data.source)
         out = parsed.out or Path("runs") / name
+        say = terminal.say if not parsed.quiet else lambda text: None
+        if sys.stdout.isatty():  # a few seconds
+            say(f"Reading {config.data.source} and starting jax ...")
         config, dataset = prepare(config)
-        terminal.say(make_plan(config, dataset, out))
+        plan = make_plan(config, dataset, out)
+        say(plan)
         if parsed.dry_run:
             return 0
         stop.save_first()
         try:
-            run_experiment(
-                config,
-                out,
-                dataset=dataset,
-                progress=terminal.ProgressLine(),
-                interrupted=stop,
-                take_over=parsed.take_over,
-                accept_changed_code=parsed.accept_changed_code,
-            )
+            with terminal.show_progress(plan, quiet=parsed.quiet) as progress:
+                results = run_experiment(
+                    config,
+                    out,
+                    dataset=dataset,
+                    progress=progress,
+                    interrupted=stop,
+                    take_over=parsed.take_over,
+                    accept_changed_code=parsed.accept_changed_code,
+                )
         except Interrupted:
             terminal.say("Stopped; everything is saved, and the same command continues it.")
             return stop.exit_code or TERMINATED
         except AllTrialsFailed as error:
             print(f"blurjax: {error}", file=sys.stderr)
             return ALL_FAILED
+        terminal.say_answer(answer(results, config.report.confidence))
         terminal.say(f"The report is {out / 'report.html'}")
         return 0
 

@@ -143,6 +143,7 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     add("preset", nargs="?", help=f"{', '.join(settings.presets())}, or a YAML file")
     add("--out", type=Path, metavar="DIR", help="the run directory (default: runs/PRESET)")
     add("--dry-run", action="store_true", help="print the plan and stop")
+    add("--quiet", action="store_true", help="print the answer alone")
     add(
         "--take-over",
         action="store_true",

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import re
+import shutil
 import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from tqdm.contrib.logging import logging_redirect_tqdm
 
-from blurjax.experiment.plan import duration
+from blurjax.experiment.plan import Plan, duration
+from blurjax.experiment.progress import ProgressBar, TrainingLeft, stage_name
 from blurjax.runtime import processes
 from blurjax.train.loop import Progress
+
+MOST_COLUMNS = 100
+SECONDS_BETWEEN_LINES = 10.0
 
 
 def say(text: object) -> None:
@@ -21,34 +30,49 @@ def say(text: object) -> None:
         print(text, flush=True)
 
 
-class ProgressLine:
-    """Prints one line an epoch; on a terminal, each epoch of a job overwrites the previous one."""
+def say_answer(paragraphs: Sequence[str]) -> None:
+    """Prints the answer of a run, a paragraph each, as wide as the terminal is, up to 100 columns."""
+    columns = min(shutil.get_terminal_size().columns, MOST_COLUMNS)
+    text = "\n\n".join(textwrap.fill(text, columns) for text in paragraphs)
+    say(f"\n{text}\n")
 
-    def __init__(self) -> None:
-        self._overwrite = sys.stdout.isatty()
+
+class ProgressLines:
+    """Prints the last epoch of every job, and of the others one in ten seconds: for logs and pipes."""
+
+    def __init__(self, plan: Plan):
+        self._left, self._printed = TrainingLeft(plan), time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
-        """Prints a line of progress."""
-        text = describe_progress(progress)
-        if not self._overwrite:
-            say(text)
-        elif processes.is_first():
-            end = "\n" if progress.epoch == progress.epochs else ""
-            columns = os.get_terminal_size().columns
-            print(f"\r\x1b[K{text[: columns - 1]}", end=end, flush=True)
+        """Takes note of an epoch."""
+        _, seconds = self._left.update(progress)
+        due = time.monotonic() > self._printed + SECONDS_BETWEEN_LINES
+        if due or progress.epoch == progress.epochs:
+            self._printed = time.monotonic()
+            say(describe_progress(progress, seconds))
 
 
-def describe_progress(progress: Progress) -> str:
+@contextlib.contextmanager
+def show_progress(plan: Plan, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """Shows a bar on a terminal, lines elsewhere, and nothing where asked to be quiet."""
+    if quiet or not processes.is_first():
+        yield lambda progress: None
+    elif not sys.stdout.isatty():
+        yield ProgressLines(plan)
+    else:
+        redirected = logging_redirect_tqdm([logging.getLogger("blurjax")])
+        with contextlib.closing(ProgressBar(plan)) as bar, redirected:
+            yield bar
+
+
+def describe_progress(progress: Progress, seconds_left: float) -> str:
     """Returns stage, epoch, loss and validation (mean ± standard deviation over trials), speed and time left."""
 
     def spread(values: Any, digits: str) -> str:
         values = np.asarray(values, np.float64)
         return f"{np.nanmean(values):{digits}} ± {np.nanstd(values):{digits}}"
 
-    line, view = progress.line, progress.job.view
-    stage = "autoencoders" if view is None else f"classifiers on {view}"
-    if progress.job.stage != progress.job.section:
-        stage += ", longer"
+    line = progress.line
     validation = line["validation"]
     if "accuracy" in validation:
         accuracy = 100 * np.asarray(validation["accuracy"])
@@ -56,10 +80,10 @@ def describe_progress(progress: Progress) -> str:
     else:
         validated = f"validation loss {spread(validation['loss'], '.4f')}"
     parts = [
-        f"{stage}  epoch {progress.epoch}/{progress.epochs}",
+        f"{stage_name(progress)}  epoch {progress.epoch}/{progress.epochs}",
         f"loss {spread(line['loss'], '.4f')}",
         validated,
-        f"{progress.images_per_second:,.0f} images/s, {duration(progress.seconds_left)} left",
+        f"{progress.images_per_second:,.0f} images/s, {duration(seconds_left)} left",
     ]
     if progress.failed:
         parts.append(f"{progress.failed} trial(s) frozen: not finite")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,8 @@ class Stage:
     """The models of one stage."""
 
     name: str
+    job: str
+    """The beginning of the names of its jobs, such as "classifier/original"."""
     models: int
     begun: int
     """How many of them the run directory holds, trained or partly trained."""
@@ -69,6 +72,10 @@ class Plan:
     """Parameters and optimizer state of the largest stage."""
     seconds: float
     """For the training that is left; NaN where the backend does not say what a step costs."""
+    flops_per_second: float
+    """Of all devices in training: a guess."""
+    steps_done: Mapping[str, int]
+    """Of each job that the run directory holds."""
 
     def __str__(self) -> str:
         lines = [f"{self.dataset}; {self.devices}"]
@@ -107,7 +114,10 @@ def make_plan(config: Config, dataset: Dataset, out: str | Path) -> Plan:
     """
     config, dataset = prepare(config, dataset)
     programs = Programs(config, dataset)
-    layout, stages = programs.layout, _stages(config, programs, RunDirectory(out))
+    layout, run = programs.layout, RunDirectory(out)
+    done = {line["job"]: line["step"] for line in run.metrics()}  # of each job the last line counts
+    stages = _stages(config, programs, run, done)
+    rate = MATMUL_SHARE * layout.mesh.size * _matmul_rate()
     left = sum(stage.steps_left * stage.flops for stage in stages)
     sizes = {name: len(positions) for name, positions in dataset.splits.items()}
     height, width, channels = dataset.image_shape
@@ -120,14 +130,15 @@ def make_plan(config: Config, dataset: Dataset, out: str | Path) -> Plan:
         data_bytes=dataset.images.nbytes,
         resident=dataset.fits(config.data.resident_limit),
         model_bytes=_model_bytes(config, programs),
-        seconds=left / (MATMUL_SHARE * layout.mesh.size * _matmul_rate())
-        + (COMPILE_SECONDS if left else 0),
+        seconds=left / rate + (COMPILE_SECONDS if left else 0),
+        flops_per_second=rate,
+        steps_done=done,
     )
 
 
-def _stages(config: Config, programs: Programs, run: RunDirectory) -> tuple[Stage, ...]:
-    done = {line["job"]: line["step"] for line in run.metrics()}  # of each job the last line counts
-
+def _stages(
+    config: Config, programs: Programs, run: RunDirectory, done: Mapping[str, int]
+) -> tuple[Stage, ...]:
     def stage(
         name: str, job: str, trials: list[Trial], training: TrainingConfig, flops: float
     ) -> Stage:
@@ -135,7 +146,7 @@ def _stages(config: Config, programs: Programs, run: RunDirectory) -> tuple[Stag
         of_job = {t: done.get(found.name, 0) for found in find_jobs(run, job) for t in found.trials}
         begun = [of_job[trial] for trial in trials if trial in of_job]
         left = len(trials) * steps - sum(begun)
-        return Stage(name, len(trials), len(begun), begun.count(steps), steps, left, flops)
+        return Stage(name, job, len(trials), len(begun), begun.count(steps), steps, left, flops)
 
     # A training step costs a forward pass and about twice as much for the gradients.
     reconstructing = _forward_flops(

@@ -19,6 +19,7 @@ from blurjax.experiment.galleries import write_flips, write_gallery
 from blurjax.experiment.predictions import write_predictions, write_probes
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
+from blurjax.experiment.progress import progress_bar
 from blurjax.experiment.training import train_autoencoders, train_classifiers, train_longer
 from blurjax.experiment.view_stage import make_views
 from blurjax.report import write_report
@@ -28,16 +29,12 @@ from blurjax.runtime.errors import readable_memory_errors
 from blurjax.train.loop import Progress
 
 
-def _ignore(progress: Progress) -> None:
-    del progress
-
-
 def run_experiment(
     config: Config,
     out: str | Path,
     *,
     dataset: Dataset | None = None,
-    progress: Callable[[Progress], None] = _ignore,
+    progress: Callable[[Progress], None] | None = None,
     interrupted: Callable[[], bool] = lambda: False,
     take_over: bool = False,
     accept_changed_code: bool = False,
@@ -48,7 +45,7 @@ def run_experiment(
       config: settings; those left unset are fitted to the data.
       out: the run directory; made where it does not exist, continued where it does.
       dataset: used instead of data.source, such as from `load_dataset` or `Dataset.from_arrays`.
-      progress: called after every epoch.
+      progress: called after every epoch. None: a bar on a terminal or in a notebook.
       interrupted: asked after every chunk of steps; True saves and raises Interrupted.
       take_over: continue a directory even if another machine wrote to it a moment ago.
       accept_changed_code: continue a directory although the code of models or views was changed since.
@@ -77,6 +74,8 @@ def run_experiment(
             processes.on_first(lambda: held.enter_context(run.lock(take_over=take_over)))
             processes.on_first(begin)
             programs = Programs(config, dataset)
+            if progress is None:
+                progress = held.enter_context(progress_bar(config, dataset, out))
             return _run_stages(Context(config, run, programs, progress, interrupted))
 
 

@@ -126,6 +126,8 @@ def readable_os_errors(path: Path) -> Iterator[None]:
     """Turns an OSError into a UserError that says what to do."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # of standard output, such as by `| head`
     except OSError as error:
         where, why = error.filename or path, error.strerror or error
         match error.errno:

@@ -166,6 +166,8 @@ class _Loop:
         """Where the settings select the best epoch."""
         self.states = self._restore() or self._start()
         self.first_step, self.begun, self.saved = self.step, time.monotonic(), time.monotonic()
+        self.compiled = False
+        """Whether rates are measured from the end of an epoch on, and not from the start, with compilations."""
         run.keep_metrics(lambda line: line["job"] != job.name or line["step"] <= self.step)
 
     def _restore(self) -> TrainState | None:
@@ -274,6 +276,8 @@ class _Loop:
         self.run_directory.append_metrics(line)
         seconds = time.monotonic() - self.begun
         done = line["step"] - self.first_step
+        if not self.compiled:  # of which the first epoch says too little
+            self.compiled, self.first_step, self.begun = True, line["step"], time.monotonic()
         training.progress(
             Progress(
                 job=self.job,

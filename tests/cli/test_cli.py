@@ -1,6 +1,15 @@
 """The command line, by running it: help at once, one sentence for a mistake."""
 
+import contextlib
+import fcntl
+import html
+import os
+import pty
 import re
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -202,13 +211,87 @@ def test_a_run_prints_its_plan_its_progress_and_where_the_report_is(uninterrupte
     out, process = uninterrupted
     lines = process.stdout.splitlines()
     assert "86 train, 10 validation, 24 test images of 8x8x1, 2 classes: " in lines[0]
-    progress = [line for line in lines if line.startswith("classifiers on mixed")]
-    assert len(progress) == 3
-    assert "epoch 3/3" in progress[-1]
-    assert "validation accuracy" in progress[-1]
+    (progress,) = [line for line in lines if line.startswith("classifiers on mixed")]
+    assert "epoch 3/3" in progress
+    assert "validation accuracy" in progress
     assert lines[-1] == f"The report is {Path('runs') / 'tiny' / 'report.html'}"
     assert process.stderr == ""
     assert (out / "report.html").exists()
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+def test_a_run_ends_with_the_answer_of_the_page(uninterrupted):
+    out, process = uninterrupted
+    page = re.sub(r"<[^>]*>", "", html.unescape((out / "report.html").read_text()))
+    answer = process.stdout.split("\n\n", 1)[1].rsplit("\n\n", 1)[0]
+    paragraphs = answer.split("\n\n")
+    assert paragraphs
+    assert all(words(paragraph) in words(page) for paragraph in paragraphs)
+    assert max(map(len, answer.splitlines())) <= 100
+
+
+def test_quiet_prints_the_answer_alone(uninterrupted, cache, settings_file):
+    out, process = uninterrupted
+    quiet = run("run", settings_file, "--quiet", cwd=out.parents[1], cache=cache)
+    assert quiet.returncode == 0, quiet.stderr
+    assert quiet.stdout.startswith("\nMean accuracy: ")
+    assert process.stdout.endswith(quiet.stdout)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_on_a_terminal_one_bar_as_wide_as_that(tmp_path, cache, settings_file, columns):
+    command = ("run", str(settings_file), "--sweep.num_seeds", "1")
+    shown, code = on_a_terminal(*command, cwd=tmp_path, cache=cache, columns=columns)
+    assert code == 0
+    assert shown.startswith("Reading npz:")
+    bars = [line for line in re.split(r"[\r\n]+", shown) if "%|" in line]
+    assert {len(bar) for bar in bars} <= {*range(columns + 1)}
+    assert re.match(r"100%\|█+\| 0 s left  classifiers on mixed 3/3", bars[-1])
+    assert ("accuracy" in bars[-1]) == (columns > 60)
+    percent = [int(bar.split("%")[0]) for bar in bars]
+    assert percent == sorted(percent)
+    assert "\nThe report is " in shown.replace("\r", "")
+
+
+def on_a_terminal(*arguments, cwd, cache, columns):
+    """Runs the command with a terminal of so many columns, and returns what it showed and the exit code."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "blurjax", *arguments],
+        cwd=cwd,
+        env=environment | {"XDG_CACHE_HOME": str(cache)},
+        stdin=its,
+        stdout=its,
+        stderr=its,
+    )
+    os.close(its)
+    shown = b""
+    with contextlib.suppress(OSError):  # which Linux raises where the other end is closed
+        while part := os.read(ours, 2**16):
+            shown += part
+    os.close(ours)
+    return shown.decode(), process.wait(timeout=60)
+
+
+def test_output_that_nobody_reads_ends_the_command_quietly(tmp_path, cache, settings_file):
+    command = f"{sys.executable} -m blurjax run {settings_file} | head -1; echo ${{PIPESTATUS[0]}}"
+    process = subprocess.run(
+        ["bash", "-c", command],
+        cwd=tmp_path,
+        env=os.environ | {"XDG_CACHE_HOME": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    plan, code = process.stdout.splitlines()
+    assert plan.startswith("stripes: 86 train")
+    assert code == "141"
+    assert process.stderr == ""
 
 
 def test_report_makes_the_page_again(uninterrupted, cache):

@@ -236,14 +236,14 @@ def test_the_notebook_runs_shows_what_came_out_and_continues(notebook, tmp_path)
     assert point["decomposition"]["on_reconstructions"]["sentence"] in printed(outputs["verdict"])
     figures = [output for output in outputs["figures"] if "image/png" in output.get("data", {})]
     assert len(figures) == len(list((run / "figures").glob("*.png"))) > 0
-    assert "epoch 2/2" in printed(outputs["experiment"])
+    assert "classifiers on reconstruction 2/2" in printed(outputs["experiment"], "stderr")
     assert (run / "report.html").exists()
 
     # The machine has vanished a moment ago; another one runs all again.
     lock = {"pid": 1, "host": "vanished", "token": "other", "heartbeat": time.time()}
     (run / ".lock").write_text(json.dumps(lock))
     outputs = execute(notebook, tmp_path)
-    assert "epoch" not in printed(outputs["experiment"])
+    assert "classifiers" not in printed(outputs["experiment"], "stderr")
     assert "left by process 1 on vanished" in printed(outputs["experiment"], "stderr")
     again = json.loads((run / "results.json").read_text())
     assert again | {"seconds": None} == results | {"seconds": None}
