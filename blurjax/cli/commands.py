@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from blurjax.cli.parser import Parser, add_import, make_parser
 from blurjax.config import loading as settings
@@ -67,10 +67,20 @@ def _import_modules(arguments: Sequence[str]) -> None:
             ) from error
 
 
+def config(parsed: argparse.Namespace) -> int:
+    """Runs `blurjax config` and returns the exit code."""
+    print(settings.to_commented_yaml(settings.load(parsed.preset, _overrides(parsed))))
+    return 0
+
+
+def _overrides(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Returns dotted key -> value of the settings that were named."""
+    return {key: getattr(parsed, key) for key, _ in settings.fields() if hasattr(parsed, key)}
+
+
 def run(parsed: argparse.Namespace) -> int:
     """Runs `blurjax run` and returns the exit code."""
-    overrides = {key: getattr(parsed, key) for key, _ in settings.fields() if hasattr(parsed, key)}
-    preset = parsed.preset
+    overrides, preset = _overrides(parsed), parsed.preset
     if preset is None and "data.source" not in overrides:
         preset = DEFAULT_PRESET
     config = settings.load(preset, overrides)
@@ -153,6 +163,7 @@ def datasets(parsed: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
+    "config": config,
     "report": report,
     "predict": predict,
     "datasets": datasets,

@@ -81,6 +81,12 @@ def make_parser() -> Parser:
         description="Run an experiment; on an existing directory, continue it and add what is missing.",
         usage="blurjax run [PRESET | FILE.yaml] [--out DIR] [--dry-run] [--SECTION.SETTING VALUE ...]",
     )
+    config = commands.add_parser(
+        "config",
+        help="print settings, with what each is, as a YAML file that `run` takes",
+        description="Print all settings of a preset or file, with those named on the command line, as YAML.",
+        usage="blurjax config [PRESET | FILE.yaml] [--SECTION.SETTING VALUE ...]",
+    )
     report = commands.add_parser(
         "report", help="write the results, figures and page of a run again"
     )
@@ -96,11 +102,14 @@ def make_parser() -> Parser:
         "datasets", help="list the data sources and the data sets that are available"
     )
     datasets.add_argument("--data-dir", type=Path, help="directory of prepared TFDS data sets")
+    _add_preset(config)
+    _add_preset(run)
     _add_run_options(run)
-    for command in (run, report, predict, datasets):
+    for command in (run, config, report, predict, datasets):
         add_import(command)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     _add_settings(run)
+    _add_settings(config)
     return parser
 
 
@@ -138,9 +147,13 @@ def _add_predict_options(predict: argparse.ArgumentParser) -> None:
     output.add_argument("--json", action="store_true", help="print JSON, with all probabilities")
 
 
+def _add_preset(parser: argparse.ArgumentParser) -> None:
+    presets = ", ".join(settings.presets())
+    parser.add_argument("preset", nargs="?", help=f"{presets}, or a YAML file")
+
+
 def _add_run_options(run: argparse.ArgumentParser) -> None:
     add = run.add_argument
-    add("preset", nargs="?", help=f"{', '.join(settings.presets())}, or a YAML file")
     add("--out", type=Path, metavar="DIR", help="the run directory (default: runs/PRESET)")
     add("--dry-run", action="store_true", help="print the plan and stop")
     add("--quiet", action="store_true", help="print the answer alone")

@@ -20,6 +20,23 @@ from blurjax.config.model_settings import AUTOENCODERS, CLASSIFIERS, ModelConfig
 from blurjax.config.settings import Config
 from blurjax.runtime.errors import UserError
 
+MEANT = {
+    "seeds": "sweep.num_seeds",
+    "trials": "sweep.num_seeds",
+    "n_seeds": "sweep.num_seeds",
+    "bottlenecks": "sweep.bottleneck",
+    "latent_dim": "autoencoder.bottleneck",
+    "code": "autoencoder.bottleneck",
+    "lr": "classifier.learning_rate",
+    "wd": "classifier.weight_decay",
+    "data": "data.source",
+    "dataset": "data.source",
+    "resolution": "data.image_size",
+    "labels": "sweep.train_examples",
+    "gpus": "compute.devices",
+}
+"""What else a setting is called -> its key."""
+
 
 def described(field: FieldInfo) -> str:
     """Returns the description of a setting, and its default."""
@@ -113,6 +130,26 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
+def to_commented_yaml(config: Config) -> str:
+    """The same, each setting under a comment that says what it is."""
+    return "\n".join(_commented(config, ""))
+
+
+def _commented(section: Section, indent: str) -> Iterator[str]:
+    values = section.model_dump(mode="json")
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield f"{indent}{name}:"
+            yield from _commented(value, f"{indent}  ")
+        else:
+            if field.description:
+                yield f"{indent}# {field.description}"
+            text = yaml.safe_dump(values[name], default_flow_style=True, width=math.inf)
+            text = text.removesuffix("...\n").rstrip()  # the end that YAML marks after a bare value
+            yield f"{indent}{name}: {text}"
+
+
 def flat(config: Config) -> dict[str, Any]:
     """Returns dotted key -> JSON value of all settings."""
 
@@ -151,7 +188,8 @@ def fit_to_data(config: Config, *, shape: tuple[int, int, int], train_examples: 
 
 def unknown_key(key: str, known: list[str]) -> str:
     """The sentence for a key that is not a setting, naming the nearest."""
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    meant = MEANT.get(key.rpartition(".")[2].replace("-", "_"))
+    near = [meant] if meant in known else difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else "`blurjax run --help` lists them all."
     return f"There is no setting {key}; {hint}"
 
@@ -169,9 +207,23 @@ def _find(preset: str) -> Path:
     )
 
 
+class _NoDuplicates(yaml.SafeLoader):
+    """Refuses a key that a section has twice, of which YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            name = self.construct_object(key)
+            if name in seen:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"{name} stands there twice, again in line {line}")
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        settings = yaml.load(path.read_text(encoding="utf-8"), _NoDuplicates) or {}
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UserError(
             f"The settings file {path} cannot be read: {' '.join(str(error).split())}"

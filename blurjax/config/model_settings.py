@@ -13,6 +13,7 @@ from pydantic import (
     PositiveInt,
     SerializeAsAny,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -25,6 +26,22 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_single_values(cls, values: Any) -> Any:
+        """Makes lists of one of single values where several may stand."""
+        if not isinstance(values, dict):
+            return values
+        fields = cls.model_fields
+        return {
+            name: (value,)
+            if name in fields
+            and isinstance(fields[name].default, tuple)
+            and isinstance(value, str | int | float)
+            else value
+            for name, value in values.items()
+        }
 
 
 class ModelConfig(Section):

@@ -138,7 +138,7 @@ class TrainingConfig(Section):
     batch_size: PositiveInt = 64
     """images a step"""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """of activations; parameters stay float32"""
+    """of activations, float32 | bfloat16; parameters stay float32"""
     optimizer: Annotated[str, AfterValidator(OPTIMIZERS.check)] = "adamw"
     """adamw | sgd, with Nesterov momentum 0.9 | muon, for which rates are as large as for adamw"""
     learning_rate: PositiveFloat = 1e-3
@@ -216,6 +216,8 @@ class ViewsConfig(Section):
     """a classifier of each trial is trained on each"""
     test: NonEmpty[TestView] = named(by_default=True, testable=True)
     """and tested on each of these"""
+    exclude: Distinct[TrainView] = ()
+    """leave these out of both lists"""
     controls: bool = False
     """also train on the controls: a filter of equal spectrum, and checks of the experiment itself"""
 
@@ -311,6 +313,8 @@ class Config(Section):
                 "classifier.flip cannot be alternating where sweep.train_examples gives trials images of their own, "
                 "which they see more often; use random"
             )
+        if not (self.train_views and self.test_views):
+            raise ValueError("views.exclude leaves no view to train on, or none to test on")
         if self.sweep.first_seed + self.sweep.num_seeds > 2**31:
             raise ValueError("sweep.first_seed + sweep.num_seeds must be at most 2147483648")
         return self
@@ -338,15 +342,18 @@ class Config(Section):
 
     @property
     def train_views(self) -> tuple[str, ...]:
-        """views.train, and the controls where they are asked for."""
+        """views.train, and the controls where they are asked for, without views.exclude."""
         controls = CONTROLS if self.views.controls else ()
-        return tuple(dict.fromkeys((*self.views.train, *controls)))
+        return self._included(*self.views.train, *controls)
 
     @property
     def test_views(self) -> tuple[str, ...]:
-        """views.test, and the controls that can be tested on where controls are asked for."""
+        """views.test, and the controls that can be tested on where controls are asked for, without views.exclude."""
         controls = [v for v in CONTROLS if self.views.controls and VIEWS[v].testable]
-        return tuple(dict.fromkeys((*self.views.test, *controls)))
+        return self._included(*self.views.test, *controls)
+
+    def _included(self, *views: str) -> tuple[str, ...]:
+        return tuple(view for view in dict.fromkeys(views) if view not in self.views.exclude)
 
     @property
     def seeds(self) -> tuple[int, ...]:

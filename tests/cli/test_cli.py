@@ -184,6 +184,18 @@ def test_a_settings_file_cannot_import(tmp_path, cache):
     assert "There is no setting import" in process.stderr
 
 
+def test_config_prints_settings_that_run_takes(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["config", "digits", "--sweep.num_seeds", "3", "--views.exclude", "pca"])
+    path = tmp_path / "mine.yaml"
+    path.write_text(capsys.readouterr().out)
+    with pytest.raises(SystemExit, match="0"):
+        main(["run", str(path), "--dry-run", "--out", str(tmp_path / "run")])
+    plan = capsys.readouterr().out
+    assert re.search(r"classifiers on blur: +3 models", plan)
+    assert "classifiers on pca" not in plan
+
+
 def test_datasets_lists_what_can_be_named(capsys):
     with pytest.raises(SystemExit):
         main(["datasets"])

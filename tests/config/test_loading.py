@@ -161,3 +161,61 @@ def test_what_was_set_is_not_fitted():
     assert fitted.autoencoder.max_bottleneck == 16
     assert fitted.autoencoder.bottleneck is None
     assert fitted.autoencoder.epochs == 60  # 2,500 steps of ten an epoch would be 250 epochs
+
+
+def test_duplicate_keys_are_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("sweep:\n  num_seeds: 3\n  bottleneck: [4]\n  num_seeds: 5\n")
+    with pytest.raises(UserError, match="num_seeds stands there twice, again in line 4"):
+        config.load(path)
+
+
+def test_one_value_is_a_list_of_one(tmp_path):
+    path = tmp_path / "one.yaml"
+    path.write_text("sweep: {bottleneck: 8, train_examples: all}\nviews: {train: original}\n")
+    loaded = config.load(path, {"views.test": "blur"})
+    assert loaded.sweep.bottleneck == (8,)
+    assert loaded.views.train == ("original",)
+    assert loaded.views.test == ("blur",)
+    assert loaded == config.load(
+        None,
+        {
+            "sweep.bottleneck": [8],
+            "sweep.train_examples": ["all"],
+            "views.train": ["original"],
+            "views.test": ["blur"],
+        },
+    )
+
+
+def test_excluded_views_are_left_out_of_both_lists():
+    loaded = config.load(None, {"views.exclude": "pca", "views.controls": True})
+    default = config.load(None, {"views.controls": True})
+    for name in ("train_views", "test_views"):
+        views = getattr(default, name)
+        assert "pca" in views
+        assert getattr(loaded, name) == tuple(view for view in views if view != "pca")
+    assert "views.exclude" in message(views__train="original", views__exclude="original")
+    assert "pcaa" in message(views__exclude="pcaa")
+
+
+@pytest.mark.parametrize("name", config.MEANT)
+def test_other_names_of_settings_are_known(name):
+    meant = config.MEANT[name]
+    assert meant in dict(config.fields())
+    assert message(**{name: 3}) == f"There is no setting {name}; did you mean {meant}?"
+
+
+def test_commented_yaml_reads_back_equal(tmp_path):
+    overrides = {
+        "sweep.bottleneck": [4, 8],
+        "data.data_dir": "a: dir # of mine",
+        "classifier.model": "mlp",
+        "views.exclude": ["pca"],
+    }
+    loaded = config.load("digits", overrides)
+    text = config.to_commented_yaml(loaded)
+    (tmp_path / "mine.yaml").write_text(text)
+    assert config.load(tmp_path / "mine.yaml") == loaded
+    lines = text.splitlines()
+    assert lines[lines.index("  num_seeds: 8") - 1] == "  # independent trials of each point"
