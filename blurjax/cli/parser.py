@@ -63,6 +63,21 @@ def _with_usual_dashes(argument: str) -> str:
     return f"--{name.replace(old, new)}{equals}{value}"
 
 
+class PrintCompletion(argparse.Action):
+    """Prints a script that makes a shell complete commands and options, and ends the command."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *arguments: Any) -> NoReturn:
+        """Prints it for the shell named, the second argument after the parser."""
+        import shtab  # takes 40 ms
+
+        for command in self.const.choices.values():
+            for action in command._actions:
+                if action.type is Path or action.dest == "preset":
+                    vars(action)["complete"] = shtab.FILE
+        print(shtab.complete(parser, arguments[1]))
+        parser.exit()
+
+
 def make_parser() -> Parser:
     """Returns the parser of all commands and options."""
     parser = Parser(
@@ -74,6 +89,13 @@ def make_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"blurjax {version('blurjax')}")
     commands = parser.add_subparsers(
         dest="command", metavar="COMMAND", parser_class=Parser, required=True
+    )
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        const=commands,
+        choices=("bash", "zsh", "fish", "tcsh", "powershell"),
+        help='print a script for completion, such as in ~/.bashrc: eval "$(blurjax --print-completion bash)"',
     )
     run = commands.add_parser(
         "run",

@@ -6,6 +6,7 @@ import html
 import os
 import pty
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -194,6 +195,41 @@ def test_config_prints_settings_that_run_takes(tmp_path, capsys):
     plan = capsys.readouterr().out
     assert re.search(r"classifiers on blur: +3 models", plan)
     assert "classifiers on pca" not in plan
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["re"], "report"),
+        (["run", "--classifier.optim"], "--classifier.optimizer"),
+        (["run", "ti"], "tiny.yaml"),
+        (["run", "digits", "--out", "ru"], "runs"),
+        (["report", "ru"], "runs"),
+        (["predict", "runs", "ti"], "tiny.yaml"),
+        (["predict", "runs", "--test-view", "rec"], "reconstruction"),
+    ],
+)
+def test_bash_completes_commands_options_and_files(words, completed, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--print-completion", "bash"])
+    line = shlex.join(["blurjax", *words])
+    complete = (
+        f"COMP_WORDS=({line}); COMP_CWORD={len(words)}; _shtab_blurjax; echo ${{COMPREPLY[@]}}"
+    )
+    (tmp_path / "complete.bash").write_text(f"{capsys.readouterr().out}\n{complete}\n")
+    (tmp_path / "tiny.yaml").touch()
+    (tmp_path / "runs").mkdir()
+    process = subprocess.run(
+        ["bash", "complete.bash"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert process.stdout == f"{completed}\n"
+
+
+def test_a_shell_that_completion_is_not_written_for_is_a_mistake(tmp_path, cache):
+    process = run("--print-completion", "dash", cwd=tmp_path, cache=cache)
+    assert process.returncode == 2
+    assert "choose from" in process.stderr
+    assert process.stderr.count("\n") == 1
 
 
 def test_datasets_lists_what_can_be_named(capsys):
