@@ -121,6 +121,7 @@ def run(parsed: argparse.Namespace) -> int:
                     out,
                     dataset=dataset,
                     progress=progress,
+                    log=parsed.log,
                     interrupted=stop,
                     take_over=parsed.take_over,
                     accept_changed_code=parsed.accept_changed_code,

@@ -180,6 +180,13 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="print the plan and stop")
     add("--quiet", action="store_true", help="print the answer alone")
     add(
+        "--log",
+        action="append",
+        default=[],
+        choices=("csv", "tensorboard", "wandb"),
+        help="write metrics and the gallery there, too (repeatable)",
+    )
+    add(
         "--take-over",
         action="store_true",
         help="continue a directory that another machine was writing to a moment ago, if that machine is gone",

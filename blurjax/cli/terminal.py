@@ -18,7 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from blurjax.experiment.plan import Plan, duration
 from blurjax.experiment.progress import ProgressBar, TrainingLeft, stage_name
 from blurjax.runtime import processes
-from blurjax.train.loop import Progress
+from blurjax.train.metric_writers import Progress
 
 MOST_COLUMNS = 100
 SECONDS_BETWEEN_LINES = 10.0

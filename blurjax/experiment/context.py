@@ -16,7 +16,8 @@ from blurjax.engine import Array
 from blurjax.experiment.programs import Programs
 from blurjax.runtime import RunDirectory, processes, read_npz
 from blurjax.train.evaluation import Evaluation, dispatch
-from blurjax.train.loop import Interrupted, Progress
+from blurjax.train.loop import Interrupted
+from blurjax.train.metric_writers import MetricWriter
 
 Arrays = dict[str, np.ndarray]
 
@@ -30,8 +31,8 @@ class Context:
     run: RunDirectory
     """Made and locked."""
     programs: Programs
-    progress: Callable[[Progress], None]
-    """Called after every epoch."""
+    writer: MetricWriter
+    """Takes what is measured."""
     interrupted: Callable[[], bool]
     """Asked after every chunk of steps and every evaluation."""
 

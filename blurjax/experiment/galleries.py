@@ -28,9 +28,14 @@ def write_gallery(context: Context, views: FittedViews) -> None:
         [_view(context, views, view, trial, chosen) for view in shown]
         for trial in _first_autoencoders(context)
     ]
+    original = np.asarray(dataset.images[chosen])
+    context.writer.write_images("original", original)
+    for bottleneck, of_views in zip(config.bottlenecks, images, strict=True):
+        for view, viewed in zip(shown, of_views, strict=True):
+            context.writer.write_images(f"{view} bottleneck={bottleneck}", viewed)
     context.run.write_npz(
         context.run.gallery,
-        original=np.asarray(dataset.images[chosen]),
+        original=original,
         views=np.array(images, np.uint8),
         view_names=np.array(shown, dtype=np.str_),
         bottleneck=np.array(config.bottlenecks, np.int32),

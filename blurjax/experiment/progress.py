@@ -15,7 +15,7 @@ from blurjax.config import LONGER, Config
 from blurjax.data import Dataset
 from blurjax.experiment.plan import COMPILE_SECONDS, Plan, duration, make_plan
 from blurjax.runtime import processes
-from blurjax.train.loop import Progress
+from blurjax.train.metric_writers import Progress
 
 
 class TrainingLeft:

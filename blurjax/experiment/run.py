@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,14 @@ from blurjax.report import write_report
 from blurjax.runtime import RunDirectory, processes, read_json, readable_os_errors
 from blurjax.runtime.environment import describe_environment
 from blurjax.runtime.errors import readable_memory_errors
-from blurjax.train.loop import Progress
+from blurjax.train.metric_logs import make_log
+from blurjax.train.metric_writers import (
+    MetricsFile,
+    MetricWriter,
+    MetricWriters,
+    Progress,
+    ProgressCall,
+)
 
 
 def run_experiment(
@@ -35,6 +42,7 @@ def run_experiment(
     *,
     dataset: Dataset | None = None,
     progress: Callable[[Progress], None] | None = None,
+    log: Sequence[str | MetricWriter] = (),
     interrupted: Callable[[], bool] = lambda: False,
     take_over: bool = False,
     accept_changed_code: bool = False,
@@ -46,6 +54,7 @@ def run_experiment(
       out: the run directory; made where it does not exist, continued where it does.
       dataset: used instead of data.source, such as from `load_dataset` or `Dataset.from_arrays`.
       progress: called after every epoch. None: a bar on a terminal or in a notebook.
+      log: where metrics go besides metrics.jsonl: "csv", "tensorboard", "wandb", or a writer of one's own.
       interrupted: asked after every chunk of steps; True saves and raises Interrupted.
       take_over: continue a directory even if another machine wrote to it a moment ago.
       accept_changed_code: continue a directory although the code of models or views was changed since.
@@ -76,7 +85,12 @@ def run_experiment(
             programs = Programs(config, dataset)
             if progress is None:
                 progress = held.enter_context(progress_bar(config, dataset, out))
-            return _run_stages(Context(config, run, programs, progress, interrupted))
+            writers = [MetricsFile(run), ProgressCall(progress)]
+            for name in log if processes.is_first() else ():
+                writers.append(make_log(name, run, config) if isinstance(name, str) else name)
+                held.callback(writers[-1].close)
+            writer = MetricWriters(writers)
+            return _run_stages(Context(config, run, programs, writer, interrupted))
 
 
 def _check_processes(config: Config, dataset: Dataset) -> None:

@@ -20,6 +20,7 @@ from blurjax.experiment.trained_models import ImageForm, TrainedAutoencoder, Tra
 from blurjax.runtime import RunDirectory, UserError, read_json, read_npz
 from blurjax.train.jobs import Job, find_jobs
 from blurjax.train.loop import read_trained
+from blurjax.train.metric_writers import measures
 from blurjax.train.state import TrainedModel
 
 
@@ -274,10 +275,7 @@ def _rows(run: RunDirectory) -> Iterator[dict[str, Any]]:
         job = line["job"]
         if job not in trials:
             trials[job] = read_json(run.job_file(job))["trials"]
-        numbers = {"loss": line["loss"]}
-        for side, measures in line.items():
-            if isinstance(measures, dict):
-                numbers |= {f"{side}.{name}": values for name, values in measures.items()}
+        numbers = measures(line)
         for row, trial in enumerate(trials[job]):
             about = {name: line[name] for name in ("stage", "view", "epoch", "step")}
             yield about | trial | {name: values[row] for name, values in numbers.items()}

@@ -132,7 +132,7 @@ def _training(context: Context, config: TrainingConfig, **pieces: Any) -> Traini
         select_best=isinstance(config, ClassifierConfig) and config.select == "best",
         checkpoint_seconds=context.config.compute.checkpoint_seconds,
         interrupted=context.interrupted,
-        progress=context.progress,
+        writer=context.writer,
     )
 
 

@@ -17,6 +17,7 @@ from blurjax.runtime import RunDirectory, UserError, processes
 from blurjax.train.checkpoints import Checkpoints
 from blurjax.train.feed import AHEAD, Feed
 from blurjax.train.jobs import Job
+from blurjax.train.metric_writers import MetricWriter, Progress
 from blurjax.train.state import Best, Hyperparameters, TrainedModel, TrainState, better_of
 
 Validation = dict[str, dict[str, np.ndarray]]
@@ -30,22 +31,6 @@ class Interrupted(Exception):
 
 class AllTrialsFailed(Exception):
     """No trial of a job has a finite loss any more."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The state of a job after an epoch."""
-
-    job: Job
-    epoch: int
-    epochs: int
-    images_per_second: float
-    seconds_left: float
-    """Of this job."""
-    failed: int
-    """Trials frozen so far."""
-    line: dict[str, Any]
-    """Of metrics.jsonl."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +53,7 @@ class Training:
     batch_size: int
     checkpoint_seconds: float
     interrupted: Callable[[], bool]
-    progress: Callable[[Progress], None]
+    writer: MetricWriter
     select_best: bool = False
     """Whether models are those of the epoch with the best validation accuracy, instead of the last."""
 
@@ -80,7 +65,7 @@ def train(
 
     Args:
       job: the trials.
-      run: where checkpoints and metrics go.
+      run: where checkpoints go.
       hyperparameters: of the job's trials, arrays [T], padded.
       training: what they are trained with.
 
@@ -168,7 +153,7 @@ class _Loop:
         self.first_step, self.begun, self.saved = self.step, time.monotonic(), time.monotonic()
         self.compiled = False
         """Whether rates are measured from the end of an epoch on, and not from the start, with compilations."""
-        run.keep_metrics(lambda line: line["job"] != job.name or line["step"] <= self.step)
+        training.writer.resume(job, self.step)
 
     def _restore(self) -> TrainState | None:
         """Returns the states of the last checkpoint, padded as the trials are, or None where there is none."""
@@ -260,7 +245,7 @@ class _Loop:
         validation: Callable[[], Validation],
         failed_step: jax.Array,
     ) -> None:
-        """Writes an epoch's line of metrics.jsonl, and reports progress."""
+        """Hands on what was measured in an epoch."""
         self._add_losses(losses)
         training, count = self.training, len(self.job.trials)
         line = {
@@ -273,12 +258,11 @@ class _Loop:
             **validation(),
         }
         self.loss_sum = np.zeros_like(self.loss_sum)
-        self.run_directory.append_metrics(line)
         seconds = time.monotonic() - self.begun
         done = line["step"] - self.first_step
         if not self.compiled:  # of which the first epoch says too little
             self.compiled, self.first_step, self.begun = True, line["step"], time.monotonic()
-        training.progress(
+        training.writer.write(
             Progress(
                 job=self.job,
                 epoch=epoch,

@@ -8,7 +8,7 @@ from blurjax.config import Trial
 from blurjax.experiment.plan import COMPILE_SECONDS, Plan, Stage
 from blurjax.experiment.progress import TrainingLeft
 from blurjax.train.jobs import Job
-from blurjax.train.loop import Progress
+from blurjax.train.metric_writers import Progress
 
 TRIALS = tuple(Trial(seed) for seed in range(2))
 AUTOENCODERS = Job("autoencoder/job-0", TRIALS)

@@ -11,6 +11,7 @@ from blurjax.train.evaluation import dispatch
 from blurjax.train.feed import AHEAD, Chunk
 from blurjax.train.jobs import Job
 from blurjax.train.loop import Training, train
+from blurjax.train.metric_writers import MetricsFile
 from blurjax.train.state import Hyperparameters, TrainState
 
 CHUNKS = 8
@@ -70,6 +71,8 @@ def test_training_waits_for_all_but_the_last_chunks(tmp_path):
         feed.results.append(states.params)
         return states, {"loss": states.params[:, None]}
 
+    run = RunDirectory(tmp_path / "run")
+    run.create()
     training = Training(
         init=init,
         order=lambda states, epoch: np.zeros((CHUNKS, 2), np.int32),
@@ -82,10 +85,8 @@ def test_training_waits_for_all_but_the_last_chunks(tmp_path):
         batch_size=2,
         checkpoint_seconds=1000,
         interrupted=lambda: False,
-        progress=lambda progress: None,
+        writer=MetricsFile(run),
     )
-    run = RunDirectory(tmp_path / "run")
-    run.create()
     trained = train(Job("autoencoder/job-0", (trial,)), run, hyperparameters, training)
     assert trained.variables["params"] == pytest.approx([CHUNKS])
     assert run.metrics()[0]["loss"] == pytest.approx([np.arange(1, CHUNKS + 1).mean()])

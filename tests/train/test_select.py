@@ -11,6 +11,7 @@ from blurjax.runtime.run_directory import RunDirectory
 from blurjax.train.feed import Chunk
 from blurjax.train.jobs import Job
 from blurjax.train.loop import Interrupted, Training, train
+from blurjax.train.metric_writers import MetricsFile
 from blurjax.train.state import Hyperparameters, TrainState
 
 STEPS_PER_EPOCH = 2
@@ -52,6 +53,9 @@ def trained(out, *, select_best, questions=None):
         epoch = int(variables["params"]["steps"][0]) // STEPS_PER_EPOCH
         return lambda: {"validation": {"accuracy": ACCURACY[epoch - 1]}}
 
+    run = RunDirectory(out)
+    if not out.exists():
+        run.create()
     training = Training(
         init=init,
         order=lambda states, epoch: np.zeros((STEPS_PER_EPOCH, 2), np.int32),
@@ -64,15 +68,12 @@ def trained(out, *, select_best, questions=None):
         batch_size=2,
         checkpoint_seconds=0,
         interrupted=interrupted,
-        progress=lambda progress: None,
+        writer=MetricsFile(run),
         select_best=select_best,
     )
     rows = Hyperparameters(
         *(np.zeros(2, dtype) for dtype in (np.int32, np.float32, np.float32, np.int32, np.int32))
     )
-    run = RunDirectory(out)
-    if not out.exists():
-        run.create()
     placed = place(rows, per_trial(make_mesh(2, jax.devices())))
     models = train(Job("classifier/original/job-0", TRIALS), run, placed, training)
     return models.variables["params"]["steps"], run
