@@ -8,6 +8,8 @@ usage: scripts/tpu_vm.sh NAME ZONE COMMAND
 
   create TYPE VERSION    create the slice, e.g. create v5litepod-16 v2-alpha-tpuv5-lite
   install                copy this checkout to every worker and install it there, as blurjax[tpu]
+  copy PATH              copy images, a folder or an npz file, to the home directory of every worker, e.g. copy my/PHOTOS
+                         before run scenes --data.source folder:PHOTOS --out DIR
   ssh 'SHELL COMMAND'    run a command on every worker, e.g. mount the file system for the results
   run [PRESET] --out DIR [--SECTION.SETTING VALUE ...]
                          `blurjax run` on all workers, as one run
@@ -17,8 +19,8 @@ DIR must be an absolute path on a file system that is visible to all workers and
 with gcsfuse. Checkpoints are committed by renaming a directory, which gcsfuse supports in a bucket with a hierarchical
 namespace, or with --rename-dir-limit.
 
-To continue after `stop`, after a lost connection (`stop` first) or after preemption (create, install and mount again), use
-the same `run`. If the previous workers were alive less than five minutes ago, add --take-over.
+To continue after `stop`, after a lost connection (`stop` first) or after preemption (create, install, copy and mount
+again), use the same `run`. If the previous workers were alive less than five minutes ago, add --take-over.
 
 DRY_RUN=1 prints the commands instead. A slice costs money until it is deleted:
 gcloud compute tpus tpu-vm delete NAME --zone=ZONE
@@ -79,6 +81,16 @@ install)
     on_all_workers "rm -rf $there && mkdir $there && tar -xzf checkout.tar.gz -C $there && cd $there &&\
  python3 -m pip install --quiet --user uv && python3 -m uv venv --python 3.12 &&\
  python3 -m uv pip install -c constraints.txt '.[tpu]'"
+    ;;
+copy)
+    [ $# = 1 ] || fail "copy needs one PATH."
+    [ -e "$1" ] || fail "there is no $1."
+    path=$(realpath "$1")
+    archive=$(mktemp -d)/blurjax-data.tar # one file instead of thousands
+    call tar -cf "$archive" -C "$(dirname "$path")" "$(basename "$path")"
+    call gcloud compute tpus tpu-vm scp "$archive" "$name:" --zone="$zone" --worker=all
+    call rm -r "$(dirname "$archive")"
+    on_all_workers "tar -xf blurjax-data.tar && rm blurjax-data.tar"
     ;;
 ssh)
     [ $# = 1 ] || fail "ssh needs one SHELL COMMAND, in quotes."

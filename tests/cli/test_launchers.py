@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import types
+import venv
 from pathlib import Path
 
 import nbformat
@@ -27,11 +28,11 @@ SHELL = [
 ARGUMENTS = ["scenes", "--data.source", "folder:my $HOME's photos", "--out", "/results/a run"]
 
 
-def launch(script, *arguments, **environment):
+def launch(script, *arguments, cwd=None, **environment):
     """Runs a script as outside of SLURM; what else is in the environment is named."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     return subprocess.run(
-        [script, *arguments], env=clean | environment, capture_output=True, text=True
+        [script, *arguments], env=clean | environment, cwd=cwd, capture_output=True, text=True
     )
 
 
@@ -107,6 +108,27 @@ def test_tpu_makes_the_slice_and_installs_what_a_package_is_made_from():
     assert on_workers(install)[-1] == ".[tpu]"
 
 
+def test_tpu_copies_data_to_where_a_run_names_it(tmp_path):
+    photographs = tmp_path / "my photos"
+    photographs.mkdir()
+    (photographs / "one.png").write_bytes(b"1")
+    process = launch(TPU, "slice", "somewhere", "copy", "my photos/", DRY_RUN="1", cwd=tmp_path)
+    tar, scp, remove, unpack = map(shlex.split, process.stdout.splitlines())
+    assert tar[:2] == ["tar", "-cf"]
+    assert tar[3:] == ["-C", str(tmp_path), "my photos"]
+    assert scp[4:7] == ["scp", tar[2], "slice:"]
+    assert remove == ["rm", "-r", str(Path(tar[2]).parent)]
+    # What the commands do, with a worker that is another folder.
+    worker = tmp_path / "worker"
+    worker.mkdir()
+    subprocess.run(tar, check=True)
+    shutil.copy(scp[5], worker)
+    subprocess.run(shlex.join(on_workers(unpack)).replace("'&&'", "&&"), shell=True, cwd=worker)
+    subprocess.run(remove, check=True)
+    assert (worker / "my photos" / "one.png").read_bytes() == b"1"
+    assert [path.name for path in worker.iterdir()] == ["my photos"]
+
+
 def test_tpu_runs_and_stops_what_it_is_told():
     [command] = dry_run(TPU, "slice", "somewhere", "ssh", "mount 'a b'")
     assert on_workers(command) == ["mount", "a b"]
@@ -122,6 +144,8 @@ def test_tpu_runs_and_stops_what_it_is_told():
         (["run", "--out"], "run needs --out DIR, an absolute path"),
         (["create", "v5litepod-16"], "create needs a TYPE and a VERSION"),
         (["ssh"], "ssh needs one SHELL COMMAND"),
+        (["copy"], "copy needs one PATH"),
+        (["copy", "/nowhere"], "there is no /nowhere"),
         (["fly"], "there is no command fly"),
     ],
 )
@@ -155,35 +179,65 @@ def test_the_notebook_is_stored_without_outputs(notebook):
     assert [(cell.outputs, cell.execution_count) for cell in cells] == [([], None)] * len(cells)
 
 
+@pytest.fixture
+def not_installed(monkeypatch):
+    """Makes installing call nothing; returns what it would have called. `driver` is that of the GPU."""
+
+    def install(notebook, repository, driver=None, libtpu=False):
+        called = []
+
+        def run(command, **_):
+            called.append(command)
+            return subprocess.CompletedProcess(command, 0, f"{driver}\n")
+
+        def version(name):
+            raise importlib.metadata.PackageNotFoundError(name)
+
+        monkeypatch.setattr("subprocess.run", run)
+        monkeypatch.setattr("shutil.which", lambda _: driver)
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: libtpu or None)
+        monkeypatch.setattr("importlib.metadata.version", version)
+        exec(source(notebook, "installation"), {"REPOSITORY": repository})
+        return called
+
+    return install
+
+
 @pytest.mark.parametrize(
-    ("folder", "driver", "libtpu", "wanted"),
+    ("driver", "libtpu", "jax"),
     [
-        (ROOT / "scripts", None, False, [str(ROOT), "jax"]),
-        (Path("/"), None, False, ["blurjax", "jax"]),
-        (Path("/"), None, True, ["blurjax", "jax[tpu]"]),
-        (Path("/"), "550.54.15", False, ["blurjax", "jax[cuda12]"]),
-        (Path("/"), "580.65.06", False, ["blurjax", "jax[cuda13]"]),
+        (None, False, "jax"),
+        (None, True, "jax[tpu]"),
+        ("550.54.15", False, "jax[cuda12]"),
+        ("580.65.06", False, "jax[cuda13]"),
     ],
 )
-def test_the_notebook_installs_for_the_accelerator(
-    notebook, folder, driver, libtpu, wanted, monkeypatch
+@pytest.mark.parametrize(("folder", "repository"), [(ROOT / "scripts", ""), (Path("/"), str(ROOT))])
+def test_the_notebook_installs_a_checkout_for_the_accelerator(
+    notebook, not_installed, folder, repository, driver, libtpu, jax, monkeypatch
 ):
-    called = []
-
-    def run(command, **_):
-        called.append(command)
-        return subprocess.CompletedProcess(command, 0, f"{driver}\n")
-
-    def version(name):
-        raise importlib.metadata.PackageNotFoundError(name)
-
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("subprocess.run", run)
-    monkeypatch.setattr("shutil.which", lambda _: driver)
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: libtpu or None)
-    monkeypatch.setattr("importlib.metadata.version", version)
-    exec(source(notebook, "installation"), {})
+    called = not_installed(notebook, repository, driver, libtpu)
+    wanted = ["-c", str(ROOT / "constraints.txt"), str(ROOT), jax]
     assert called[-1][3:] == ["install", "--quiet", *wanted]
+
+
+def test_the_notebook_clones_what_is_no_folder(notebook, not_installed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    clone, install = not_installed(notebook, "https://somewhere/blurjax.git")
+    folder = str(tmp_path / "blurjax-checkout")
+    assert clone[:2] == ["git", "clone"]
+    assert clone[-2:] == ["https://somewhere/blurjax.git", folder]
+    assert install[-2:] == [folder, "jax"]
+
+
+@pytest.mark.parametrize("repository", ["", "/"])
+def test_the_notebook_says_where_blurjax_is_missing(
+    notebook, not_installed, repository, monkeypatch
+):
+    monkeypatch.chdir("/")
+    with pytest.raises(SystemExit, match="Set REPOSITORY, in the first cell"):
+        not_installed(notebook, repository)
 
 
 def test_the_notebook_keeps_results_in_the_drive(notebook, monkeypatch):
@@ -197,7 +251,7 @@ def test_the_notebook_keeps_results_in_the_drive(notebook, monkeypatch):
     assert names["RUN"] == Path("/content/drive/MyDrive/blurjax/digits")
 
 
-def execute(notebook, folder):
+def execute(notebook, folder, kernel="python3", **changed):
     """Runs a copy of the notebook on a small experiment, where there is no TensorFlow; returns cell -> outputs."""
     executed = copy.deepcopy(notebook)
     [parameters] = [
@@ -206,19 +260,23 @@ def execute(notebook, folder):
         if "parameters" in cell.metadata.get("tags", [])
     ]
     settings = write_settings(folder, views__train=["original", "reconstruction"])
-    changed = (
-        f"PRESET, SEEDS, NAME = {str(settings)!r}, 3, 'tiny'\n"
-        "OVERRIDES = {'classifier.epochs': 2}\n"
-        "import sys\n"
-        "for name in ('tensorflow', 'tensorflow_datasets'): sys.modules[name] = None"
-    )
-    executed.cells.insert(parameters + 1, nbformat.v4.new_code_cell(changed))
+    changed |= {"PRESET": str(settings), "SEEDS": 3, "NAME": "tiny"}
+    assignments = [f"{name} = {value!r}" for name, value in changed.items()]
+    lines = [
+        *assignments,
+        "OVERRIDES = {'classifier.epochs': 2}",
+        "import sys",
+        "for name in ('tensorflow', 'tensorflow_datasets'): sys.modules[name] = None",
+    ]
+    executed.cells.insert(parameters + 1, nbformat.v4.new_code_cell("\n".join(lines)))
     environment = {
         "IPYTHONDIR": str(folder / "ipython"),
         "XDG_CACHE_HOME": str(ROOT / ".pytest_cache" / "notebook"),  # for compiled programs
         "JAX_PLATFORMS": "cpu",
     }
-    client = NotebookClient(executed, timeout=600, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(
+        executed, timeout=600, kernel_name=kernel, resources={"metadata": {"path": str(folder)}}
+    )
     client.execute(env=os.environ | environment)
     return {cell.id: cell.outputs for cell in executed.cells if cell.cell_type == "code"}
 
@@ -247,3 +305,50 @@ def test_the_notebook_runs_shows_what_came_out_and_continues(notebook, tmp_path)
     assert "left by process 1 on vanished" in printed(outputs["experiment"], "stderr")
     again = json.loads((run / "results.json").read_text())
     assert again | {"seconds": None} == results | {"seconds": None}
+
+
+def git(*arguments, cwd):
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    subprocess.run(["git", *identity, *arguments], cwd=cwd, check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_the_notebook_alone_installs_from_an_address_and_runs(notebook, tmp_path, monkeypatch):
+    """In an environment that has all of this one's packages but blurjax, with a repository of what is here."""
+    repository, alone = tmp_path / "repository", tmp_path / "alone"
+    repository.mkdir()
+    for name in ("blurjax", "configs"):
+        shutil.copytree(ROOT / name, repository / name)
+    for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, repository)
+    git("init", "--quiet", cwd=repository)
+    git("add", "--all", cwd=repository)
+    git("commit", "--quiet", "--message=all", cwd=repository)
+
+    venv.create(tmp_path / "environment", with_pip=True)
+    python = tmp_path / "environment" / "bin" / "python"
+    others = tmp_path / "others"
+    others.mkdir()
+    for folder in [path for path in sys.path if path.endswith("site-packages")]:
+        for path in Path(folder).iterdir():
+            if "blurjax" not in path.name and not (others / path.name).is_symlink():
+                (others / path.name).symlink_to(path)
+    [own] = (tmp_path / "environment").glob("lib/python*/site-packages")
+    (own / "others.pth").write_text(f"{others}\n")
+    kernel = tmp_path / "jupyter" / "kernels" / "alone"
+    kernel.mkdir(parents=True)
+    start = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(
+        json.dumps({"argv": start, "display_name": "alone", "language": "python"})
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+
+    alone.mkdir()
+    outputs = execute(notebook, alone, "alone", REPOSITORY=repository.as_uri())
+    assert "is installed" not in printed(outputs["installation"])
+    assert (alone / "blurjax-checkout" / "constraints.txt").is_file()
+    assert len([*own.glob("blurjax-*.dist-info")]) == 1
+    assert (alone / "runs" / "tiny" / "report.html").exists()
+    [point] = json.loads((alone / "runs" / "tiny" / "results.json").read_text())["points"]
+    assert point["decomposition"]["on_reconstructions"]["sentence"] in printed(outputs["verdict"])
