@@ -19,6 +19,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LANGUAGES = {"python", "bash", "json", "text", "bibtex"}
 """What a block can be; text is a formula, a signature or a format, and bibtex the citation."""
 NOT_RUN = {
+    "git clone ADDRESS": "needs the address of the repository",
     "./scripts/demo": "installs packages and runs an experiment; CI runs it",
     "./scripts/test": "installs packages and runs the tests themselves",
     "pip install -c constraints.txt .": "installs packages; scripts/test does the same",
