@@ -83,14 +83,27 @@ def run_experiment(
             processes.on_first(lambda: held.enter_context(run.lock(take_over=take_over)))
             processes.on_first(begin)
             programs = Programs(config, dataset)
-            if progress is None:
-                progress = held.enter_context(progress_bar(config, dataset, out))
-            writers = [MetricsFile(run), ProgressCall(progress)]
-            for name in log if processes.is_first() else ():
-                writers.append(make_log(name, run, config) if isinstance(name, str) else name)
-                held.callback(writers[-1].close)
-            writer = MetricWriters(writers)
-            return _run_stages(Context(config, run, programs, writer, interrupted))
+            progress = progress or held.enter_context(progress_bar(config, dataset, out))
+            writers = MetricsFile(run), ProgressCall(progress), *_logs(log, run, config, held)
+            return _run_stages(Context(config, run, programs, MetricWriters(writers), interrupted))
+
+
+def _logs(
+    log: Sequence[str | MetricWriter],
+    run: RunDirectory,
+    config: Config,
+    held: contextlib.ExitStack,
+) -> list[MetricWriter]:
+    """Returns the logs that are asked for, in process 0; they are closed with what is held."""
+
+    def begin() -> list[MetricWriter]:
+        logs = []
+        for name in log:
+            logs.append(make_log(name, run, config) if isinstance(name, str) else name)
+            held.callback(logs[-1].close)
+        return logs
+
+    return processes.on_first(begin) or []
 
 
 def _check_processes(config: Config, dataset: Dataset) -> None:
