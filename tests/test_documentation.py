@@ -184,3 +184,34 @@ def test_every_reason_not_to_run_a_command_is_needed():
 def test_json_can_be_read(block):
     if block is not None:
         json.loads(block.text)
+
+
+def links(page):
+    """The files and headings that a page links to, but for those of the web."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith("http"):
+            path, _, heading = target.partition("#")
+            yield (page.parent / path).resolve() if path else page, heading
+
+
+def headings(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for path, heading in links(page):
+        assert path.exists(), path
+        assert not heading or heading in headings(path), f"{path.name}#{heading}"
+
+
+def test_every_page_is_reached_from_the_readme():
+    reached, new = set(), {PAGES[0]}
+    while new:
+        reached |= new
+        new = {path for page in new for path, _ in links(page) if path in PAGES} - reached
+    assert reached == {*PAGES}
+    assert {"start.md", "api.md"} <= {path.name for path, _ in links(PAGES[0])}
