@@ -57,7 +57,8 @@ class TrainingLeft:
             is_compiled = section in self._rates or section == job.section
             seconds += left / self._rates.get(section, self._planned_rate)
             seconds += COMPILE_SECONDS / 2 if left and not is_compiled else 0.0
-        return 1 - sum(self._left.values()) / max(self._total, 1.0), seconds
+        # Epochs after the last checkpoint are trained again, so that more may be left than was planned.
+        return max(0.0, 1 - sum(self._left.values()) / max(self._total, 1.0)), seconds
 
 
 class ProgressBar:

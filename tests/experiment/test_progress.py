@@ -57,6 +57,15 @@ def test_a_job_that_is_continued_has_less_left():
     assert share == pytest.approx((600 + 100) / 800)
 
 
+def test_a_job_that_lost_epochs_in_a_crash_has_more_left():
+    left = TrainingLeft(plan(done=75))
+    share, _ = left.update(epoch(CLASSIFIERS, 1, 1.0))
+    assert share == 0
+    left.update(epoch(AUTOENCODERS, 4, 0.0))
+    share, seconds = left.update(epoch(CLASSIFIERS, 4, 0.0))
+    assert (share, seconds) == (pytest.approx(1), pytest.approx(0))
+
+
 def test_where_nothing_is_known_of_a_steps_cost_steps_count():
     left = TrainingLeft(plan(flops=(math.nan, math.nan)))
     share, _ = left.update(epoch(AUTOENCODERS, 2, 1.0))
