@@ -156,6 +156,7 @@ def test_commands_are_understood(block, tmp_path):
             result = subprocess.run(planned, cwd=tmp_path, capture_output=True, text=True)
             assert result.returncode == 0, result.stderr
         elif words[0] == "blurjax":
+            words = words[: words.index(">")] if ">" in words else words
             parsed = make_parser().parse(words[1:])
             if parsed.command == "run":
                 keys = [key for key, _ in settings.fields() if hasattr(parsed, key)]

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from blurjax.experiment.plan import Plan, duration
-from blurjax.experiment.progress import ProgressBar, TrainingLeft, stage_name
+from blurjax.experiment.progress import ProgressBar, TrainingLeft, mean_and_spread, stage_name
 from blurjax.runtime import processes
 from blurjax.train.metric_writers import Progress
 
@@ -68,9 +69,9 @@ def show_progress(plan: Plan, *, quiet: bool) -> Iterator[Callable[[Progress], N
 def describe_progress(progress: Progress, seconds_left: float) -> str:
     """Returns stage, epoch, loss and validation (mean ± standard deviation over trials), speed and time left."""
 
-    def spread(values: Any, digits: str) -> str:
-        values = np.asarray(values, np.float64)
-        return f"{np.nanmean(values):{digits}} ± {np.nanstd(values):{digits}}"
+    def spread(values: ArrayLike, digits: str) -> str:
+        mean, deviation = mean_and_spread(values)
+        return f"{mean:{digits}} ± {deviation:{digits}}"
 
     line = progress.line
     validation = line["validation"]

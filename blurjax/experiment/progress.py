@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
 from blurjax.config import LONGER, Config
@@ -80,9 +81,9 @@ class ProgressBar:
         done, seconds = self._left.update(progress)
         validation = progress.line["validation"]
         if "accuracy" in validation:
-            measured = f"accuracy {100 * np.nanmean(validation['accuracy']):.1f}%"
+            measured = f"accuracy {100 * mean_and_spread(validation['accuracy'])[0]:.1f}%"
         else:
-            measured = f"loss {np.nanmean(validation['loss']):.4f}"
+            measured = f"loss {mean_and_spread(validation['loss'])[0]:.4f}"
         epoch = f"{stage_name(progress)} {progress.epoch}/{progress.epochs}"
         parts = [f"{duration(seconds)} left", epoch, measured]
         if progress.failed:
@@ -114,5 +115,13 @@ def stage_name(progress: Progress) -> str:
     return stage if progress.job.stage == progress.job.section else f"{stage}, longer"
 
 
+def mean_and_spread(values: ArrayLike) -> tuple[float, float]:
+    """Returns mean and standard deviation over the trials [S] that are not NaN, which are NaN where all are."""
+    present = np.asarray(values, np.float64)
+    present = present[~np.isnan(present)]
+    return (present.mean(), present.std()) if len(present) else (np.nan, np.nan)
+
+
 def _in_notebook() -> bool:
-    return "ipykernel" in sys.modules
+    kernel = sys.modules.get("ipykernel.kernelapp")
+    return kernel is not None and kernel.IPKernelApp.initialized()

@@ -6,7 +6,7 @@ import pytest
 
 from blurjax.config import Trial
 from blurjax.experiment.plan import COMPILE_SECONDS, Plan, Stage
-from blurjax.experiment.progress import TrainingLeft
+from blurjax.experiment.progress import TrainingLeft, mean_and_spread
 from blurjax.train.jobs import Job
 from blurjax.train.metric_writers import Progress
 
@@ -70,3 +70,9 @@ def test_where_nothing_is_known_of_a_steps_cost_steps_count():
     left = TrainingLeft(plan(flops=(math.nan, math.nan)))
     share, _ = left.update(epoch(AUTOENCODERS, 2, 1.0))
     assert share == pytest.approx(0.25)
+
+
+@pytest.mark.filterwarnings("error")
+def test_frozen_trials_are_not_in_the_mean():
+    assert mean_and_spread([0.5, math.nan, 0.7]) == (pytest.approx(0.6), pytest.approx(0.1))
+    assert all(math.isnan(value) for value in mean_and_spread([math.nan, math.nan]))
