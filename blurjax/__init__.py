@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from blurjax.data import Dataset
     from blurjax.data import load as load_dataset
     from blurjax.engine import configure_jax, loop_steps, sweep
-    from blurjax.experiment import SavedRun, load_run, make_plan, run_experiment
+    from blurjax.experiment import (
+        SavedRun,
+        export_models,
+        export_view,
+        load_run,
+        make_plan,
+        run_experiment,
+    )
     from blurjax.report import make_report
     from blurjax.runtime import UserError
     from blurjax.train import AllTrialsFailed, Interrupted, Progress
@@ -33,6 +40,8 @@ _ROOM_OF = {
     "SavedRun": "experiment",
     "UserError": "runtime",
     "configure_jax": "engine",
+    "export_models": "experiment",
+    "export_view": "experiment",
     "load_config": "config",
     "load_dataset": "data",
     "load_run": "experiment",
@@ -53,6 +62,8 @@ __all__ = [
     "SavedRun",
     "UserError",
     "configure_jax",
+    "export_models",
+    "export_view",
     "load_config",
     "load_dataset",
     "load_run",

@@ -153,6 +153,21 @@ def predict(parsed: argparse.Namespace) -> int:
     return predictions.predict(load_run(parsed.directory), parsed)
 
 
+def export(parsed: argparse.Namespace) -> int:
+    """Runs `blurjax export` and returns the exit code."""
+    from blurjax.experiment import export_models, export_view
+
+    if parsed.models is not None:
+        path = export_models(parsed.directory, parsed.models)
+    elif parsed.out is None:
+        raise UserError("--view needs a place to write to; name --out FILE.npz, or --out FOLDER.")
+    else:
+        which = {"seed": parsed.seed, "bottleneck": parsed.bottleneck}
+        path = export_view(parsed.directory, parsed.view, parsed.out, **which)
+    print(f"Written: {path}")
+    return 0
+
+
 def datasets(parsed: argparse.Namespace) -> int:
     """Runs `blurjax datasets` and returns the exit code."""
     from blurjax.data import sources
@@ -167,5 +182,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "config": config,
     "report": report,
     "predict": predict,
+    "export": export,
     "datasets": datasets,
 }

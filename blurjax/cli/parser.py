@@ -25,6 +25,7 @@ examples:
   blurjax run --data.source tfds:fashion_mnist --sweep.num_seeds 5 --dry-run
   blurjax report runs/photos
   blurjax predict runs/photos NEW_PHOTOS/
+  blurjax export runs/photos --view reconstruction --out blurred/
   blurjax datasets"""
 
 
@@ -120,6 +121,15 @@ def make_parser() -> Parser:
         "are named on standard error, and the exit code is then 2.",
     )
     _add_predict_options(predict)
+    export = commands.add_parser(
+        "export",
+        help="write a run's data set in a view, or its models, for other programs",
+        description="Write all splits of a finished run's data set in a view, as its classifiers saw them, or the "
+        "weights of its models. Nothing is replaced.",
+        usage="blurjax export DIR (--view VIEW --out FILE.npz | FOLDER [--seed N] [--bottleneck N] | "
+        "--models FILE.safetensors)",
+    )
+    _add_export_options(export)
     datasets = commands.add_parser(
         "datasets", help="list the data sources and the data sets that are available"
     )
@@ -127,7 +137,7 @@ def make_parser() -> Parser:
     _add_preset(config)
     _add_preset(run)
     _add_run_options(run)
-    for command in (run, config, report, predict, datasets):
+    for command in (run, config, report, predict, export, datasets):
         add_import(command)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     _add_settings(run)
@@ -167,6 +177,23 @@ def _add_predict_options(predict: argparse.ArgumentParser) -> None:
     output = predict.add_mutually_exclusive_group()
     output.add_argument("--csv", action="store_true", help="print CSV")
     output.add_argument("--json", action="store_true", help="print JSON, with all probabilities")
+
+
+def _add_export_options(export: argparse.ArgumentParser) -> None:
+    add = export.add_argument
+    add("directory", type=Path, metavar="DIR", help="the directory of a finished run")
+    what = export.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--view", metavar="VIEW", help="one that the run used, such as reconstruction"
+    )
+    what.add_argument(
+        "--models", type=Path, metavar="FILE.safetensors", help="the file for all models"
+    )
+    out = "of the view: a file FILE.npz, or else a folder of SPLIT/CLASS/IMAGE.png"
+    add("--out", type=Path, metavar="PATH", help=out)
+    add("--seed", type=int, metavar="N", help="of the trial that makes the view (the first)")
+    several = "floats of the trial's code, where the run has several"
+    add("--bottleneck", type=int, metavar="N", help=several)
 
 
 def _add_preset(parser: argparse.ArgumentParser) -> None:

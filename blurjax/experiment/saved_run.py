@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -20,7 +21,7 @@ from blurjax.experiment.trained_models import ImageForm, TrainedAutoencoder, Tra
 from blurjax.runtime import RunDirectory, UserError, read_json, read_npz
 from blurjax.train.jobs import Job, find_jobs
 from blurjax.train.loop import read_trained
-from blurjax.train.metric_writers import measures
+from blurjax.train.metric_writers import metric_rows
 from blurjax.train.state import TrainedModel
 
 
@@ -55,6 +56,11 @@ class SavedRun:
         self.config: Config = load(run.config)
         self.results: dict[str, Any] = read_json(run.results)
         self._trained: dict[str, TrainedModel] = {}
+
+    @property
+    def path(self) -> Path:
+        """Its directory."""
+        return self._run.path
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -97,7 +103,7 @@ class SavedRun:
         Each has "stage", "view", "epoch", "step", the fields of `Trial`, "loss", and "train.loss",
         "validation.accuracy" and the like (docs/run_directory.md).
         """
-        return [*_rows(self._run)]
+        return [*metric_rows(self._run)]
 
     def autoencoder(
         self, seed: int | None = None, bottleneck: int | None = None
@@ -107,10 +113,19 @@ class SavedRun:
         Raises:
           UserError: there is none such or several, it was frozen, or the code of models has changed since.
         """
-        found = self._points({} if bottleneck is None else {"bottleneck": bottleneck})
-        trial = self._only(Trial(self._seed(seed), point.bottleneck) for point in found)
-        model = self._model("autoencoder", trial)
+        trial = self.autoencoder_trial(seed, bottleneck)
+        model = self._finite_model("autoencoder", trial)
         return TrainedAutoencoder(trial, self._networks.autoencoder, model.variables, self._form)
+
+    def autoencoder_trial(self, seed: int | None = None, bottleneck: int | None = None) -> Trial:
+        """Returns the trial of an autoencoder; arguments and errors as of `autoencoder`."""
+        found = self._points({} if bottleneck is None else {"bottleneck": bottleneck})
+        return self._only(Trial(self._seed(seed), point.bottleneck) for point in found)
+
+    def models(self, stage: str) -> dict[Trial, TrainedModel]:
+        """Returns all models of a stage ("autoencoder", "classifier/VIEW"), also those of folds and frozen ones."""
+        trials = [trial for job in find_jobs(self._run, stage) for trial in job.trials]
+        return {trial: self._model(stage, trial) for trial in trials}
 
     def classifier(
         self, view: str, seed: int | None = None, **values: float | None
@@ -119,7 +134,7 @@ class SavedRun:
         self._check_views(view)
         seed = self._seed(seed)
         trial = self._only(classifier_trial(point, seed, view) for point in self._points(values))
-        model, training = self._model(f"classifier/{view}", trial), self.config.classifier
+        model, training = self._finite_model(f"classifier/{view}", trial), self.config.classifier
         return TrainedClassifier(
             view,
             trial,
@@ -189,12 +204,17 @@ class SavedRun:
         if job.name not in self._trained:
             self._trained[job.name] = self._read(job)
         row, trained = job.trials.index(trial), self._trained[job.name]
-        if trained.failed_step[row] >= 0:
-            raise UserError(
-                f"The {stage} of {trial.key} was frozen at step {trained.failed_step[row]}, when something was not "
-                "finite; choose another."
-            )
         return jax.tree.map(lambda leaf: leaf[row], trained)
+
+    def _finite_model(self, stage: str, trial: Trial) -> TrainedModel:
+        """Returns the trial's model, or raises UserError where it was frozen."""
+        model = self._model(stage, trial)
+        if model.failed_step >= 0:
+            raise UserError(
+                f"The {stage} of {trial.key} was frozen at step {model.failed_step}, when something was not finite; "
+                "choose another."
+            )
+        return model
 
     def _read(self, job: Job) -> TrainedModel:
         networks, config = self._networks, self.config
@@ -266,16 +286,3 @@ def _check_known(run: RunDirectory, name: str, value: object, known: Iterable[ob
 def _either(names: Iterable[object]) -> str:
     *others, last = map(str, names)
     return f"{', '.join(others)} or {last}" if others else last
-
-
-def _rows(run: RunDirectory) -> Iterator[dict[str, Any]]:
-    """Yields what every line of metrics.jsonl says of each trial."""
-    trials = {}
-    for line in run.metrics():
-        job = line["job"]
-        if job not in trials:
-            trials[job] = read_json(run.job_file(job))["trials"]
-        numbers = measures(line)
-        for row, trial in enumerate(trials[job]):
-            about = {name: line[name] for name in ("stage", "view", "epoch", "step")}
-            yield about | trial | {name: values[row] for name, values in numbers.items()}

@@ -37,13 +37,14 @@ MOST_IMAGES = 50_000
 
 
 def make_views(context: Context, autoencoders: Models) -> FittedViews:
-    """Fits what the views in use need, or reads it where the run directory holds it, and measures all of them."""
-    views = _fit_views(context, autoencoders)
+    """Fits what the views in use need, and measures all of them."""
+    views = fit_views(context, autoencoders)
     _write_quality(context, views, measured_views(context.config), SPLITS)
     return views
 
 
-def _fit_views(context: Context, autoencoders: Models) -> FittedViews:
+def fit_views(context: Context, autoencoders: Models) -> FittedViews:
+    """Fits what the views in use need, or reads it where the run directory holds it."""
     in_use = views_in_use(context.config)
     basis = _basis(context) if "pca" in in_use else None
     trials = autoencoder_trials(context.config)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from blurjax.runtime import RunDirectory
+from blurjax.runtime import RunDirectory, read_json
 from blurjax.train.jobs import Job
 
 
@@ -99,3 +99,16 @@ def measures(line: dict[str, Any]) -> dict[str, list[float | None]]:
         if isinstance(of_side, dict):
             found |= {f"{side}.{name}": values for name, values in of_side.items()}
     return found
+
+
+def metric_rows(run: RunDirectory) -> Iterator[dict[str, Any]]:
+    """Yields what every line of metrics.jsonl says of each trial, flat."""
+    trials = {}
+    for line in run.metrics():
+        job = line["job"]
+        if job not in trials:
+            trials[job] = read_json(run.job_file(job))["trials"]
+        numbers = measures(line)
+        for row, trial in enumerate(trials[job]):
+            about = {name: line[name] for name in ("stage", "view", "epoch", "step")}
+            yield about | trial | {name: values[row] for name, values in numbers.items()}

@@ -1,0 +1,195 @@
+"""What a finished run leaves to other programs: its data set in a view, and its models."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from flax.traverse_util import flatten_dict
+from PIL import Image
+
+from blurjax.config import Trial, to_yaml
+from blurjax.config.settings import SPLITS
+from blurjax.config.trials import views_in_use
+from blurjax.data import Dataset, load
+from blurjax.experiment.context import Context
+from blurjax.experiment.fingerprints import check_fingerprints
+from blurjax.experiment.fitted_views import FittedViews
+from blurjax.experiment.programs import Programs
+from blurjax.experiment.saved_run import SavedRun
+from blurjax.experiment.view_stage import fit_views
+from blurjax.runtime import RunDirectory, UserError
+from blurjax.runtime.files import write_bytes, write_npz
+from blurjax.train.metric_writers import MetricWriters
+
+BATCH = 256
+"""Images that are put into the view at a time."""
+
+
+def export_view(
+    directory: str | os.PathLike[str],
+    view: str,
+    out: str | os.PathLike[str],
+    *,
+    seed: int | None = None,
+    bottleneck: int | None = None,
+    dataset: Dataset | None = None,
+) -> Path:
+    """Writes all splits of a run's data set in a view, as data.source reads them again.
+
+    Args:
+      directory: of the finished run, which is only read.
+      view: one that the run trained or tested on, or "reconstruction".
+      out: a file FILE.npz with "image" u8[N,H,W,C], "label" i32[N], "split" str[N], "name" str[N] and "class_names"
+        str[K]; or else a directory for out/SPLIT/CLASS/NUMBER-NAME.png. Images are in the order of the run's splits.
+      seed: of the trial whose autoencoder, folds and random numbers make the view; None: the first.
+      bottleneck: of that trial; may be left out where the run has one.
+      dataset: what the run was given instead of data.source.
+
+    Returns:
+      The path written.
+
+    Raises:
+      UserError: the run is not finished, has no such view or trial, its images or code have changed since, or
+        something is at the path already.
+    """
+    out = _free(out)
+    saved = SavedRun(directory)
+    trial = saved.autoencoder_trial(seed, bottleneck)
+    known = views_in_use(saved.config)
+    if view not in known:
+        raise UserError(f"{saved.path} has no view {view}; name one of {', '.join(known)}.")
+    programs, views = _views(saved, dataset)
+    if views.failed_step(view, trial) >= 0:
+        raise UserError(
+            f"An autoencoder of {trial.key} was frozen when something was not finite; name another seed."
+        )
+    positions = _positions(programs.dataset)
+    images = _in_view(programs, views, view, trial, positions)
+    labels = views.of_trial(view, trial).labels  # permuted in "shuffled"
+    labels = (programs.dataset.labels if labels is None else labels)[positions]
+    write = _write_npz if out.suffix == ".npz" else _write_folder
+    write(out, images, labels, programs.dataset)
+    return out
+
+
+def _views(saved: SavedRun, dataset: Dataset | None) -> tuple[Programs, FittedViews]:
+    """Returns what the run's views are made with, which all lies in its directory."""
+    config = saved.config
+    dataset = load(config.data) if dataset is None else dataset
+    run = RunDirectory(saved.path, writes=False)
+    check_fingerprints(run, config, dataset)
+    programs = Programs(config, dataset)
+    context = Context(config, run, programs, MetricWriters(()), lambda: False)
+    return programs, fit_views(context, saved.models("autoencoder"))
+
+
+def _in_view(
+    programs: Programs, views: FittedViews, view: str, trial: Trial, positions: np.ndarray
+) -> np.ndarray:
+    """Returns images u8[N,H,W,C] at positions [N], rounded as classifiers see them."""
+    parameters, viewed = views.of_trial(view, trial), []
+    for first in range(0, len(positions), BATCH):
+        own = positions[first : first + BATCH]
+        images = np.asarray(programs.dataset.images[own])
+        viewed.append(np.asarray(programs.apply_view(parameters, images, own)))
+    return np.concatenate(viewed)
+
+
+def _write_npz(out: Path, images: np.ndarray, labels: np.ndarray, dataset: Dataset) -> None:
+    write_npz(
+        out,
+        image=images,
+        label=labels,
+        split=np.array(_split_names(dataset)),
+        name=np.array([dataset.names[i] for i in _positions(dataset)]),
+        class_names=np.array(dataset.class_names),
+    )
+
+
+def _write_folder(out: Path, images: np.ndarray, labels: np.ndarray, dataset: Dataset) -> None:
+    """Writes into a temporary directory, which gets its name when all is there."""
+    folders = _folder_names(dataset.class_names)
+    stems = [Path(dataset.names[i]).stem for i in _positions(dataset)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+        place = Path(temporary) / "images"
+        for i, split in enumerate(_split_names(dataset)):
+            folder = place / split / folders[labels[i]]
+            folder.mkdir(parents=True, exist_ok=True)
+            image = images[i].squeeze(-1) if images.shape[-1] == 1 else images[i]
+            Image.fromarray(image).save(folder / f"{i:06d}-{stems[i]}.png")
+        place.rename(out)
+
+
+def _positions(dataset: Dataset) -> np.ndarray:
+    """Returns the positions of all splits, in the order in which images are written."""
+    return np.concatenate([dataset.splits[split] for split in SPLITS])
+
+
+def _split_names(dataset: Dataset) -> list[str]:
+    return [split for split in SPLITS for _ in dataset.splits[split]]
+
+
+def _folder_names(class_names: Sequence[str]) -> list[str]:
+    folders = [name.replace("/", "_") for name in class_names]
+    if len(set(folders)) < len(folders) or any(not f or f.startswith(".") for f in folders):
+        raise UserError("The names of the classes do not make folders of their own; name FILE.npz.")
+    return folders
+
+
+def export_models(directory: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
+    """Writes the weights of all models of a finished run into a file of safetensors.
+
+    The tensors are named "STAGE/TRIAL/COLLECTION/...", such as
+    "classifier/original/seed=0/params/conv_0/kernel", and are what the run evaluated: the average of the weights or
+    the best epoch where the settings ask for them. The metadata has the settings ("config", YAML), "class_names" and
+    "image_shape" (JSON). Trials that were frozen are left out.
+
+    Args:
+      directory: of the run, which is only read.
+      out: the file FILE.safetensors.
+
+    Returns:
+      The path written.
+
+    Raises:
+      UserError: the run is not finished, its code has changed since, or the path exists already.
+    """
+    out = _free(out)
+    if out.suffix != ".safetensors":
+        raise UserError(
+            f"Models are written as safetensors, and {out} does not end in .safetensors; name such a file."
+        )
+    saved = SavedRun(directory)
+    tensors: dict[str, np.ndarray] = {}
+    for stage in ("autoencoder", *(f"classifier/{view}" for view in saved.config.train_views)):
+        for trial, model in saved.models(stage).items():
+            if model.failed_step < 0:
+                tensors |= _named(model.variables, f"{stage}/{trial.key}")
+    metadata = {
+        "config": to_yaml(saved.config),
+        "class_names": json.dumps(saved.class_names),
+        "image_shape": json.dumps(saved.image_shape),
+    }
+    write_bytes(out, safetensors.numpy.save(tensors, metadata))
+    return out
+
+
+def _named(variables: Mapping[str, Any], prefix: str) -> dict[str, np.ndarray]:
+    flat = flatten_dict(variables, sep="/")
+    return {f"{prefix}/{name}": np.ascontiguousarray(leaf) for name, leaf in flat.items()}
+
+
+def _free(out: str | os.PathLike[str]) -> Path:
+    """Returns the path, or raises UserError where something is there."""
+    out = Path(out)
+    if out.exists():
+        raise UserError(f"{out} exists already, and nothing is replaced; name another path.")
+    return out
