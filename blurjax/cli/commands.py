@@ -6,13 +6,17 @@ import argparse
 import importlib
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from blurjax.cli.parser import Parser, add_import, make_parser
+from blurjax.config import Config
 from blurjax.config import loading as settings
+from blurjax.config.extending import extended
+from blurjax.runtime import RunDirectory
 from blurjax.runtime.caches import user_cache
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.stop import INTERRUPTED, TERMINATED, StopRequest
@@ -84,6 +88,26 @@ def run(parsed: argparse.Namespace) -> int:
     if preset is None and "data.source" not in overrides:
         preset = DEFAULT_PRESET
     config = settings.load(preset, overrides)
+    name = Path(preset).stem if preset else _slug(config.data.source)
+    return _run(config, parsed.out or Path("runs") / name, parsed)
+
+
+def extend(parsed: argparse.Namespace) -> int:
+    """Runs `blurjax extend` and returns the exit code."""
+    directory = RunDirectory(parsed.directory, writes=False)
+    directory.check_format()
+    config = extended(settings.load(directory.config), _overrides(parsed))
+    return _run(config, directory.path, parsed)
+
+
+def _slug(source: str) -> str:
+    """Returns a directory name for a data source: "tfds:mnist" -> "mnist", "folder:a/My Photos/" -> "My-Photos"."""
+    name = source.split(":", 1)[-1].rstrip("/").split("/")[-1].removesuffix(".npz")
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
+
+
+def _run(config: Config, out: Path, parsed: argparse.Namespace) -> int:
+    """Runs an experiment and says what came out; returns the exit code."""
     parsed.distributed |= parsed.coordinator is not None
     with StopRequest() as stop:
         cache = user_cache()  # before matplotlib is imported, which may have to write there
@@ -103,13 +127,11 @@ def run(parsed: argparse.Namespace) -> int:
         terminal.log_to_terminal()
         if parsed.distributed:
             processes.connect(parsed.coordinator, parsed.num_processes, parsed.process_id)
-        name = Path(preset).stem if preset else terminal.slug(config.data.source)
-        out = parsed.out or Path("runs") / name
         say = terminal.say if not parsed.quiet else lambda text: None
         if sys.stdout.isatty():  # a few seconds
             say(f"Reading {config.data.source} and starting jax ...")
         config, dataset = prepare(config)
-        plan = make_plan(config, dataset, out)
+        plan = make_plan(config, dataset, out, accept_changed_code=parsed.accept_changed_code)
         say(plan)
         if parsed.dry_run:
             return 0
@@ -179,6 +201,7 @@ def datasets(parsed: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
+    "extend": extend,
     "config": config,
     "report": report,
     "predict": predict,

@@ -23,6 +23,7 @@ examples:
   blurjax run                                  the digits that ship with scikit-learn, offline
   blurjax run scenes --data.source folder:PHOTOS --out runs/photos
   blurjax run --data.source tfds:fashion_mnist --sweep.num_seeds 5 --dry-run
+  blurjax extend runs/photos --sweep.num_seeds 12 --views.train jpeg
   blurjax report runs/photos
   blurjax predict runs/photos NEW_PHOTOS/
   blurjax export runs/photos --view reconstruction --out blurred/
@@ -104,6 +105,14 @@ def make_parser() -> Parser:
         description="Run an experiment; on an existing directory, continue it and add what is missing.",
         usage="blurjax run [PRESET | FILE.yaml] [--out DIR] [--dry-run] [--SECTION.SETTING VALUE ...]",
     )
+    extend = commands.add_parser(
+        "extend",
+        help="add seeds, views or points to a run",
+        description="Continue a run with its own settings and what is added to them: a larger sweep.num_seeds, further "
+        "values of views.train, views.test and sweep.*, which are added to those it has.",
+        usage="blurjax extend DIR [--dry-run] [--SECTION.SETTING VALUE ...]",
+    )
+    extend.add_argument("directory", type=Path, metavar="DIR", help="a run directory")
     config = commands.add_parser(
         "config",
         help="print settings, with what each is, as a YAML file that `run` takes",
@@ -136,12 +145,15 @@ def make_parser() -> Parser:
     datasets.add_argument("--data-dir", type=Path, help="directory of prepared TFDS data sets")
     _add_preset(config)
     _add_preset(run)
+    out = "the run directory (default: runs/PRESET)"
+    run.add_argument("--out", type=Path, metavar="DIR", help=out)
     _add_run_options(run)
-    for command in (run, config, report, predict, export, datasets):
+    _add_run_options(extend)
+    for command in (run, extend, config, report, predict, export, datasets):
         add_import(command)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    _add_settings(run)
-    _add_settings(config)
+    for command in (run, extend, config):
+        _add_settings(command)
     return parser
 
 
@@ -203,7 +215,6 @@ def _add_preset(parser: argparse.ArgumentParser) -> None:
 
 def _add_run_options(run: argparse.ArgumentParser) -> None:
     add = run.add_argument
-    add("--out", type=Path, metavar="DIR", help="the run directory (default: runs/PRESET)")
     add("--dry-run", action="store_true", help="print the plan and stop")
     add("--quiet", action="store_true", help="print the answer alone")
     add(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import shutil
 import sys
 import textwrap
@@ -110,9 +109,3 @@ def log_to_terminal() -> None:
             sys.__unraisablehook__(unraisable)
 
     sys.unraisablehook = report
-
-
-def slug(source: str) -> str:
-    """Returns a directory name for a data source: "tfds:mnist" -> "mnist", "folder:a/My Photos/" -> "My-Photos"."""
-    name = source.split(":", 1)[-1].rstrip("/").split("/")[-1].removesuffix(".npz")
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"

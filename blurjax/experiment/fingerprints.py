@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from blurjax.config.loading import override
 from blurjax.config.model_settings import Section
 from blurjax.config.settings import FREE, Config, flip_in_words
-from blurjax.config.trials import num_folds, views_in_use
+from blurjax.config.trials import num_folds, points, views_in_use
 from blurjax.config.view_table import CODECS, VIEWS
 from blurjax.data import Dataset
 from blurjax.experiment.networks import Networks, TrainingData
@@ -45,7 +45,7 @@ NUMBERED = 12
 def check_fingerprints(
     run: RunDirectory, config: Config, dataset: Dataset, *, accept_changed_code: bool = False
 ) -> None:
-    """Refuses a directory that was made with other settings, data or code, before anything in it is changed.
+    """Refuses a directory that was made with other settings, data or code, or has results of more than is asked for.
 
     A stage of which nothing has been trained yet takes the new settings. A setting that an older directory does not
     know counts as its default.
@@ -57,10 +57,11 @@ def check_fingerprints(
       accept_changed_code: continue although models or views were changed; recorded as `accepted_changes`.
 
     Raises:
-      UserError: names the first thing that differs.
+      UserError: names what differs.
     """
+    _check_asks_for_all(run, config)
     known = read_json(run.fingerprints) if run.fingerprints.exists() else {}
-    new = dict(known)
+    new, differing = dict(known), {}
     defaults = identity_of(Config())
     for stage, settings in stage_identities(config, dataset).items():
         if _is_begun(run, stage) and stage in known:
@@ -68,8 +69,16 @@ def check_fingerprints(
             if "classifier.flip" in old:
                 old = old | {"classifier.flip": flip_in_words(old["classifier.flip"])}
             before = {k: old.get(k, defaults.get(k)) for k in {**settings, **old}}
-            _refuse_other_settings(run, settings, before)
+            differing |= {
+                k: (v, settings.get(k)) for k, v in before.items() if v != settings.get(k)
+            }
         new[stage] = settings
+    if differing:
+        named = [f"{k} = {old!r}, not {now!r}" for k, (old, now) in sorted(differing.items())]
+        raise UserError(
+            f"{run.path} was made with {'; '.join(named)}. Name another directory with --out, or use the old "
+            f"{'setting' if len(named) == 1 else 'settings'}."
+        )
     accepted, code = [*known.get("accepted_changes", [])], dict(known.get("code", {}))
     for part, value in code_hashes(config, TrainingData.of(dataset)).items():
         before = code.get(part, {}) if _is_begun(run, part) else {}
@@ -97,18 +106,39 @@ def check_code(run: RunDirectory, config: Config, data: TrainingData) -> None:
             )
 
 
-def _refuse_other_settings(
-    run: RunDirectory, settings: Mapping[str, Any], before: Mapping[str, Any]
-) -> None:
-    """Raises UserError where settings differ; names the first."""
-    differing = [key for key in sorted(before) if settings.get(key) != before[key]]
-    if differing:
-        key, more = differing[0], len(differing) - 1
-        others = f" ({more} more {'settings differ' if more > 1 else 'setting differs'})"
+def _check_asks_for_all(run: RunDirectory, config: Config) -> None:
+    """Raises UserError where there are results of more than the settings ask for: less would replace them."""
+    missing = [*_missing(read_json(run.results), config)] if run.results.exists() else []
+    if missing:
         raise UserError(
-            f"{run.path} was made with {key} = {before[key]!r}, not {settings.get(key)!r}"
-            f"{others if more else ''}; name another directory with --out, or use the old setting."
+            f"{run.path} has results of more than is asked for: {'; '.join(missing)}. `blurjax extend {run.path}` adds "
+            "to them; or name another directory with --out."
         )
+
+
+def _missing(results: dict[str, Any], config: Config) -> Iterator[str]:
+    """Yields what results are of and the settings do not ask for."""
+    blocks = results["points"]
+    held = {seed for block in blocks for seed in block["trials"]}
+    held |= {failure["seed"] for failure in results["failures"]}
+    asked_for = points(config)
+    of_points = {
+        name: ({block["values"][name] for block in blocks}, {getattr(p, name) for p in asked_for})
+        for name in asked_for[0]._fields
+    }
+    views = results["views"]
+    for name, (there, asked) in {
+        "seeds": (held, {*config.seeds}),
+        "train views": ({*views["train"]}, {*config.train_views}),
+        "test views": ({*views["test"]}, {*config.test_views}),
+        **of_points,
+    }.items():
+        if there - asked:
+            yield f"{name} {', '.join(sorted(map(_in_words, there - asked)))}"
+
+
+def _in_words(value: object) -> str:
+    return "all" if value is None else str(value)
 
 
 def _is_begun(run: RunDirectory, part: str) -> bool:

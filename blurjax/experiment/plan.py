@@ -28,6 +28,7 @@ from blurjax.config.trials import (
 from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
 from blurjax.data.messages import join_names
+from blurjax.experiment.fingerprints import check_fingerprints
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
 from blurjax.runtime import RunDirectory
@@ -91,14 +92,19 @@ class Plan:
             f"  memory: {_megabytes(self.data_bytes)} of images {where}, {_megabytes(self.model_bytes)} of "
             "parameters and optimizer state"
         )
-        known = not math.isnan(self.seconds)
-        lines.append(
-            f"  estimated time: {f'about {duration(self.seconds)}' if known else 'unknown'}"
-        )
+        if all(stage.trained == stage.models for stage in self.stages):
+            lines.append("  everything is trained; what is missing of results and page is written")
+        else:
+            known = not math.isnan(self.seconds)
+            lines.append(
+                f"  estimated time: {f'about {duration(self.seconds)}' if known else 'unknown'}"
+            )
         return "\n".join(lines)
 
 
-def make_plan(config: Config, dataset: Dataset, out: str | Path) -> Plan:
+def make_plan(
+    config: Config, dataset: Dataset, out: str | Path, *, accept_changed_code: bool = False
+) -> Plan:
     """Estimates an experiment.
 
     The time is the number of floating-point operations of all steps, over a share of the matmul rate that the devices
@@ -107,14 +113,19 @@ def make_plan(config: Config, dataset: Dataset, out: str | Path) -> Plan:
     Args:
       config: settings; those left unset are fitted to the data.
       dataset: decoded images.
-      out: the run directory, which need not exist.
+      out: the run directory, which need not exist, and is only read.
+      accept_changed_code: as for `run_experiment`.
 
     Raises:
-      UserError: settings and data do not make an experiment.
+      UserError: settings and data do not make an experiment, or do not continue the one in the directory.
     """
     config, dataset = prepare(config, dataset)
+    run = RunDirectory(out, writes=False)
+    run.check_place()
+    if run.format.exists():
+        check_fingerprints(run, config, dataset, accept_changed_code=accept_changed_code)
     programs = Programs(config, dataset)
-    layout, run = programs.layout, RunDirectory(out)
+    layout = programs.layout
     done = {line["job"]: line["step"] for line in run.metrics()}  # of each job the last line counts
     stages = _stages(config, programs, run, done)
     rate = MATMUL_SHARE * layout.mesh.size * _matmul_rate()

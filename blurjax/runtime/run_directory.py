@@ -92,15 +92,23 @@ class RunDirectory:
         """
         with readable_os_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            self.check_place()
             if not self.format.exists():
+                self.write_json(self.format, {"format": FORMAT})
+        self.check_format()
+
+    def check_place(self) -> None:
+        """Raises UserError where something else than a run of this format lies at the path."""
+        with readable_os_errors(self.path):
+            if self.format.exists():
+                self.check_format()
+            elif self.path.exists():
                 for name in sorted(path.name for path in self.path.iterdir()):
                     if not name.startswith((".format.json.", ".lock")):
                         raise UserError(
                             f"{self.path} is not empty and not a run of blurjax (it holds {name}); "
                             "name another directory with --out."
                         )
-                self.write_json(self.format, {"format": FORMAT})
-        self.check_format()
 
     def check_format(self) -> None:
         """Raises UserError where this is no run directory, has another format, or has links to elsewhere in it."""

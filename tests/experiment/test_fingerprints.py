@@ -104,16 +104,6 @@ def change_view(monkeypatch):
     monkeypatch.setitem(VIEWS._entries, "blur", spec)
 
 
-def test_other_settings_are_counted(finished, source):
-    changes = {"classifier__epochs": 4, "classifier__model__width": 8}
-    with pytest.raises(
-        UserError, match=r"classifier\.epochs = 3, not 4 \(1 more setting differs\)"
-    ):
-        run_experiment(config(source, **FEW | changes), finished)
-    with pytest.raises(UserError, match=r"epochs = 3, not 4 \(2 more settings differ\)"):
-        run_experiment(config(source, **FEW | changes, classifier__shift=1), finished)
-
-
 @pytest.mark.parametrize(
     ("change", "part"),
     [(change_activation, "classifier"), (change_loss, "autoencoder"), (change_view, "view blur")],
