@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from blurjax.config.settings import SPLITS, DataConfig
-from blurjax.data import image_files
+from blurjax.data import array_forms, image_files
 from blurjax.data.examples import Examples, without_unused_classes
 from blurjax.data.messages import expand_path, join_names, printable, valid_utf8
 from blurjax.runtime.errors import UserError
@@ -26,7 +29,9 @@ def load_digits(_: str, config: DataConfig) -> Examples:
 
 
 def load_npz(path: str, config: DataConfig) -> Examples:
-    """Loads `npz:FILE`, whose arrays are called image, label, split and class_names.
+    """Loads `npz:FILE`, whose arrays have one of the usual names (`array_forms`).
+
+    Beside images and labels, `split`, `class_names` and `name` are read.
 
     Raises:
       UserError: the file is missing or damaged, or an array is missing or not as
@@ -42,14 +47,44 @@ def load_npz(path: str, config: DataConfig) -> Examples:
         raise UserError(f"The file {place} does not exist; check data.source, which is npz:FILE.")
     if file.is_dir() or not zipfile.is_zipfile(file):
         raise UserError(f"{place} is not an .npz file; write one with numpy.savez_compressed.")
+    arrays = _read_npz(file, place)
+    found = array_forms.find_arrays(place, [*arrays])
+    for x, y in found.values():
+        if len(arrays[x]) != len(arrays[y]):
+            raise UserError(
+                f"{place} has {len(arrays[x])} images in {x}, but {len(arrays[y])} labels in {y}."
+            )
+    images, labels = (
+        _joined(place, [arrays[n] for n in names]) for names in zip(*found.values(), strict=True)
+    )
+    split = arrays.get("split")
+    if None not in found:
+        counts = [len(arrays[name]) for name, _ in found.values()]
+        split = np.repeat(np.array([*found]), counts)
+    names = arrays.get("name", np.empty(0))
+    examples = examples_of_arrays(
+        images,
+        labels,
+        split,
+        arrays.get("class_names"),
+        names.tolist() if names.shape == images.shape[:1] else None,
+        name=valid_utf8(file.stem),
+        config=config,
+        place=place,
+    )
+    if [*found.values()] == [("image", "label")]:
+        return examples
+    read = join_names([name for pair in found.values() for name in pair])
+    return replace(examples, notes=(f"Arrays read: {read}.", *examples.notes))
+
+
+def _read_npz(file: Path, place: str) -> dict[str, np.ndarray]:
+    """Returns the arrays of a file that may be of use."""
     try:
         with np.load(file, allow_pickle=False) as archive:
-            missing = [name for name in ("image", "label") if name not in archive]
-            if missing:
-                found = f"it has {join_names(sorted(archive))}" if archive.files else "it is empty"
-                raise UserError(f"{place} has no array {' and no array '.join(missing)} ({found}).")
-            known = ("image", "label", "split", "class_names")
-            arrays = [archive.get(name) for name in known]
+            found = array_forms.find_arrays(place, archive.files)
+            known = {"split", "class_names", "name"} & {*archive.files}
+            return {name: archive[name] for name in (*itertools.chain(*found.values()), *known)}
     except DAMAGED as error:
         if "allow_pickle" in str(error):
             raise UserError(
@@ -57,7 +92,18 @@ def load_npz(path: str, config: DataConfig) -> Examples:
                 "save arrays of numbers or strings."
             ) from None
         raise UserError(f"{place} is damaged ({error}); save it again.") from None
-    return examples_of_arrays(*arrays, name=valid_utf8(file.stem), config=config, place=place)
+
+
+def _joined(place: str, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the arrays of all splits as one."""
+    first, *others = arrays
+    for other in others:
+        if other.shape[1:] != first.shape[1:] or other.dtype.kind != first.dtype.kind:
+            raise UserError(
+                f"The splits of {place} differ: one has an array of shape {first.shape} and type {first.dtype}, "
+                f"another of shape {other.shape} and type {other.dtype}; but for their number, they must be alike."
+            )
+    return np.concatenate(arrays) if others else first
 
 
 def examples_of_tf_data(
@@ -87,7 +133,8 @@ def examples_of_tf_data(
                     "labels single numbers or strings: call unbatch() or map()."
                 )
             if config.image_size is not None:  # images of different sizes become equal here
-                images.append(_check_images(name, np.asarray(image)[np.newaxis], config)[0])
+                eight_bit, _ = array_forms.eight_bit_images(name, np.asarray(image)[np.newaxis])
+                images.append(_squares(name, eight_bit, config)[0])
             else:
                 images.append(image)
             labels.append(label.decode() if isinstance(label, bytes) else label)
@@ -119,7 +166,7 @@ def examples_of_arrays(
 
     Args:
       images: these and the following five, see `Dataset.from_arrays`.
-      labels: N integers or strings.
+      labels: N integers or strings, [N,1], or one-hot [N,K].
       splits: N strings, or None.
       class_names: strings, or None.
       names: N strings, or None.
@@ -131,7 +178,9 @@ def examples_of_arrays(
       UserError: an array has another shape, dtype or values than described there.
     """
     place = place or printable(name)
-    images, label = _check_images(place, np.asarray(images), config), np.asarray(labels)
+    images, read = array_forms.eight_bit_images(place, np.asarray(images))
+    images = _squares(place, images, config)
+    label, labels_read = array_forms.single_labels(place, np.asarray(labels))
     split = None if splits is None else np.asarray(splits)
     names = tuple(map(str, range(len(images)) if names is None else names))
     columns = {"label": label, "split": split, "names": np.empty(len(names))}
@@ -141,7 +190,8 @@ def examples_of_arrays(
                 f"The array {column} of {place} has shape {array.shape}, but there are "
                 f"{len(images)} images; it must have shape ({len(images)},)."
             )
-    numbers, class_names = _number_labels(place, label, class_names)
+    numbers, class_names, numbering = _number_labels(place, label, class_names)
+    words = "; ".join(filter(None, (read, labels_read, numbering)))
     examples = Examples(
         name=name,
         images=images,
@@ -149,23 +199,13 @@ def examples_of_arrays(
         names=names,
         class_names=class_names,
         splits={} if split is None else _positions_by_split(place, split),
+        notes=(f"Images and labels were read as {words}.",) if words else (),
     )
     return without_unused_classes(examples)
 
 
-def _check_images(place: str, images: np.ndarray, config: DataConfig) -> np.ndarray:
-    """Returns images u8[N,H,W] or u8[N,H,W,C] as squares u8[N,size,size,channels]."""
-    if images.dtype != np.uint8:
-        raise UserError(
-            f"The array image of {place} is {images.dtype} and must be uint8; save values 0 to 255."
-        )
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    if images.ndim != 4 or images.shape[3] not in (1, 3) or not len(images):
-        raise UserError(
-            f"The array image of {place} has shape {images.shape}; it must "
-            "be [N,H,W] or [N,H,W,C] with 1 or 3 channels."
-        )
+def _squares(place: str, images: np.ndarray, config: DataConfig) -> np.ndarray:
+    """Returns images u8[N,H,W,C] as u8[N,size,size,channels]."""
     height, width, channels = images.shape[1:]
     if min(height, width) < image_files.SMALLEST:
         raise UserError(
@@ -178,15 +218,11 @@ def _check_images(place: str, images: np.ndarray, config: DataConfig) -> np.ndar
 
 def _number_labels(
     place: str, labels: np.ndarray, class_names: Any
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Returns labels numbered from 0, and class names."""
-    if labels.dtype.kind not in "iuU":
-        raise UserError(
-            f"The array label of {place} is {labels.dtype}; it must hold integers or strings."
-        )
+) -> tuple[np.ndarray, tuple[str, ...], str]:
+    """Returns labels numbered from 0, class names, and in words how labels were renumbered."""
     if class_names is None:
         values, numbers = np.unique(labels, return_inverse=True)
-        return numbers, tuple(str(value) for value in values)
+        return numbers, tuple(str(value) for value in values), ""
     class_names = np.asarray(class_names)
     if class_names.dtype.kind != "U" or class_names.ndim != 1:
         raise UserError(f"The array class_names of {place} must be a list of strings.")
@@ -198,13 +234,15 @@ def _number_labels(
         unknown = sorted(set(labels.tolist()) - set(names))
         if unknown:
             raise UserError(f"The label {printable(unknown[0])} in {place} is not in class_names.")
-        return np.array([number_of[label] for label in labels.tolist()]), names
+        return np.array([number_of[label] for label in labels.tolist()]), names, ""
+    if labels.min() == 1 and labels.max() == len(names):
+        return labels - 1, names, "labels numbered from 1"
     if labels.min() < 0 or labels.max() >= len(names):
         raise UserError(
             f"The labels of {place} run from {labels.min()} to {labels.max()}, but there are "
             f"{len(names)} class_names; labels must number them from 0."
         )
-    return labels, names
+    return labels, names, ""
 
 
 def _positions_by_split(place: str, splits: np.ndarray) -> dict[str, np.ndarray]:

@@ -65,8 +65,9 @@ class Dataset:
         """Makes a data set of arrays, exactly as `npz:FILE` does of the arrays of a file.
 
         Args:
-          images: u8[N,H,W,C] or u8[N,H,W], C 1 or 3, at least 8x8.
-          labels: N integers or strings.
+          images: [N,H,W], [N,H,W,C] or [N,C,H,W], C 1, 3 or 4, at least 8x8 pixels; uint8, or other numbers that
+            hold 8 bits: from 0 to 255, or floats from 0 to 1. uint16 is scaled.
+          labels: N integers or strings, [N,1], or one-hot [N,K].
           splits: "train", "validation" or "test" for each image; a split that never occurs is taken
             from train. None: all are train.
           class_names: what integer labels number from 0; None: the labels themselves, sorted.

@@ -53,7 +53,7 @@ register_source(
     "npz",
     array_source.load_npz,
     "npz:FILE",
-    "arrays image (uint8), label and, optionally, split and class_names.",
+    "arrays image and label, x_train and y_train, train_images and train_labels, ...",
 )
 register_source(
     "folder",

@@ -65,13 +65,18 @@ def find_splits(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
     return {}
 
 
-def _split_folder(path: Path) -> _SplitFolder | None:
-    words = [word.casefold().removesuffix("set") for word in _WORD.findall(path.name)]
+def split_words(name: str) -> tuple[list[str], list[str]]:
+    """Returns the splits that words of a name stand for, and its other words: "flowers_val" is of validation."""
+    words = [word.casefold().removesuffix("set") for word in _WORD.findall(name)]
     splits = [_SPLIT_OF[word] for word in words if word in _SPLIT_OF]
+    return splits, [word for word in words if word not in _SPLIT_OF]
+
+
+def _split_folder(path: Path) -> _SplitFolder | None:
+    splits, words = split_words(path.name)
     if len(splits) != 1:
         return None
-    rest = tuple(word for word in words if word not in _SPLIT_OF and word not in _FILLERS)
-    return _SplitFolder(path, splits[0], rest)
+    return _SplitFolder(path, splits[0], tuple(word for word in words if word not in _FILLERS))
 
 
 def _check_classes_differ(root: Path, folders: Sequence[Path]) -> None:

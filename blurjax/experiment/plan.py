@@ -65,6 +65,8 @@ class Plan:
     """An estimate of an experiment; printed, it is what the user reads before the start."""
 
     dataset: str
+    notes: tuple[str, ...]
+    """What was understood of the data, and what was left out."""
     devices: str
     stages: tuple[Stage, ...]
     data_bytes: int
@@ -79,7 +81,7 @@ class Plan:
     """Of each job that the run directory holds."""
 
     def __str__(self) -> str:
-        lines = [f"{self.dataset}; {self.devices}"]
+        lines = [f"{self.dataset}; {self.devices}", *(f"  note: {note}" for note in self.notes)]
         for stage in self.stages:
             counts = {"trained": stage.trained, "begun": stage.begun - stage.trained}
             there = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
@@ -135,6 +137,7 @@ def make_plan(
     return Plan(
         dataset=f"{dataset.name}: {', '.join(f'{count:,} {name}' for name, count in sizes.items())} images of "
         f"{height}x{width}x{channels}, {len(dataset.class_names)} classes: {join_names(dataset.class_names)}",
+        notes=dataset.notes,
         devices=f"{layout.mesh.size} {jax.default_backend()} device(s), {layout.trials_per_vmap} trial(s) each "
         "side by side",
         stages=stages,

@@ -67,7 +67,7 @@ def test_a_data_set_is_shown_in_one_line():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": IMAGES / 255}, r"image of pets is float64 and must be uint8"),
+        ({"images": IMAGES / 256}, r"images of pets are float64 whose values lie between"),
         ({"labels": LABELS[:-1]}, r"label of pets has shape \(23,\), but there are 24 images"),
         ({"names": ["a"]}, r"names of pets has shape \(1,\), but there are 24 images"),
         ({"splits": ["dev"] * 24}, r"split of pets has the value dev"),

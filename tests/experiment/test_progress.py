@@ -22,7 +22,7 @@ def plan(flops=(3.0, 2.0), done=0):
         Stage("autoencoders", "autoencoder", 2, 0, 0, 100, 200, flops[0]),
         Stage("classifiers", "classifier/original", 2, 0, 0, 100, 200 - 2 * done, flops[1]),
     )
-    return Plan("", "", stages, 0, True, 0, 100.0, 10.0, steps)
+    return Plan("", (), "", stages, 0, True, 0, 100.0, 10.0, steps)
 
 
 def epoch(job, number, seconds_left):
