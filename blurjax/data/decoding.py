@@ -131,7 +131,7 @@ def _build(directory: Path, source: EncodedImages, config: DataConfig) -> None:
 def _write(directory: Path, source: EncodedImages, config: DataConfig) -> None:
     place = printable(source.place)
     size, channels = image_files.choose_size(source.sample, config.image_size, config.channels)
-    labels, codes, names, skipped = [], [], [], []
+    labels, codes, names, unusable = [], [], [], {}
     _log.info("Decoding the images of %s; this happens once.", place)
     logged = time.monotonic()
     images = (
@@ -147,18 +147,17 @@ def _write(directory: Path, source: EncodedImages, config: DataConfig) -> None:
                 labels.append(image.label)
                 codes.append(SPLITS.index(split))
                 names.append(image.name)
-            elif config.on_bad_image == "skip":
-                skipped.append(image.name)
             else:
-                raise UserError(
-                    f"{printable(source.place / image.name)} cannot be used as an image: {pixels}; "
-                    "remove or replace it, or skip such images with data.on_bad_image=skip."
-                )
+                unusable[image.name] = pixels
             if time.monotonic() > logged + _LOG_SECONDS:
-                logged, done = time.monotonic(), len(names) + len(skipped)
+                logged, done = time.monotonic(), len(names) + len(unusable)
                 _log.info("Decoded %s of %s images.", f"{done:,}", f"{source.count:,}")
+    if unusable and config.on_bad_image == "error":
+        raise UserError(_unusable_in_words(source.place, unusable))
     if not names:
-        raise UserError(f"{place} has no readable image; look at {printable(skipped[0])}.")
+        raise UserError(
+            f"{place} has no readable image; look at {printable(next(iter(unusable)))}."
+        )
     if len(set(names)) < len(names):
         raise UserError(
             f"The splits asked of {place} overlap, so that test images would be trained on; "
@@ -171,7 +170,22 @@ def _write(directory: Path, source: EncodedImages, config: DataConfig) -> None:
         "shape": shape,
         "class_names": source.class_names,
         "names": names,
-        "skipped": skipped,
+        "skipped": [*unusable],
         "pixels_sha256": pixels_sha256(_open_images(directory, shape)),
     }
     write_json(directory / "meta.json", meta)
+
+
+def _unusable_in_words(place: Path, unusable: Mapping[str, str]) -> str:
+    """Returns the sentence for images, name -> why each cannot be used."""
+    if len(unusable) == 1:
+        ((name, reason),) = unusable.items()
+        return (
+            f"{printable(place / name)} cannot be used as an image: {reason}; remove or replace it, or skip such "
+            "images with data.on_bad_image=skip."
+        )
+    named = join_names([f"{name} ({reason})" for name, reason in unusable.items()])
+    return (
+        f"{len(unusable):,} files of {printable(place)} cannot be used as images: {named}; remove or replace them, "
+        "or skip such images with data.on_bad_image=skip."
+    )

@@ -108,7 +108,7 @@ def scan(root: Path) -> Listing:
             raise UserError(
                 f"{printable(root)} is not a folder; data.source must name one as folder:PATH."
             )
-        folders, left_out, notes = subfolders(root), _LeftOut([], []), []
+        folders, noted, notes = subfolders(root), _Noted([], [], []), []
         places = find_splits(root, folders)
         unused = [folder.name for folder in folders if folder not in places.values()]
         if places and unused:
@@ -123,7 +123,7 @@ def scan(root: Path) -> Listing:
                 files = "1 file was" if loose == 1 else f"{loose} files were"
                 place = f"the class folders of {valid_utf8(path.name)}"
                 notes.append(f"{files} left out because of lying beside {place}.")
-            found[split] = _files_of_classes(root, classes, left_out)
+            found[split] = _files_of_classes(root, classes, noted)
             _check_sorted_into_classes(path, found["train"], found[split])
     class_names = tuple(sorted({name for files in found.values() for name in files}))
     splits: dict[str, list[File]] = {}
@@ -136,7 +136,7 @@ def scan(root: Path) -> Listing:
         splits[split] = sorted(files, key=lambda file: os.fsencode(file.path))
     labels = {split: [file.label for file in files] for split, files in splits.items()}
     check_classes(printable(root), class_names, labels)
-    return Listing(root, class_names, splits, (*notes, *left_out.notes()))
+    return Listing(root, class_names, splits, (*notes, *noted.notes()))
 
 
 class _Found(NamedTuple):
@@ -146,11 +146,14 @@ class _Found(NamedTuple):
     status: os.stat_result
 
 
-class _LeftOut(NamedTuple):
-    """Paths below the root of what lies in class folders and is no image."""
+class _Noted(NamedTuple):
+    """Paths below the root of what in class folders is worth a note."""
 
     runs: list[str]
     others: list[str]
+    """Files that are no images."""
+    inner: list[str]
+    """Folders with images, within class folders."""
 
     def notes(self) -> list[str]:
         """The sentences that a reader of results should know."""
@@ -165,6 +168,9 @@ class _LeftOut(NamedTuple):
                 else f"{count:,} files that are no images were"
             )
             notes.append(f"{files} left out: {join_names(self.others)}.")
+        if self.inner:
+            inner = join_names(self.inner)
+            notes.append(f"Images in folders within class folders count for the class: {inner}.")
         return notes
 
 
@@ -205,19 +211,19 @@ def _check_sorted_into_classes(path: Path, train: Iterable[str], of_split: Itera
 
 
 def _files_of_classes(
-    root: Path, classes: Mapping[str, Sequence[Path]], left_out: _LeftOut
+    root: Path, classes: Mapping[str, Sequence[Path]], noted: _Noted
 ) -> dict[str, list[_Found]]:
     """The images of each class; a folder with nothing but run directories is none."""
     files_of = {}
     for name, folders in classes.items():
-        runs = len(left_out.runs)
-        files = [file for folder in folders for file in _files(root, folder, left_out)]
-        if files or len(left_out.runs) == runs:
+        runs = len(noted.runs)
+        files = [file for folder in folders for file in _files(root, folder, noted)]
+        if files or len(noted.runs) == runs:
             files_of[name] = files
     return files_of
 
 
-def _files(root: Path, folder: Path, left_out: _LeftOut) -> Iterator[_Found]:
+def _files(root: Path, folder: Path, noted: _Noted) -> Iterator[_Found]:
     """Yields the images in a folder and below; one linked into itself, or twice, is entered once."""
     chains = (folder.absolute(), folder.resolve())
     above = {place.stat() for chain in chains for place in (chain, *chain.parents)}
@@ -225,7 +231,7 @@ def _files(root: Path, folder: Path, left_out: _LeftOut) -> Iterator[_Found]:
     begin = len(str(root)) + 1
     for path, folders, names in os.walk(folder, followlinks=True, onerror=raise_error):
         if MARK in names and is_run_directory(Path(path)):
-            left_out.runs.append(valid_utf8(path[begin:]))
+            noted.runs.append(valid_utf8(path[begin:]))
             folders.clear()
             continue
         statuses = {name: Path(path, name).stat() for name in visible(folders)}
@@ -234,6 +240,7 @@ def _files(root: Path, folder: Path, left_out: _LeftOut) -> Iterator[_Found]:
             if (identity := (status.st_dev, status.st_ino)) not in entered:
                 entered.add(identity)
                 folders.append(name)
+        inner = False
         for file in (Path(path, name) for name in visible(names)):
             try:
                 status = file.stat()
@@ -245,6 +252,9 @@ def _files(root: Path, folder: Path, left_out: _LeftOut) -> Iterator[_Found]:
                         f"{printable(file)} is not a regular file; remove it from the class folder."
                     )
             if is_image(file):
+                inner |= path != str(folder)
                 yield _Found(str(file)[begin:], status)
             else:
-                left_out.others.append(valid_utf8(str(file)[begin:]))
+                noted.others.append(valid_utf8(str(file)[begin:]))
+        if inner:
+            noted.inner.append(valid_utf8(path[begin:]))

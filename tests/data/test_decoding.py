@@ -154,6 +154,17 @@ def test_an_unusable_image_is_named(config, tmp_path, keep, message):
     assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
 
 
+def test_all_unusable_images_are_named_up_to_ten(config, tmp_path):
+    source = spoiled(tmp_path / "photos")
+    refused(
+        config(source),
+        r"4 files of .*photos cannot be used as images: a/empty\.png \(it is empty\), a/text\.jpg \(.*small\.png",
+    )
+    for number in range(9):
+        (tmp_path / "photos" / "b" / f"{number}.png").touch()
+    refused(config(source), r"13 files of .* b/7\.png \(it is empty\) and 3 more; remove or")
+
+
 def test_unusable_images_are_skipped_and_counted_where_asked_for(config, tmp_path):
     settings = config(spoiled(tmp_path / "photos"), on_bad_image="skip")
     for dataset in (load(settings), load(settings)):  # decoded, and from the cache

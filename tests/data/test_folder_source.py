@@ -1,6 +1,7 @@
 """Folders of images: layouts, classes, order, and each mistake in one sentence."""
 
 import os
+import shutil
 
 import pytest
 from images import noise, write_folder, write_image
@@ -302,3 +303,16 @@ def test_a_pipe_is_no_image(tmp_path):
 
 def test_a_path_that_cannot_be_followed(tmp_path):
     refused(tmp_path / ("x" * 300), r"x cannot be read \(File name too long\); check the path")
+
+
+def test_folders_in_class_folders_are_noted(tmp_path):
+    write_folder(tmp_path / "photos", {"a": 3, "b": 3})
+    for inner in ("a/old", "b/x/y", "b/empty"):
+        (tmp_path / "photos" / inner).mkdir(parents=True)
+    for name in ("a/old/1.png", "a/old/2.png", "b/x/y/1.png"):
+        shutil.copy(tmp_path / "photos/a/000.png", tmp_path / "photos" / name)
+    listing = scan(tmp_path / "photos")
+    assert len(listing.splits["train"]) == 9
+    assert listing.notes == (
+        "Images in folders within class folders count for the class: a/old, b/x/y.",
+    )
