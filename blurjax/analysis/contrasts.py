@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from blurjax.analysis import statistics
-from blurjax.analysis.recorded_run import Arrays, Cell
+from blurjax.analysis.types import Arrays, Cell
 from blurjax.analysis.verdicts import verdict
 from blurjax.config.settings import PROBES, ReportConfig
 from blurjax.config.view_table import VIEWS, named

@@ -47,6 +47,6 @@ def labels_in_words(train_examples: int | None) -> str:
     )
 
 
-def count(number: float, noun: str) -> str:
-    """A number of things, such as 1 trial or 2 trials."""
-    return f"{number:.12g} {noun}" + ("" if number == 1 else "s")
+def count(number: float, noun: str, plural: str | None = None) -> str:
+    """A number of things, such as 1 trial, 2 trials or 1,294 images."""
+    return f"{number:,.12g} {noun if number == 1 else plural or f'{noun}s'}"

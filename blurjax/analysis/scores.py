@@ -15,7 +15,7 @@ from sklearn import metrics
 
 from blurjax.analysis import statistics
 from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION
-from blurjax.analysis.recorded_run import Arrays, Cell
+from blurjax.analysis.types import Arrays, Cell
 
 CONFIDENCE_BINS = 15
 MOST_CLASSES_CONFUSED = 100

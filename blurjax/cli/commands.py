@@ -161,9 +161,13 @@ def _run(config: Config, out: Path, parsed: argparse.Namespace) -> int:
 
 def report(parsed: argparse.Namespace) -> int:
     """Runs `blurjax report` and returns the exit code."""
-    from blurjax.report.page import make_report
+    from blurjax.report import make_report
 
-    print(f"The report is {make_report(parsed.directory)}")
+    page = make_report(parsed.directory)
+    if page == RunDirectory(parsed.directory).interim:
+        print(f"The run is not finished; an interim report, without an answer, is {page}")
+    else:
+        print(f"The report is {page}")
     return 0
 
 

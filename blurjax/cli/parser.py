@@ -120,7 +120,8 @@ def make_parser() -> Parser:
         usage="blurjax config [PRESET | FILE.yaml] [--SECTION.SETTING VALUE ...]",
     )
     report = commands.add_parser(
-        "report", help="write the results, figures and page of a run again"
+        "report",
+        help="write the results, figures and page of a run again; an interim page where it is not finished",
     )
     report.add_argument("directory", type=Path, metavar="DIR", help="a run directory")
     predict = commands.add_parser(

@@ -294,7 +294,7 @@ def test_things_are_counted_in_whole_numbers():
     assert [count(n, "image") for n in (0, 1, 1_234_567)] == [
         "0 images",
         "1 image",
-        "1234567 images",
+        "1,234,567 images",
     ]
 
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator
 
 from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION, TRANSFERRED
 from blurjax.analysis.formatting import count, signed, signed_span
-from blurjax.analysis.recorded_run import Cell
+from blurjax.analysis.types import Cell
 from blurjax.config.view_table import BLACK, BLUE, VERMILLION, VIEWS
 from blurjax.report.figures.registry import Drawing, FigureData, figure
 from blurjax.report.figures.style import WIDTH, class_labels, new_figure, plain_numbers

@@ -182,7 +182,8 @@ def _epoch_axes(axes: np.ndarray) -> None:
 def _scale_losses(ax: Axes, histories: Sequence[History]) -> None:
     sides = ("train", "validation")
     values = np.concatenate([_values(h, side, "loss").ravel() for h in histories for side in sides])
-    if values.min() > 0 and values.max() > WIDE_RANGE * values.min():
+    least, most = np.nanmin(values), np.nanmax(values)
+    if least > 0 and most > WIDE_RANGE * least:
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
         plain_numbers(ax.yaxis)

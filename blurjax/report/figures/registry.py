@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from matplotlib.figure import Figure
 
 from blurjax.analysis.formatting import level
-from blurjax.analysis.recorded_run import Arrays
+from blurjax.analysis.types import Arrays
 from blurjax.report.figures import style
 
 
@@ -94,7 +94,16 @@ def figure(title: str, *, anchor: str, per: Per = "point") -> Callable[[Draw], D
 def draw_figures(data: FigureData, *kinds: str) -> Iterator[tuple[str, PageFigure]]:
     """Yields (name, figure) of all figures that are drawn per point, bottleneck or run, and can be."""
     for name, spec in FIGURES.items():
-        drawing = spec.draw(data) if spec.per in kinds else None
-        if drawing is not None:
-            width = round(96 * drawing.figure.get_size_inches()[0])
-            yield name, PageFigure(spec, drawing.caption, style.png(drawing.figure), width)
+        drawn = draw_figure(name, data) if spec.per in kinds else None
+        if drawn is not None:
+            yield name, drawn
+
+
+def draw_figure(name: str, data: FigureData) -> PageFigure | None:
+    """Returns a figure by name; None where the run lacks the data that it shows."""
+    spec = FIGURES[name]
+    drawing = spec.draw(data)
+    if drawing is None:
+        return None
+    width = round(96 * drawing.figure.get_size_inches()[0])
+    return PageFigure(spec, drawing.caption, style.png(drawing.figure), width)
