@@ -19,6 +19,7 @@ class FigureData:
     """The data that a figure is drawn from: results.json and the images kept in predictions/."""
 
     results: Mapping[str, Any]
+    """Of several runs: the comparison."""
     point: Mapping[str, Any]
     """An entry of `points`; empty for a figure of the whole run."""
     confidence: float
@@ -44,7 +45,7 @@ class Drawing(NamedTuple):
 
 
 Draw = Callable[[FigureData], Drawing | None]
-Per = Literal["point", "bottleneck", "run"]
+Per = Literal["point", "bottleneck", "run", "comparison"]
 
 
 class FigureSpec(NamedTuple):
@@ -58,7 +59,7 @@ class FigureSpec(NamedTuple):
     anchor: str
     """The part of "How it was computed" that explains it."""
     per: Per
-    """Drawn for every point, once for the points of a bottleneck, or once for a run of several points."""
+    """Drawn for every point, once for the points of a bottleneck, once for a run of several points, or for runs."""
 
 
 class PageFigure(NamedTuple):
