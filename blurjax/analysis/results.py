@@ -177,7 +177,8 @@ def _flips(recorded: RecordedRun, point: RecordedPoint) -> Block:
     row = kept["bottleneck"].tolist().index(bottleneck)
     # Kept while trials could still turn out to be frozen: counted again over those that are left.
     count = statistics.flips(correct[ORIGINAL], correct[RECONSTRUCTION])[kept["index"][row]]
-    return {name: kept[name][row] for name in ("index", "name", "label")} | {"count": count}
+    shown = {name: kept[name][row] for name in ("index", "name", "label")} | {"count": count}
+    return shown | scores.usual_answers(point.cells, kept["index"][row])
 
 
 def _curves(points: Sequence[Block]) -> list[Block]:

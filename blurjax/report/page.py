@@ -16,12 +16,16 @@ from blurjax.config import loading as config
 from blurjax.config.settings import Config
 from blurjax.config.view_table import VIEWS
 from blurjax.report import sentences
+from blurjax.report.facts import facts
 from blurjax.report.figures import FIGURES, FigureData, PageFigure, draw_figures
 from blurjax.report.interim import write_interim
 from blurjax.report.rendering import render
 from blurjax.report.tables import result_tables
 from blurjax.report.view_display import first_views, in_order, main_cells
 from blurjax.runtime import RunDirectory, UserError, read_json, read_npz, readable_os_errors
+
+SMALL_IMAGE = 16
+"""Rows or columns below which near duplicates cannot be told from images that are alike."""
 
 
 class Section(NamedTuple):
@@ -134,7 +138,7 @@ def _render(
         results=results,
         dataset=dataset,
         paragraphs=sentences.answer(results, confidence),
-        facts=sentences.facts(results),
+        facts=facts(results),
         train_views=train_views,
         test_views=test_views,
         explained_views=[VIEWS[view] for view in in_order({*train_views, *test_views, *measured})],
@@ -150,6 +154,7 @@ def _render(
         unadjusted=[*UNADJUSTED, *ON_CODE.values()],
         controls=list(controls()),
         checks=[*checks(), SHUFFLED],
+        small_image=SMALL_IMAGE,
         alpha=f"{1 - confidence:.2g}",
         equivalence_level=level(2 * confidence - 1),
     )
