@@ -24,6 +24,7 @@ from blurjax.analysis.formatting import (
 from blurjax.report.cautions import (
     LITTLE_GAIN,
     Doubt,
+    components_ahead,
     doubts_about,
     doubts_about_run,
     in_headline,
@@ -112,7 +113,8 @@ def _point_answer(point: Point, confidence: float, doubts: Sequence[Doubt]) -> l
     headline = f"{verdict}{in_headline(doubts)}: {few}{_as_trained(point)}{what}; {cost}."
     # "Worse" and "better" need no more; the others name the margin or what limits the run.
     limits = [total["sentence"]] if total["verdict"] in ("equivalent", "undecided") else []
-    reasons = _reasons(point["decomposition"], 1 - confidence)
+    limited = ", as far as these autoencoders show it" if components_ahead([point]) else ""
+    reasons = _reasons(point["decomposition"], 1 - confidence, limited)
     return [headline, *reasons, *_hidden(point), *limits]
 
 
@@ -158,7 +160,7 @@ def _contains_zero(interval: Sequence[float]) -> bool:
     return interval[0] <= 0 <= interval[1]
 
 
-def _reasons(terms: Mapping[str, Any], alpha: float) -> list[str]:
+def _reasons(terms: Mapping[str, Any], alpha: float, limited: str) -> list[str]:
     """Returns the causes of the total in one sentence; none where the run cannot split it."""
     if not terms.keys() >= CAUSES.keys():
         return []
@@ -171,7 +173,7 @@ def _reasons(terms: Mapping[str, Any], alpha: float) -> list[str]:
             parts.append(f"{noun} {difference}, which cannot be distinguished from 0")
         else:
             parts.append(f"{noun} {_change(term)} {certainty}")
-    return [f"Why (in points of accuracy, positive = lost): {'; '.join(parts)}."]
+    return [f"Why{limited} (in points of accuracy, positive = lost): {'; '.join(parts)}."]
 
 
 def _hidden(point: Point) -> list[str]:

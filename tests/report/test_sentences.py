@@ -204,6 +204,7 @@ def test_an_autoencoder_behind_principal_components_is_cautioned_against(results
         quality["psnr"]["validation"]["mean"] = psnr
     alone = sentences.answer(results | {"points": [point]}, 0.95)
     assert re.match(r"\w+, but the autoencoder was not trained well enough to say why: ", alone[0])
+    assert not any(said.startswith("Why (") for said in alone)
     # How little the loss still fell would say the contrary.
     texts = {fact.label: fact.text for fact in facts(results | {"points": [point]})}
     assert texts["autoencoder"] == "keeps less than principal components do"
