@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         make_plan,
         run_experiment,
     )
-    from blurjax.report import make_report
+    from blurjax.report import compare_runs, make_report
     from blurjax.runtime import UserError
     from blurjax.train import AllTrialsFailed, Interrupted, Progress
 
@@ -39,6 +39,7 @@ _ROOM_OF = {
     "Progress": "train",
     "SavedRun": "experiment",
     "UserError": "runtime",
+    "compare_runs": "report",
     "configure_jax": "engine",
     "export_models": "experiment",
     "export_view": "experiment",
@@ -61,6 +62,7 @@ __all__ = [
     "Progress",
     "SavedRun",
     "UserError",
+    "compare_runs",
     "configure_jax",
     "export_models",
     "export_view",

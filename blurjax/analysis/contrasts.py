@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from blurjax.analysis import statistics
-from blurjax.analysis.recorded_run import Arrays, Cell
+from blurjax.analysis.types import Arrays, Cell
 from blurjax.analysis.verdicts import verdict
 from blurjax.config.settings import PROBES, ReportConfig
 from blurjax.config.view_table import VIEWS, named
@@ -76,11 +76,23 @@ def decompose(correct: Mapping[Cell, np.ndarray], settings: ReportConfig) -> dic
     Returns:
       Term -> JUDGED of docs/run_directory.md.
     """
+    totals, causes = costs(correct)
+    return _judged(totals, settings, is_family=False) | _judged(causes, settings)
+
+
+def costs(
+    correct: Mapping[Cell, np.ndarray],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Returns the totals and their causes, as far as the cells are there: f64[T,N] by name, whose means are the terms.
+
+    Args:
+      correct: bool[T,N] for each cell.
+    """
     totals, causes = _differences(correct, TOTALS), _differences(correct, CAUSES)
     if "on_reconstructions" in totals and "leakage" in causes:
         information = totals["on_reconstructions"] - causes["leakage"]
         causes = {"information": information, **causes}
-    return _judged(totals, settings, is_family=False) | _judged(causes, settings)
+    return totals, causes
 
 
 def compare(

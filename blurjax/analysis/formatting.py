@@ -47,6 +47,17 @@ def labels_in_words(train_examples: int | None) -> str:
     )
 
 
-def count(number: float, noun: str) -> str:
-    """A number of things, such as 1 trial or 2 trials."""
-    return f"{number:.12g} {noun}" + ("" if number == 1 else "s")
+def count(number: float, noun: str, plural: str | None = None) -> str:
+    """A number of things, such as 1 trial, 2 trials or 1,294 images."""
+    return f"{number:,.12g} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def setting(value: object) -> str:
+    """The value of a setting, as a settings file would have it on one line."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(map(setting, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

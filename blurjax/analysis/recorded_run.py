@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from blurjax.analysis.types import Arrays, Cell
 from blurjax.config.settings import PROBES, SPLITS, Config
 from blurjax.config.trials import (
     CHECKED_SEEDS,
@@ -28,12 +29,13 @@ from blurjax.config.trials import (
 from blurjax.config.view_table import CODECS, VIEWS
 from blurjax.runtime import RunDirectory, UserError, read_json, read_npz
 
-Arrays = Mapping[str, np.ndarray]
-Cell = tuple[str, str]
-"""(train view, test view): a cell of the transfer matrix."""
 PER_IMAGE = ("label", "index", "name")
 """Arrays that have no row per trial."""
 CURVE_SIDES = ("train", "validation", "validation_original")
+
+
+class Unfinished(UserError):
+    """Raised for a run of which something that its settings ask for is not there yet."""
 
 
 class Failure(NamedTuple):
@@ -83,13 +85,14 @@ class RecordedRun:
       flips: content of predictions/flips.npz, where it exists.
 
     Raises:
-      UserError: something is not there yet, or damaged.
+      Unfinished: something is not there yet.
+      UserError: something is damaged.
     """
 
     def __init__(self, run: RunDirectory, config: Config):
         self.config, self._run = config, run
         # By file, or by stage and train view: arrays with the column `trial`.
-        self._tables: dict[Path | tuple[str, str | None], Arrays] = {**_read_curves(run)}
+        self._tables: dict[Path | tuple[str, str | None], Arrays] = {**read_curves(run)}
         views = [("autoencoder", None), *(("classifier", view) for view in config.train_views)]
         views += [(f"{LONGER}autoencoder", None)] * config.autoencoder.check
         views += [(f"{LONGER}classifier", view) for view in checked_views(config)]
@@ -105,7 +108,7 @@ class RecordedRun:
         """Returns the complete cases of a point.
 
         Raises:
-          UserError: a trial that the settings ask for, or a file, is not there yet.
+          Unfinished: a trial that the settings ask for, or a file, is not there yet.
         """
         failures = _failures(self._read_point(point, self.config.seeds))
         frozen = {failure.seed for failure in failures}
@@ -184,15 +187,20 @@ class RecordedRun:
             rows.append(row_of[trial.key])
         return {name: a if name in PER_IMAGE else a[rows] for name, a in arrays.items()}
 
-    def _unfinished(self, what: str) -> UserError:
-        return UserError(
+    def _unfinished(self, what: str) -> Unfinished:
+        return Unfinished(
             f"The run in {self._run.path} is not finished ({what}); "
             "run the same command again to complete it."
         )
 
 
-def _read_curves(run: RunDirectory) -> dict[tuple[str, str | None], Arrays]:
-    """Joins the lines of metrics.jsonl, one per epoch and job, to a table per stage and train view."""
+def read_curves(run: RunDirectory) -> dict[tuple[str, str | None], Arrays]:
+    """Joins the lines of metrics.jsonl, one per epoch and job, to a table per stage and train view.
+
+    Returns:
+      (stage, train view or None) -> `trial` str[T] and, such as `validation.loss`, f64[T,E]; NaN where nothing
+      finite was recorded.
+    """
     by_view: dict[tuple[str, str | None], dict[str, list[Mapping[str, Any]]]] = {}
     for line in run.metrics():
         jobs = by_view.setdefault((line["stage"], line["view"]), {})

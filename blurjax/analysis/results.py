@@ -11,8 +11,9 @@ import numpy as np
 from blurjax.analysis import scores, statistics
 from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION, SHUFFLED, compare, decompose
 from blurjax.analysis.formatting import percent
-from blurjax.analysis.recorded_run import Cell, RecordedPoint, RecordedRun
+from blurjax.analysis.recorded_run import RecordedPoint, RecordedRun
 from blurjax.analysis.training_length import training_length
+from blurjax.analysis.types import Cell
 from blurjax.analysis.verdicts import smallest_equivalent
 from blurjax.config.settings import Config
 from blurjax.config.trials import points, views_in_use
@@ -36,7 +37,8 @@ def collect_results(run: RunDirectory, config: Config) -> Block:
       Plain lists, numbers and strings, as they are read back from results.json.
 
     Raises:
-      UserError: something is not there yet, or damaged.
+      Unfinished: something is not there yet.
+      UserError: something is damaged.
     """
     recorded = RecordedRun(run, config)
     recorded_points = [recorded.at(point) for point in points(config)]
@@ -175,7 +177,8 @@ def _flips(recorded: RecordedRun, point: RecordedPoint) -> Block:
     row = kept["bottleneck"].tolist().index(bottleneck)
     # Kept while trials could still turn out to be frozen: counted again over those that are left.
     count = statistics.flips(correct[ORIGINAL], correct[RECONSTRUCTION])[kept["index"][row]]
-    return {name: kept[name][row] for name in ("index", "name", "label")} | {"count": count}
+    shown = {name: kept[name][row] for name in ("index", "name", "label")} | {"count": count}
+    return shown | scores.usual_answers(point.cells, kept["index"][row])
 
 
 def _curves(points: Sequence[Block]) -> list[Block]:

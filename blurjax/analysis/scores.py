@@ -15,7 +15,7 @@ from sklearn import metrics
 
 from blurjax.analysis import statistics
 from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION
-from blurjax.analysis.recorded_run import Arrays, Cell
+from blurjax.analysis.types import Arrays, Cell
 
 CONFIDENCE_BINS = 15
 MOST_CLASSES_CONFUSED = 100
@@ -123,6 +123,27 @@ def per_class_change(cells: Mapping[Cell, Arrays], num_classes: int, confidence:
     )
     mean, interval = statistics.over_trials(rebuilt - original, confidence)
     return {"mean": mean, "interval_trials": interval, "per_trial": rebuilt - original}
+
+
+def usual_answers(cells: Mapping[Cell, Arrays], images: np.ndarray) -> Block:
+    """Returns the answer that most trials give to some test images, and how many do; of equals the lower class.
+
+    Args:
+      cells: with original on original and reconstruction on reconstruction.
+      images: i32[F], positions in the test split.
+
+    Returns:
+      `original_answer`, `original_votes`, `reconstruction_answer`, `reconstruction_votes`, i64[F] each.
+    """
+    block: Block = {}
+    for cell in (ORIGINAL, RECONSTRUCTION):
+        answers = cells[cell]["prediction"][:, images]
+        counts = np.stack(
+            [np.bincount(of_image, minlength=answers.max() + 1) for of_image in answers.T]
+        )
+        block[f"{cell[0]}_answer"] = counts.argmax(axis=1)
+        block[f"{cell[0]}_votes"] = counts.max(axis=1)
+    return block
 
 
 def image_quality(recorded: Mapping[tuple[str, str], Arrays]) -> Block:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from blurjax.analysis.recorded_run import Arrays, RecordedPoint
+from blurjax.analysis.recorded_run import RecordedPoint
+from blurjax.analysis.types import Arrays
 from blurjax.config.settings import Config
 
 Block = dict[str, Any]
@@ -26,7 +27,9 @@ def training_length(point: RecordedPoint, config: Config) -> Block:
     return {
         "autoencoder": autoencoder,
         "classifier": {
-            view: _compare(*(_accuracy(c, config) for c in (point.classifier_curves[view], twice)))
+            view: _compare(
+                *(evaluated_accuracy(c, config) for c in (point.classifier_curves[view], twice))
+            )
             for view, twice in longer.items()
             if view is not None
         },
@@ -57,7 +60,7 @@ def _decibels(loss: np.ndarray) -> np.ndarray:
     return -10 * np.log10(loss[:, -1])
 
 
-def _accuracy(curves: Arrays, config: Config) -> np.ndarray:
+def evaluated_accuracy(curves: Arrays, config: Config) -> np.ndarray:
     """Returns the validation accuracy of the epoch that is evaluated, f64[T]."""
     accuracy = curves["validation.accuracy"]
     return np.nanmax(accuracy, axis=1) if config.classifier.select == "best" else accuracy[:, -1]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from blurjax.cli.parser import Parser, add_import, make_parser
+from blurjax.cli.parser import MOST_COLUMNS, Parser, add_import, make_parser
 from blurjax.config import Config
 from blurjax.config import loading as settings
 from blurjax.config.extending import extended
@@ -25,6 +27,7 @@ ALL_FAILED, USER_ERROR, BROKEN_PIPE = 1, 2, 141
 """Exit codes: of an experiment all of whose trials failed, of a mistake, and of output that nobody reads; stop.py has
 those of signals."""
 DEFAULT_PRESET = "digits"
+COMPARISON = Path("comparison.html")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -161,9 +164,27 @@ def _run(config: Config, out: Path, parsed: argparse.Namespace) -> int:
 
 def report(parsed: argparse.Namespace) -> int:
     """Runs `blurjax report` and returns the exit code."""
-    from blurjax.report.page import make_report
+    from blurjax.report import make_report
 
-    print(f"The report is {make_report(parsed.directory)}")
+    page = make_report(parsed.directory)
+    if page == RunDirectory(parsed.directory).interim:
+        print(f"The run is not finished; an interim report, without an answer, is {page}")
+    else:
+        print(f"The report is {page}")
+    return 0
+
+
+def compare(parsed: argparse.Namespace) -> int:
+    """Runs `blurjax compare` and returns the exit code."""
+    from blurjax.report import compare_runs, comparison_text
+
+    page = parsed.out or (None if parsed.json else COMPARISON)
+    found = compare_runs(parsed.directories, page)
+    if parsed.json:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+        return 0
+    columns = min(shutil.get_terminal_size().columns, MOST_COLUMNS)
+    print(f"{comparison_text(found, columns)}\n\nThe page is {page}")
     return 0
 
 
@@ -204,6 +225,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "extend": extend,
     "config": config,
     "report": report,
+    "compare": compare,
     "predict": predict,
     "export": export,
     "datasets": datasets,

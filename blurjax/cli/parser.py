@@ -25,9 +25,13 @@ examples:
   blurjax run --data.source tfds:fashion_mnist --sweep.num_seeds 5 --dry-run
   blurjax extend runs/photos --sweep.num_seeds 12 --views.train jpeg
   blurjax report runs/photos
+  blurjax compare runs/photos runs/wider-code
   blurjax predict runs/photos NEW_PHOTOS/
   blurjax export runs/photos --view reconstruction --out blurred/
   blurjax datasets"""
+
+MOST_COLUMNS = 100
+"""Of text on a terminal; tables may be wider."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -120,9 +124,18 @@ def make_parser() -> Parser:
         usage="blurjax config [PRESET | FILE.yaml] [--SECTION.SETTING VALUE ...]",
     )
     report = commands.add_parser(
-        "report", help="write the results, figures and page of a run again"
+        "report",
+        help="write the results, figures and page of a run again; an interim page where it is not finished",
     )
     report.add_argument("directory", type=Path, metavar="DIR", help="a run directory")
+    compare = commands.add_parser(
+        "compare",
+        help="compare finished runs: a page, and a table here",
+        description="Compare finished runs with the first of them: settings that differ, accuracies and costs, paired "
+        "differences where test images are the same, and what may not be compared.",
+        usage="blurjax compare DIR DIR ... [--out PAGE.html] [--json]",
+    )
+    _add_compare_options(compare)
     predict = commands.add_parser(
         "predict",
         help="classify images with the classifiers of a finished run",
@@ -149,7 +162,7 @@ def make_parser() -> Parser:
     run.add_argument("--out", type=Path, metavar="DIR", help=out)
     _add_run_options(run)
     _add_run_options(extend)
-    for command in (run, extend, config, report, predict, export, datasets):
+    for command in (run, extend, config, report, compare, predict, export, datasets):
         add_import(command)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     for command in (run, extend, config):
@@ -168,6 +181,14 @@ def add_import(parser: argparse.ArgumentParser) -> None:
         help="import a module first, also from the current directory, that registers views, models, optimizers or data "
         "sources (repeatable)",
     )
+
+
+def _add_compare_options(compare: argparse.ArgumentParser) -> None:
+    add = compare.add_argument
+    add("directories", nargs="+", type=Path, metavar="DIR", help="the directory of a finished run")
+    page = "the page to write (comparison.html; with --json: none)"
+    add("--out", type=Path, metavar="PAGE.html", help=page)
+    add("--json", action="store_true", help="print everything as JSON instead of a table")
 
 
 def _add_predict_options(predict: argparse.ArgumentParser) -> None:

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from blurjax.cli.parser import MOST_COLUMNS
 from blurjax.experiment.plan import Plan, duration
 from blurjax.experiment.progress import ProgressBar, TrainingLeft, mean_and_spread, stage_name
 from blurjax.runtime import processes
 from blurjax.train.metric_writers import Progress
 
-MOST_COLUMNS = 100
 SECONDS_BETWEEN_LINES = 10.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -161,10 +162,21 @@ def _describe(run: RunDirectory, config: Config, dataset: Dataset) -> None:
             "examples": {name: len(dataset.splits[name]) for name in SPLITS},
             "class_counts": dataset.class_counts,
             "notes": dataset.notes,
+            "test_images": _sha256_of_test(dataset),
         },
     )
     if not run.audit.exists() or read_json(run.audit).get("fingerprint") != dataset.fingerprint:
         run.write_json(run.audit, audit_dataset(dataset, config.data.duplicates))
+
+
+def _sha256_of_test(dataset: Dataset) -> str:
+    """Returns a digest of the test images and their labels, in order: equal where two runs are tested on the same."""
+    test = dataset.splits["test"]
+    digest = hashlib.sha256(repr(dataset.image_shape).encode())
+    for first in range(0, len(test), 1024):
+        digest.update(dataset.images[test[first : first + 1024]].tobytes())
+    digest.update(dataset.labels[test].astype("<i4").tobytes())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from blurjax.analysis import statistics
 from blurjax.analysis.formatting import count, percent
@@ -13,18 +13,74 @@ Point = Mapping[str, Any]
 
 LITTLE_GAIN = 0.1
 """In dB: less than this from twice the steps counts as nothing."""
+MOST_IN_HEADLINE = 2
+MANY_REPEATED = 0.01
+"""Groups of identical images across splits, as a share of the test images, beyond which the headline says so."""
 
 
-def cautions(results: Results, points: Sequence[Point]) -> list[str]:
-    """Returns a sentence for each reason.
+class Doubt(NamedTuple):
+    """A reason to doubt the answer."""
+
+    sentence: str
+    """Follows "Caution: "."""
+    short: str | None
+    """Follows the verdict and "but" in the headline; None where the headline needs none."""
+
+
+def doubts_about(points: Sequence[Point]) -> list[Doubt]:
+    """Returns the reasons to doubt what some points of a run say, the gravest first.
 
     Args:
-      results: content of results.json.
-      points: those of its points that have trials.
+      points: entries of `points` of results.json that have trials.
     """
-    reasons = _few_trials, _behind_components, _short_autoencoders, _short_classifiers
-    doubts = [sentence for reason in reasons for sentence in reason(points)]
-    return [f"Caution: {sentence}" for sentence in (*doubts, *_changed_code(results))]
+    reasons = {
+        _few_trials: None,  # there is no verdict then
+        _behind_components: "the autoencoder was not trained well enough to say why",
+        _short_autoencoders: "with longer training the autoencoder would keep more",
+        _short_classifiers: "the classifiers were not trained long enough",
+    }
+    return [Doubt(said, short) for reason, short in reasons.items() for said in reason(points)]
+
+
+def doubts_about_run(results: Results) -> list[Doubt]:
+    """Returns the reasons to doubt all that a run says: of its data, and of its code."""
+    groups, tested = _repeated_groups(results), results["dataset"]["examples"]["test"]
+    is_grave = groups > MANY_REPEATED * tested
+    repeated = "some of the test images may have been trained on" if is_grave else None
+    return [
+        *(Doubt(sentence, repeated) for sentence in _repeated_images(results)),
+        *(Doubt(sentence, None) for sentence in _skipped_images(results)),
+        *(
+            Doubt(sentence, "the code was changed within the run")
+            for sentence in _changed_code(results)
+        ),
+    ]
+
+
+def in_headline(doubts: Sequence[Doubt]) -> str:
+    """Returns what a headline says after its verdict: nothing, or ", but ..."."""
+    named = [doubt.short for doubt in doubts if doubt.short is not None][:MOST_IN_HEADLINE]
+    return f", but {' and '.join(named)}" if named else ""
+
+
+def _repeated_groups(results: Results) -> int:
+    return results["audit"]["exact"]["across_splits"] if results["audit"] else 0
+
+
+def _repeated_images(results: Results) -> Iterator[str]:
+    groups = _repeated_groups(results)
+    if groups:
+        yield (
+            f"{count(groups, 'group')} of identical images {'has' if groups == 1 else 'have'} copies in more than "
+            "one of train, validation and test, so that accuracies may be higher than on new images (see the audit of "
+            "the data; data.duplicates: drop leaves such copies out of train)."
+        )
+
+
+def _skipped_images(results: Results) -> Iterator[str]:
+    for note in results["dataset"]["notes"]:
+        if " skipped" in note:
+            yield f"{note[0].lower()}{note[1:]}"
 
 
 def _few_trials(points: Sequence[Point]) -> Iterator[str]:
@@ -39,20 +95,26 @@ def _few_trials(points: Sequence[Point]) -> Iterator[str]:
 
 def _behind_components(points: Sequence[Point]) -> Iterator[str]:
     """Principal components are the best linear code: a trained network should not keep less."""
+    gaps = components_ahead(points)
+    if gaps:
+        _, bottleneck, rebuilt, linear = max(gaps)
+        yield (
+            f"with {count(bottleneck, 'float')} the autoencoder's reconstructions are less faithful "
+            f"than those from as many principal components (PSNR {rebuilt:.2f} against {linear:.2f} dB on "
+            "validation). It was not trained well enough to show what a code of this size can keep: more "
+            "epochs, smaller batches, another learning rate or more width may help."
+        )
+
+
+def components_ahead(points: Sequence[Point]) -> list[tuple[float, int, float, float]]:
+    """Returns where principal components keep more: (by how many dB, floats, PSNR of the autoencoder, of these)."""
     gaps = []
     for point in points:
         quality = [point["quality"].get(view) for view in ("reconstruction", "pca")]
         psnr = [q and q["psnr"]["validation"]["mean"] for q in quality]
         if None not in psnr and psnr[0] < psnr[1]:
             gaps.append((psnr[1] - psnr[0], point["values"]["bottleneck"], *psnr))
-    if gaps:
-        _, bottleneck, rebuilt, linear = max(gaps)
-        yield (
-            f"with {count(bottleneck, 'float')} the autoencoder's reconstructions are less faithful "
-            f"than those from as many principal components (PSNR {rebuilt:.1f} against {linear:.1f} dB on "
-            "validation). It was not trained well enough to show what a code of this size can keep: more "
-            "epochs, smaller batches, another learning rate or more width may help."
-        )
+    return gaps
 
 
 def _short_autoencoders(points: Sequence[Point]) -> Iterator[str]:
@@ -67,8 +129,8 @@ def _short_autoencoders(points: Sequence[Point]) -> Iterator[str]:
         before, after = _means(twice)
         trials = count(len(twice["after"]), "trial")
         yield (
-            f"with twice the steps, autoencoders of {count(bottleneck, 'float')} reach {after:.1f} dB on validation in "
-            f"place of {before:.1f} ({trials}): trained longer they would keep more, and the answer may be another."
+            f"with twice the steps, autoencoders of {count(bottleneck, 'float')} reach {after:.2f} dB on validation in "
+            f"place of {before:.2f} ({trials}): trained longer they would keep more, and the answer may be another."
         )
 
 

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import yaml
 
-from blurjax.analysis import collect_results
+from blurjax.analysis import Unfinished, collect_results
 from blurjax.analysis.contrasts import ON_CODE, SHUFFLED, UNADJUSTED, checks, controls
-from blurjax.analysis.formatting import (
-    count,
-    labels_in_words,
-    level,
-    p_value,
-    percent,
-    signed,
-    signed_span,
-    span,
-)
+from blurjax.analysis.formatting import level
 from blurjax.config import loading as config
 from blurjax.config.settings import Config
 from blurjax.config.view_table import VIEWS
 from blurjax.report import sentences
+from blurjax.report.facts import facts
 from blurjax.report.figures import FIGURES, FigureData, PageFigure, draw_figures
+from blurjax.report.interim import write_interim
+from blurjax.report.rendering import render
 from blurjax.report.tables import result_tables
 from blurjax.report.view_display import first_views, in_order, main_cells
-from blurjax.runtime import RunDirectory, read_json, read_npz, readable_os_errors
+from blurjax.runtime import RunDirectory, UserError, read_json, read_npz, readable_os_errors
 
-TEMPLATES = Path(__file__).with_name("templates")
+SMALL_IMAGE = 16
+"""Rows or columns below which near duplicates cannot be told from images that are alike."""
 
 
 class Section(NamedTuple):
@@ -47,20 +40,28 @@ class Section(NamedTuple):
 
 
 def make_report(directory: Path) -> Path:
-    """Computes results.json, the figures and the page of a finished run again.
+    """Computes results.json, the figures and the page of a finished run again; else an interim report.
 
     Returns:
-      The page.
+      The page: report.html, or interim.html where the run is not finished. That is all that is then written, also
+      while another process continues the run.
 
     Raises:
-      UserError: it is no run directory, is not finished, or is being written.
+      UserError: it is no run directory, or has not trained for an epoch, or is being written although it is finished.
     """
     run = RunDirectory(directory)
     run.check_format()
-    with readable_os_errors(run.path), run.lock():
+    with readable_os_errors(run.path):
+        if not run.config.exists():
+            raise UserError(f"The run in {run.path} has only begun: there is nothing to report.")
         settings = config.load(run.config)
-        run.write_json(run.results, collect_results(run, settings))
-        return write_report(run, settings)
+        try:
+            results = collect_results(run, settings)
+        except Unfinished:
+            return write_interim(run, settings)
+        with run.lock():
+            run.write_json(run.results, results)
+            return write_report(run, settings)
 
 
 def write_report(run: RunDirectory, settings: Config) -> Path:
@@ -92,6 +93,7 @@ def write_report(run: RunDirectory, settings: Config) -> Path:
     environment = read_json(run.environment) if run.environment.exists() else {}
     page = _render(results, settings, environment, of_run, sections)
     run.write_bytes(run.report, page.encode())
+    run.interim.unlink(missing_ok=True)
     return run.report
 
 
@@ -131,11 +133,12 @@ def _render(
     confidence, dataset = settings.report.confidence, results["dataset"]
     train_views, test_views = (in_order(results["views"][side]) for side in ("train", "test"))
     measured = (view for section in sections for view in section.point["quality"])
-    return _template().render(
+    return render(
+        "report.html.jinja",
         results=results,
         dataset=dataset,
         paragraphs=sentences.answer(results, confidence),
-        facts=sentences.facts(results),
+        facts=facts(results),
         train_views=train_views,
         test_views=test_views,
         explained_views=[VIEWS[view] for view in in_order({*train_views, *test_views, *measured})],
@@ -151,28 +154,7 @@ def _render(
         unadjusted=[*UNADJUSTED, *ON_CODE.values()],
         controls=list(controls()),
         checks=[*checks(), SHUFFLED],
+        small_image=SMALL_IMAGE,
         alpha=f"{1 - confidence:.2g}",
         equivalence_level=level(2 * confidence - 1),
     )
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        **{
-            f.__name__: f
-            for f in (count, labels_in_words, p_value, percent, signed, signed_span, span)
-        },
-        "average": lambda values: sum(values) / len(values),
-        "decimals": lambda value, digits: "–" if value is None else f"{value:.{digits}f}",
-        "data_uri": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}",
-        "words": lambda name: name.replace("_", " "),
-        "explanation": lambda view: VIEWS[view].explanation,
-    }
-    return environment.get_template("report.html.jinja")

@@ -6,7 +6,7 @@ No sentence claims a direction that its interval does not show. `point` is an en
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,14 @@ from blurjax.analysis.formatting import (
     signed,
     signed_span,
 )
-from blurjax.report.cautions import LITTLE_GAIN, cautions
+from blurjax.report.cautions import (
+    LITTLE_GAIN,
+    Doubt,
+    components_ahead,
+    doubts_about,
+    doubts_about_run,
+    in_headline,
+)
 
 Results = Mapping[str, Any]
 Point = Mapping[str, Any]
@@ -38,15 +45,6 @@ MOST_POINTS_NAMED = 4
 """With more points, verdicts are counted instead."""
 
 
-class Fact(NamedTuple):
-    """A number that stands beside the answer."""
-
-    label: str
-    text: str
-    anchor: str
-    """The part of "How it was computed" that explains it."""
-
-
 def answer(results: Results, confidence: float) -> list[str]:
     """Returns the answer to the run's question, as paragraphs."""
     points = [point for point in results["points"] if point["trials"]]
@@ -54,15 +52,31 @@ def answer(results: Results, confidence: float) -> list[str]:
         return [
             "Every trial was frozen because a number was not finite: there is nothing to report."
         ]
-    if len(points) > 1:
-        paragraphs = [*_several_points(points), *_smallest_equivalent(results["curves"])]
-    else:
-        paragraphs = point_summary(points[0], confidence)
-    return [*paragraphs, *cautions(results, points)]
+    of_run = doubts_about_run(results)
+    if len(points) == 1:
+        return point_summary(points[0], confidence, of_run)
+    doubts = [*doubts_about(points), *of_run]
+    answers = [*_several_points(points, doubts), *_smallest_equivalent(results["curves"])]
+    return [*answers, *_cautions(doubts)]
 
 
-def point_summary(point: Point, confidence: float) -> list[str]:
-    """Returns what reconstruction costs at one point, why, and what limits the answer; else the accuracies."""
+def point_summary(point: Point, confidence: float, of_run: Sequence[Doubt] = ()) -> list[str]:
+    """Returns what reconstruction costs at one point, why, and what limits the answer; else the accuracies.
+
+    Args:
+      point: one that has trials.
+      confidence: level of the intervals.
+      of_run: reasons to doubt all of the run, said where they are not said elsewhere.
+    """
+    doubts = [*doubts_about([point]), *of_run]
+    return [*_point_answer(point, confidence, doubts), *_cautions(doubts)]
+
+
+def _cautions(doubts: Sequence[Doubt]) -> list[str]:
+    return [f"Caution: {doubt.sentence}" for doubt in doubts]
+
+
+def _point_answer(point: Point, confidence: float, doubts: Sequence[Doubt]) -> list[str]:
     total = point["decomposition"].get("on_reconstructions")
     if total is None:
         cells = [
@@ -83,18 +97,37 @@ def point_summary(point: Point, confidence: float) -> list[str]:
             for view in ("reconstruction", "original")
         ]
         balanced = f" (as a mean over classes {means[0]} and {means[1]})"
-    headline = (
-        f"{(total['verdict'] or 'no verdict').capitalize()}: {few}{_as_trained(point)}classifiers trained and "
-        "tested on reconstructions (images that an autoencoder rebuilt from "
-        f"{count(point['values']['bottleneck'], 'float')}) are right "
-        f"for {rebuilt} of the test images, classifiers of originals for {original}{balanced}; "
-        f"{_cost(total, confidence)}."
+    what = (
+        "classifiers trained and tested on reconstructions (images that an autoencoder rebuilt from "
+        f"{count(point['values']['bottleneck'], 'float')}) are right for {rebuilt} of the test images, classifiers of "
+        f"originals for {original}{balanced}"
     )
     if not chance["learned"]:
-        return [headline, f"Caution: {total['sentence'][0].lower()}{total['sentence'][1:]}"]
+        return [
+            f"No verdict: {few}{what}, which was not shown to be better than always naming the most frequent class "
+            f"({percent(chance['most_frequent'])}). Where nothing was learned, nothing can be lost. "
+            f"{_gap(total, confidence)}"
+        ]
+    verdict = (total["verdict"] or "no verdict").capitalize()
+    cost = _cost(total, confidence, _rounded(total, original, rebuilt))
+    headline = f"{verdict}{in_headline(doubts)}: {few}{_as_trained(point)}{what}; {cost}."
     # "Worse" and "better" need no more; the others name the margin or what limits the run.
     limits = [total["sentence"]] if total["verdict"] in ("equivalent", "undecided") else []
-    return [headline, *_reasons(point["decomposition"], 1 - confidence), *_hidden(point), *limits]
+    limited = ", as far as these autoencoders show it" if components_ahead([point]) else ""
+    reasons = _reasons(point["decomposition"], 1 - confidence, limited)
+    return [headline, *reasons, *_hidden(point), *limits]
+
+
+def _gap(total: Mapping[str, Any], confidence: float) -> str:
+    interval = f"{level(confidence)} interval {signed_span(total['interval'])}"
+    return f"The difference is {signed(total['mean'])} points (positive = lost; {interval})."
+
+
+def _rounded(total: Mapping[str, Any], original: str, rebuilt: str) -> str:
+    """Returns a remark where the rounded accuracies suggest another difference."""
+    suggested = float(original.rstrip("%")) - float(rebuilt.rstrip("%"))
+    shown = float(f"{100 * total['mean']:.1f}")
+    return "" if abs(suggested - shown) < 0.05 else "; computed before rounding"
 
 
 def _as_trained(point: Point) -> str:
@@ -105,18 +138,18 @@ def _as_trained(point: Point) -> str:
     return "" if enough else "for autoencoders trained this long, "
 
 
-def _cost(total: Mapping[str, Any], confidence: float) -> str:
+def _cost(total: Mapping[str, Any], confidence: float, remark: str) -> str:
     name, interval = f"{level(confidence)} interval", signed_span(total["interval"])
     if _contains_zero(total["interval"]):
         return (
-            f"the difference is {signed(total['mean'])} points and its {name}, {interval}, "
+            f"the difference is {signed(total['mean'])} points (positive = lost{remark}) and its {name}, {interval}, "
             "contains 0: this run shows no direction"
         )
     judged = ""
     if total["verdict"] is not None:
         margin = f"±{count(100 * total['margin'], 'point')}"
         judged = f", {p_in_words(total['p'])}; judged against a margin of {margin}"
-    return f"reconstruction {_change(total)} of accuracy ({name} of the cost: {interval}{judged})"
+    return f"reconstruction {_change(total)} of accuracy ({name} of the cost: {interval}{judged}{remark})"
 
 
 def _change(term: Mapping[str, Any]) -> str:
@@ -127,7 +160,7 @@ def _contains_zero(interval: Sequence[float]) -> bool:
     return interval[0] <= 0 <= interval[1]
 
 
-def _reasons(terms: Mapping[str, Any], alpha: float) -> list[str]:
+def _reasons(terms: Mapping[str, Any], alpha: float, limited: str) -> list[str]:
     """Returns the causes of the total in one sentence; none where the run cannot split it."""
     if not terms.keys() >= CAUSES.keys():
         return []
@@ -140,7 +173,7 @@ def _reasons(terms: Mapping[str, Any], alpha: float) -> list[str]:
             parts.append(f"{noun} {difference}, which cannot be distinguished from 0")
         else:
             parts.append(f"{noun} {_change(term)} {certainty}")
-    return [f"Why: {'; '.join(parts)}."]
+    return [f"Why{limited} (in points of accuracy, positive = lost): {'; '.join(parts)}."]
 
 
 def _hidden(point: Point) -> list[str]:
@@ -156,7 +189,7 @@ def _hidden(point: Point) -> list[str]:
     ]
 
 
-def _several_points(points: Sequence[Point]) -> list[str]:
+def _several_points(points: Sequence[Point], doubts: Sequence[Doubt]) -> list[str]:
     opening = f"{len(points)} combinations of the swept values were compared."
     if "on_reconstructions" not in points[0]["decomposition"]:  # nor in the others: same views
         return [opening]
@@ -172,8 +205,9 @@ def _several_points(points: Sequence[Point]) -> list[str]:
     )
     costs = [total["mean"] for total in totals]
     paragraphs = [
-        f"{opening} Training and testing on reconstructions instead of originals: {judged}; the cost "
-        f"goes from {signed_span((min(costs), max(costs)))} points of accuracy."
+        f"{opening} Training and testing on reconstructions (images that an autoencoder rebuilt from its code) instead "
+        f"of originals: {judged}; the cost goes from {signed_span((min(costs), max(costs)))} points of accuracy "
+        f"(positive = lost){in_headline(doubts)}."
     ]
     unlearned = [point for point in points if not point["chance"]["learned"]]
     if unlearned:
@@ -193,10 +227,11 @@ def _smallest_equivalent(curves: Sequence[Mapping[str, Any]]) -> list[str]:
         start = f"{recipe_name(curve)}: t" if len(curves) > 1 else "T"
         smallest = curve["smallest_equivalent"]
         sentences.append(
-            f"{start}he widest bottleneck was not shown to be equivalent to the original, so none narrower was tested."
+            f"{start}he largest code ({count(max(curve['bottleneck']), 'float')}) was not shown to be equivalent to "
+            "the original, so no smaller one was tested."
             if smallest is None
-            else f"{start}he smallest bottleneck shown to be equivalent to the original is "
-            f"{count(smallest, 'float')} (tested from the widest down, stopping at the first failure)."
+            else f"{start}he smallest code shown to be equivalent to the original is "
+            f"{count(smallest, 'float')} (tested from the largest down, stopping at the first failure)."
         )
     return sentences
 
@@ -220,40 +255,6 @@ def recipe_name(curve: Mapping[str, Any]) -> str:
     name = f"Learning rate {curve['learning_rate']:g}, weight decay {curve['weight_decay']:g}"
     labels = curve["train_examples"]
     return name if labels is None else f"{name}, {labels_in_words(labels)}"
-
-
-def facts(results: Results) -> list[Fact]:
-    """Returns the numbers that a reader needs beside the answer to judge it."""
-    points = [point for point in results["points"] if point["trials"]]
-    found = []
-    psnr = [point["reconstruction"]["psnr"].get("test", {}).get("mean") for point in points]
-    finite = [decibels for decibels in psnr if decibels is not None]
-    if finite:
-        ends = dict.fromkeys((f"{min(finite):.1f}", f"{max(finite):.1f}"))
-        found.append(Fact("PSNR", f"{' to '.join(ends)} dB (reconstructions, test)", "quality"))
-    autoencoders = [point["training_length"]["autoencoder"] for point in points]
-    gains = [
-        block["twice_the_steps"]["gain"] for block in autoencoders if "twice_the_steps" in block
-    ]
-    falls = [block["last_fifth_change"] for block in autoencoders if block]
-    if known := [gain for gain in gains if gain is not None]:
-        ends = dict.fromkeys(f"{gain:+.1f}".replace("-", "−") for gain in (min(known), max(known)))
-        found.append(Fact("twice the steps", f"{' to '.join(ends)} dB", "training-length"))
-    elif known := [fall for fall in falls if fall is not None]:
-        size = f"loss {signed(-max(known))}% over the last fifth; not trained longer to compare"
-        found.append(Fact("autoencoder", size, "training-length"))
-    counts = results["dataset"]["class_counts"]["test"]
-    chance = f"{percent(max(counts) / sum(counts))} (the most frequent class)"
-    size = results["dataset"]["examples"]["test"]
-    images = f"{count(size, 'image')}; 1 point = {count(size / 100, 'image')}"
-    trials = [len(point["trials"]) for point in points] or [0]
-    ends = dict.fromkeys((min(trials), max(trials)))
-    return [
-        *found,
-        Fact("chance", chance, "evaluation"),
-        Fact("test set", images, "intervals"),
-        Fact("trials", " to ".join(map(str, ends)), "intervals"),
-    ]
 
 
 def gap_sentence(point: Point, confidence: float) -> str:

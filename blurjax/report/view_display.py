@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from blurjax.analysis.contrasts import RECONSTRUCTION, TRANSFERRED
-from blurjax.analysis.recorded_run import Cell
+from blurjax.analysis.types import Cell
 from blurjax.config.view_table import GREEN, ORANGE, SKY, VERMILLION, VIEWS, named
 
 OTHER_STYLES = tuple(itertools.product((GREEN, VERMILLION, ORANGE, SKY), ("-.", ":")))

@@ -53,6 +53,7 @@ class RunDirectory:
         self.principal_components = path / "views/pca.npz"
         self.code_ranges = path / "views/quantised.npz"
         self.results, self.report = path / "results.json", path / "report.html"
+        self.interim = path / "interim.html"
         self.figures, self.tables = path / "figures", path / "tables"
         self._held: lock.Lock | None = None
 

@@ -225,10 +225,11 @@ def test_spectra_leave_out_the_mean_and_are_logarithmic(full, full_point):
 
 def test_classes_are_sorted_by_how_they_change(full, full_point):
     (axes,) = draw("per_class", full[1]).axes
-    change = 100 * np.array(full_point["per_class_change"]["mean"])
+    lost = -100 * np.array(full_point["per_class_change"]["mean"])
     widths = [patch.get_width() for patch in axes.patches]
-    np.testing.assert_allclose(widths, np.sort(change)[::-1])
-    first = class_labels(HOSTILE)[int(np.argmax(change))]
+    np.testing.assert_allclose(widths, np.sort(lost)[::-1])
+    first = class_labels(HOSTILE)[int(np.argmax(lost))]
+    assert "recall lost" in axes.get_xlabel()
     assert axes.get_yticklabels()[0].get_text() == first
 
 
@@ -359,8 +360,18 @@ def test_flips_show_both_versions_and_the_count(full):
     for axes, expected in zip(first, images, strict=True):
         np.testing.assert_array_equal(shown(axes, shape), expected[: len(axes.images)])
     label = class_labels(HOSTILE, longest=11)[flips["label"][0, 0]]
-    count = collected["points"][0]["flips"]["count"][0]
-    assert texts(first[0])[0] == f"{label}\n{count} trial{'' if count == 1 else 's'}"
+    found, trials = collected["points"][0]["flips"], collected["points"][0]["trials"]
+    assert texts(first[0])[0] == f"truth: {label}\nchanges in {found['count'][0]} of {len(trials)}"
+    for view, axes in zip(("original", "reconstruction"), first, strict=True):
+        arrays = read_npz(run.predictions(view, view))
+        answers = arrays["prediction"][:, found["index"][0]].tolist()
+        answer = min({*answers}, key=lambda k: (-answers.count(k), k))
+        assert (found[f"{view}_answer"][0], found[f"{view}_votes"][0]) == (
+            answer,
+            answers.count(answer),
+        )
+        name = class_labels(HOSTILE, longest=11)[answer]
+        assert f"{name} ({answers.count(answer)} of {len(trials)})" in texts(axes)
 
 
 def test_equal_figures_give_equal_bytes_whatever_the_users_style(results):

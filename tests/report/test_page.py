@@ -68,7 +68,7 @@ def test_page_opens_with_the_computed_answer(small):
     ):
         assert number in opening
     assert opening.index("Worse: ") < opening.index("dB")
-    assert "Caution" not in opening
+    assert opening.count("Caution: ") == 1  # copies of images in several splits
     assert "1 model was frozen" in text_of(html)
 
 
@@ -163,7 +163,8 @@ def test_a_run_with_everything_shows_all_of_it(tmp_path, no_figures):
     assert " ".join(f"{psnr[view][0]:.1f}" for view in psnr) in page[page.index("PSNR by class") :]
     assert "standard deviation of" in page
     names = {path.name for path in run.figures.iterdir()}
-    assert names == {f"{name}.png" for name in FIGURES} - {
+    of_runs = {name for name, spec in FIGURES.items() if spec.per != "comparison"}
+    assert names == {f"{name}.png" for name in of_runs} - {
         "sweep.png",
         "reconstructions.png",
         "labels.png",
@@ -294,7 +295,7 @@ def test_things_are_counted_in_whole_numbers():
     assert [count(n, "image") for n in (0, 1, 1_234_567)] == [
         "0 images",
         "1 image",
-        "1234567 images",
+        "1,234,567 images",
     ]
 
 
@@ -376,3 +377,24 @@ def test_what_is_no_finished_run_is_refused(tmp_path):
     run.create()
     with pytest.raises(UserError):
         make_report(run.path)
+
+
+def test_the_page_names_only_what_is_there(small, tmp_path, no_figures):
+    _, _, html = small
+    page = text_of(html)
+    assert page.index("1,000 training, 100 validation and 120 test images of 8") > 0
+    assert "Images of 8 × 8 pixels are too small to tell near duplicates" in page
+    assert "Compressed views" not in page
+    assert "Tuned learning rates" not in page
+    assert "Views that are made to distort" not in page
+    assert "cannot be drawn" in page  # the name in Chinese and Hebrew
+    assert "The first row is the total" not in page
+    assert "The first two rows are totals, each with its own p." in page
+    views = ("original", "reconstruction", "blur", "reseeded")
+    tests = ("reconstruction", "original", "blur")
+    large = Synthetic(seeds=3, images=60, shape=(16, 16, 3), train_views=views, test_views=tests)
+    page = text_of(made(tmp_path / "large", large)[2])
+    assert "Views that are made to distort as much as the autoencoder (blur) do" in page
+    assert "These should find nothing: reseeded 0 within its interval." in page
+    assert "too small to tell" not in page
+    assert "cannot be drawn" not in page

@@ -3,10 +3,14 @@
 import copy
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 from synthetic_run import Synthetic, collect
 
+from blurjax import load_config, load_dataset
 from blurjax.report import sentences
+from blurjax.report.facts import facts
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +24,10 @@ def test_no_direction_is_claimed_where_the_interval_contains_zero(results):
     cost = point["decomposition"]["on_reconstructions"]
     cost |= {"mean": 0.012, "interval": [-0.004, 0.028], "verdict": "undecided", "sentence": "So."}
     sentence = " ".join(sentences.point_summary(point, 0.95))
-    assert "+1.2 points and its 95% interval, −0.4 to +2.8, contains 0" in sentence
+    assert re.search(
+        r"\+1\.2 points \(positive = lost.*?\) and its 95% interval, −0\.4 to \+2\.8, contains 0",
+        sentence,
+    )
     assert not re.search(r"\b(costs|gains|worse|better|more|less)\b", sentence)
     cost |= {"mean": -0.012, "interval": [-0.02, -0.004], "verdict": "better", "p": 0.01}
     sentence = sentences.point_summary(point, 0.95)[0]
@@ -33,8 +40,8 @@ def test_no_direction_is_claimed_where_the_interval_contains_zero(results):
 def test_causes_are_claimed_only_as_surely_as_they_are_known(results):
     point = copy.deepcopy(results["points"][0])
     point["decomposition"] |= {
-        "information": {"mean": 0.04, "interval": [0.03, 0.05], "p": 0.0001},
-        "leakage": {"mean": 0.01, "interval": [-0.01, 0.03], "p": 0.3},
+        "information": {"mean": 0.04, "interval": [0.03, 0.05], "p": 0.0001, "margin": 0.01},
+        "leakage": {"mean": 0.01, "interval": [-0.01, 0.03], "p": 0.3, "margin": 0.01},
     }
     why = sentences.point_summary(point, 0.95)[1]
     assert (
@@ -48,7 +55,7 @@ def test_causes_are_claimed_only_as_surely_as_they_are_known(results):
     # Corrected for its family, a p can be larger than its interval suggests.
     point["decomposition"]["information"]["p"] = 0.06
     assert "costs" not in sentences.point_summary(point, 0.95)[1]
-    point["decomposition"]["leakage"] = {"mean": -0.02, "interval": [-0.03, -0.01], "p": 0.01}
+    point["decomposition"]["leakage"] |= {"mean": -0.02, "interval": [-0.03, -0.01], "p": 0.01}
     assert "gains 2.0 points" in sentences.point_summary(point, 0.95)[1]
 
 
@@ -72,6 +79,7 @@ def test_the_gap_between_training_and_validation_is_judged_by_its_interval(resul
 def test_fewer_than_three_trials_are_a_caution(results):
     results = copy.deepcopy(results)
     results["points"][0]["trials"] = [0]
+    results["audit"] = None
     assert sentences.answer(results, 0.95)[-1].startswith("Caution: with 1 trial nothing is known")
     results["points"][0]["trials"] = []
     assert sentences.answer(results, 0.95)[0].startswith("Every trial was frozen")
@@ -95,7 +103,7 @@ def test_smallest_equivalent_bottleneck_is_named(results):
     curves.append(curves[0] | {"train_examples": 100})
     opening = sentences.answer(results | {"points": points, "curves": curves}, 0.95)
     assert opening[1].startswith(
-        "Learning rate 0.001, weight decay 0: the widest bottleneck was not"
+        "Learning rate 0.001, weight decay 0: the largest code (16 floats) was not"
     )
     assert opening[2].startswith("Learning rate 0.001, weight decay 0, 100 labelled images: the")
 
@@ -129,16 +137,16 @@ def test_what_is_known_of_longer_training_is_a_fact(results):
         points = []
         for length in lengths:
             points.append(results["points"][0] | {"training_length": {"autoencoder": length}})
-        facts = sentences.facts(results | {"points": points})
-        return {fact.label: fact.text for fact in facts if fact.anchor == "training-length"}
+        found = facts(results | {"points": points})
+        return {fact.label: fact.text for fact in found if fact.anchor == "training-length"}
 
     fell = "loss −10.0% over the last fifth; not trained longer to compare"
     unchecked = [{"last_fifth_change": change} for change in (0.004, 0.1)]
     assert fact(*unchecked) == {"autoencoder": fell}
     checked = [block | {"twice_the_steps": {"gain": -0.04}} for block in unchecked]
-    assert fact(*checked) == {"twice the steps": "−0.0 dB"}
+    assert fact(*checked) == {"twice the steps": "−0.04 dB"}
     checked[1]["twice_the_steps"]["gain"] = 1.91
-    assert fact(*checked) == {"twice the steps": "−0.0 to +1.9 dB"}
+    assert fact(*checked) == {"twice the steps": "−0.04 to +1.91 dB"}
     assert fact({}) == {}
 
 
@@ -147,9 +155,12 @@ def test_the_headline_is_about_autoencoders_trained_this_long_unless_longer_ones
     autoencoder = point["training_length"]["autoencoder"]
     for gain, limited in ((None, True), (0.12, True), (0.09, False)):
         if gain is not None:
-            autoencoder["twice_the_steps"] = {"gain": gain}
+            ends = {"before": [20.0], "after": [20.0 + gain]}
+            autoencoder["twice_the_steps"] = {"gain": gain} | ends
         said = sentences.point_summary(point, 0.95)[0]
         assert (": for autoencoders trained this long, classifiers" in said) == limited
+        longer = ", but with longer training the autoencoder would keep more: for autoencoders"
+        assert (longer in said) == (gain == 0.12)
 
 
 def test_what_the_image_hides_and_the_code_has_is_said_where_the_interval_shows_it(results):
@@ -183,5 +194,76 @@ def test_an_autoencoder_behind_principal_components_is_cautioned_against(results
         (64, 30.0, None)
     )  # infinite: every pixel is restored
     said = opening((8, 16.5, 16.3), (16, 19.0, 20.0), (32, 22.0, 26.5))
+    assert (
+        "points of accuracy (positive = lost), but the autoencoder was not trained well enough to say why."
+        in said
+    )
+    (point,) = copy.deepcopy(results["points"])
+    for view, psnr in (("reconstruction", 19.0), ("pca", 20.0)):
+        quality = point["quality"].setdefault(view, {"psnr": {"validation": {}}})
+        quality["psnr"]["validation"]["mean"] = psnr
+    alone = sentences.answer(results | {"points": [point]}, 0.95)
+    assert re.match(r"\w+, but the autoencoder was not trained well enough to say why: ", alone[0])
+    assert not any(said.startswith("Why (") for said in alone)
+    # How little the loss still fell would say the contrary.
+    texts = {fact.label: fact.text for fact in facts(results | {"points": [point]})}
+    assert texts["autoencoder"] == "keeps less than principal components do"
     assert "with 32 floats the autoencoder's reconstructions are less faithful than" in said
-    assert "(PSNR 22.0 against 26.5 dB on validation)" in said
+    assert "(PSNR 22.00 against 26.50 dB on validation)" in said
+
+
+def test_what_is_not_known_of_the_autoencoder_is_said(results):
+    found = {fact.label: fact.text for fact in facts(results)}
+    assert "not known" in found["against principal components"]
+    point = copy.deepcopy(results["points"][0])
+    point["quality"]["pca"] = point["quality"]["reconstruction"]
+    found = {fact.label for fact in facts(results | {"points": [point]})}
+    assert "against principal components" not in found
+
+
+def test_images_that_were_skipped_or_lie_in_several_splits_are_cautions(results):
+    results = copy.deepcopy(results)
+    results["dataset"]["notes"] = [
+        "2 unusable images were skipped: a.png, b.png.",
+        "Something else.",
+    ]
+    results["audit"]["exact"]["across_splits"] = 1
+    headline, *_, repeated, skipped = sentences.answer(results, 0.95)
+    assert "but some" not in headline  # one of 120
+    assert repeated.startswith(
+        "Caution: 1 group of identical images has copies in more than one of"
+    )
+    assert skipped == "Caution: 2 unusable images were skipped: a.png, b.png."
+    results["audit"]["exact"]["across_splits"] = 2
+    assert (
+        ", but some of the test images may have been trained on: "
+        in sentences.answer(results, 0.95)[0]
+    )
+
+
+def test_a_cost_that_rounded_accuracies_do_not_give_says_so(results):
+    point = copy.deepcopy(results["points"][0])
+    accuracy, cost = point["accuracy"], point["decomposition"]["on_reconstructions"]
+    accuracy["original"]["original"]["mean"] = 0.99164
+    accuracy["reconstruction"]["reconstruction"]["mean"] = 0.93245
+    cost |= {"mean": 0.05919, "interval": [0.03, 0.08], "verdict": "worse"}
+    said = sentences.point_summary(point, 0.95)[0]
+    assert "right for 93.2% of the test images, classifiers of originals for 99.2%" in said
+    assert "costs 5.9 points" in said
+    assert "; computed before rounding)" in said
+    accuracy["original"]["original"]["mean"] = 0.99
+    accuracy["reconstruction"]["reconstruction"]["mean"] = 0.931
+    assert "rounding" not in sentences.point_summary(point, 0.95)[0]
+
+
+def test_images_that_the_data_room_skips_become_a_caution(results, tmp_path):
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for number in range(8):
+            pixels = np.full((8, 8), 20 * number + ord(label), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / label / f"{number}.png")
+    (tmp_path / "a" / "broken.png").write_bytes(b"no image")
+    settings = {"data.source": f"folder:{tmp_path}", "data.on_bad_image": "skip"}
+    notes = load_dataset(load_config(None, settings).data).notes
+    results = results | {"dataset": results["dataset"] | {"notes": list(notes)}, "audit": None}
+    assert "broken.png" in sentences.answer(results, 0.95)[-1]

@@ -3,7 +3,20 @@
 Figures are made without pyplot, so nothing is global and nothing needs a screen.
 """
 
-from blurjax.report.figures import accuracy, epochs, images, labels, matrices  # noqa: F401 (registers them)
-from blurjax.report.figures.registry import FIGURES, FigureData, PageFigure, draw_figures
+from blurjax.report.figures import (  # noqa: F401 (registers them)
+    accuracy,
+    comparison,
+    epochs,
+    images,
+    labels,
+    matrices,
+)
+from blurjax.report.figures.registry import (
+    FIGURES,
+    FigureData,
+    PageFigure,
+    draw_figure,
+    draw_figures,
+)
 
-__all__ = ["FIGURES", "FigureData", "PageFigure", "draw_figures"]
+__all__ = ["FIGURES", "FigureData", "PageFigure", "draw_figure", "draw_figures"]

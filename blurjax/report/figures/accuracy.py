@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator
 
 from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION, TRANSFERRED
 from blurjax.analysis.formatting import count, signed, signed_span
-from blurjax.analysis.recorded_run import Cell
+from blurjax.analysis.types import Cell
 from blurjax.config.view_table import BLACK, BLUE, VERMILLION, VIEWS
 from blurjax.report.figures.registry import Drawing, FigureData, figure
 from blurjax.report.figures.style import WIDTH, class_labels, new_figure, plain_numbers
@@ -51,10 +51,12 @@ def causes(data: FigureData) -> Drawing | None:
     ax.set_xlim(-0.6, len(parts) - 0.4)
     ax.margins(y=0.12)
     ax.grid(visible=True, axis="y")
+    terms = [data.point["decomposition"][part] for part in parts if isinstance(part, str)]
+    gains = ", negative = gained (blue)" if any(term["mean"] <= 0 for term in terms) else ""
     caption = (
-        "Thick lines are accuracies (trained on → tested on). Bars are the points of accuracy that each cause "
-        "costs: + is a loss (orange), − a gain (blue), as in the table below. Thin lines are "
-        f"{data.level} intervals; that of a bar is drawn around the accuracy that it leads to."
+        "Thick lines are accuracies (trained on → tested on). Bars are the points of accuracy that each cause costs, "
+        f"with the signs of the table below: positive = lost (orange){gains}. Thin lines are {data.level} intervals; "
+        "that of a bar is drawn around the accuracy that it leads to."
     )
     return Drawing(drawn, caption)
 
@@ -100,31 +102,31 @@ def _write_above(ax: Axes, x: float, y: float, text: str) -> None:
 
 @figure("Which classes change", anchor="evaluation")
 def per_class(data: FigureData) -> Drawing | None:
-    """Bars of the change in recall, one per class, sorted; the recalls are in the tables below."""
+    """Bars of the recall lost, one per class, sorted; the recalls are in the tables below."""
     change = data.point["per_class_change"]
     if not change:
         return None
-    mean = 100 * np.array(change["mean"])
+    mean = -100 * np.array(change["mean"])  # in results.json positive is a gain
     shown = np.sort(np.argsort(-np.abs(mean), kind="stable")[:MOST_CLASSES])
     shown = shown[np.argsort(-mean[shown], kind="stable")]
     labels = class_labels(data.class_names)
     drawn = new_figure(7, 1.0 + 0.28 * len(shown))
     ax = drawn.subplots()
     for row, k in enumerate(shown):
-        colour = BLUE if mean[k] >= 0 else VERMILLION
+        colour = VERMILLION if mean[k] > 0 else BLUE
         ax.barh(row, mean[k], height=0.6, color=colour, alpha=0.75)
         if change["interval_trials"] is not None:
-            low, high = 100 * np.array(change["interval_trials"][k])
+            low, high = -100 * np.array(change["interval_trials"][k])
             ax.hlines(row, low, high, color=BLACK, linewidth=1.2)
     ax.axvline(0, color=BLACK, linewidth=0.8)
     ax.set_yticks(range(len(shown)), [labels[k] for k in shown])
     ax.invert_yaxis()
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=True, axis="x")
-    ax.set_xlabel("change of recall (points): reconstruction minus original")
+    ax.set_xlabel("recall lost (points): original minus reconstruction")
     caption = (
-        "Recall (the share of a class's images that are recognised) when trained and tested on "
-        "reconstructions, minus that when trained and tested on originals: bars to the left are losses. Thin lines "
+        "Recall (the share of a class's images that are recognised) when trained and tested on originals, minus that "
+        "when trained and tested on reconstructions: positive = lost. Thin lines "
         f"are {data.level} intervals over trials, not corrected for the number of classes"
         + ("; shown are the classes that change most." if len(shown) < len(mean) else ".")
     )

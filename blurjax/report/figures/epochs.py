@@ -50,11 +50,11 @@ def _learning_curves(data: FigureData, group: int) -> Drawing | None:
             ax = axes[row, column]
             ax.set_title(f"{measure} on {side}")
             for view in views:
-                _band(ax, history[view], side, measure, label=view, **line_style(view))
+                draw_range(ax, history[view], side, measure, label=view, **line_style(view))
         axes[row, 0].set_ylabel(label)
         if measure == "loss":
             _scale_losses(axes[row, 0], [history[view] for view in views])
-    _epoch_axes(axes)
+    prepare_epoch_axes(axes)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     drawn.legend(handles, labels, title="trained on", ncols=len(views), loc="outside upper center")
     caption = (
@@ -81,7 +81,7 @@ def generalisation_gap(data: FigureData) -> Drawing | None:
         ax.axhline(0, color=BLACK, linewidth=0.8)
         above: Any = {"loc": "lower center", "bbox_to_anchor": (0.5, 1)}
         ax.legend(title="trained on", ncols=3, fontsize=9, title_fontsize=9, **above)
-    _epoch_axes(axes[None])
+    prepare_epoch_axes(axes[None])
     axes[0].set_ylabel("accuracy on train\nminus validation (points)")
     caption = (
         "Accuracy on train minus accuracy on validation after every epoch, each in the classifier's own "
@@ -109,9 +109,9 @@ def train_and_validation(data: FigureData) -> Drawing | None:
     axes = np.atleast_1d(drawn.subplots(1, len(panels), sharey=True))
     for ax, (title, curve, side) in zip(axes, panels, strict=True):
         ax.set_title(title)
-        _band(ax, curve, "train", "accuracy", color=BLUE)
-        _band(ax, curve, side, "accuracy", color=VERMILLION)
-    _epoch_axes(axes[None])
+        draw_range(ax, curve, "train", "accuracy", color=BLUE)
+        draw_range(ax, curve, side, "accuracy", color=VERMILLION)
+    prepare_epoch_axes(axes[None])
     axes[0].set_ylabel("accuracy (%)")
     for ax, (_, curve, side) in zip(axes, panels, strict=True):
         train, validation = (_values(curve, s, "accuracy")[-1].mean() for s in ("train", side))
@@ -128,9 +128,9 @@ def autoencoder(data: FigureData) -> Drawing | None:
     drawn = new_figure(6.5, 3.4)
     ax = drawn.subplots()
     for side, colour in (("train", BLUE), ("validation", VERMILLION)):
-        _band(ax, history, side, "loss", color=colour, label=side)
+        draw_range(ax, history, side, "loss", color=colour, label=side)
     _scale_losses(ax, [history])
-    _epoch_axes(np.array([[ax]]))
+    prepare_epoch_axes(np.array([[ax]]))
     ax.set_ylabel("mean squared error")
     ax.legend()
     caption = (
@@ -154,7 +154,7 @@ def _values(history: History, side: str, measure: str) -> np.ndarray:
     return 100 * values if measure == "accuracy" else values
 
 
-def _band(ax: Axes, history: History, side: str, measure: str, **style: Any) -> None:
+def draw_range(ax: Axes, history: History, side: str, measure: str, **style: Any) -> None:
     """Draws the mean over trials, and a band from the lowest trial to the highest."""
     values = _values(history, side, measure)
     band = (values.min(axis=1), values.max(axis=1)) if values.shape[1] > 1 else None
@@ -170,7 +170,7 @@ def _line(
         ax.fill_between(epochs, *band, color=style["color"], alpha=alpha, linewidth=0)
 
 
-def _epoch_axes(axes: np.ndarray) -> None:
+def prepare_epoch_axes(axes: np.ndarray) -> None:
     """Prepares rows of panels whose common x axis is the epoch."""
     for ax in axes.flat:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -182,7 +182,8 @@ def _epoch_axes(axes: np.ndarray) -> None:
 def _scale_losses(ax: Axes, histories: Sequence[History]) -> None:
     sides = ("train", "validation")
     values = np.concatenate([_values(h, side, "loss").ravel() for h in histories for side in sides])
-    if values.min() > 0 and values.max() > WIDE_RANGE * values.min():
+    least, most = np.nanmin(values), np.nanmax(values)
+    if least > 0 and most > WIDE_RANGE * least:
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
         plain_numbers(ax.yaxis)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,8 +24,15 @@ LABELS = 1.0
 GAP = 0.06
 """Room between two images, in widths of an image."""
 
-Row = tuple[str, np.ndarray]
-"""Its name and its images, u8[M,H,W,C] with C 1 or 3."""
+
+class Row(NamedTuple):
+    """Images side by side."""
+
+    name: str
+    images: np.ndarray
+    """u8[M,H,W,C], C 1 or 3."""
+    below: Sequence[str] = ()
+    """A text under each image."""
 
 
 @figure("Images and their reconstructions", anchor="views", per="run")
@@ -35,7 +43,7 @@ def reconstructions(data: FigureData) -> Drawing | None:
         return None
     rebuilt = gallery["views"][:, gallery["view_names"].tolist().index("reconstruction")]
     names = [count(floats, "float") for floats in gallery["bottleneck"].tolist()]
-    rows = [("original", gallery["original"]), *zip(names, rebuilt, strict=True)]
+    rows = [Row("original", gallery["original"]), *map(Row, names, rebuilt)]
     drawn = _grid(rows, _titles(data, gallery["label"]), PER_ROW)
     caption = (
         "Test images, and below them their reconstructions by the first trial's autoencoders, whose codes "
@@ -58,39 +66,49 @@ def views(data: FigureData) -> Drawing | None:
     )
     original = gallery["original"]
     chosen = np.unique(np.linspace(0, len(original) - 1, PER_ROW).round().astype(int))
-    rows = [("original", original[chosen])]
+    rows = [Row("original", original[chosen])]
     quality = data.point["quality"]
     for view in in_order(in_view):
         decibels = quality[view]["psnr"]["test"]["mean"] if view in quality else None
         name = view if decibels is None else f"{view}\n{decibels:.1f} dB"
-        rows.append((name, in_view[view][chosen]))
+        rows.append(Row(name, in_view[view][chosen]))
         if view == "reconstruction":
             rows.append(_difference(original[chosen], in_view[view][chosen]))
     drawn = _grid(rows, _titles(data, gallery["label"][chosen]), PER_ROW)
     caption = (
-        "Test images in the views of the first trial. The dB are the PSNR of each view over the whole test "
-        "set: the higher, the closer to the original. The difference is that between original and "
-        "reconstruction without its sign, times the factor, where one is named beside it."
+        "Test images under their classes, in the views of the first trial. The dB are the PSNR of each view over the "
+        "whole test set: the higher, the closer to the original."
     )
+    difference = next((row.name for row in rows if row.name.startswith("difference")), None)
+    if difference is not None:
+        caption += " The difference is that between original and reconstruction, without its sign"
+        caption += ", times the factor beside it." if "×" in difference else "."
     return Drawing(drawn, caption)
 
 
 @figure("Images whose answers change most often", anchor="evaluation")
 def flips(data: FigureData) -> Drawing | None:
-    """Pairs of test images, the original above the reconstruction, under class and number of trials."""
+    """Pairs of test images, the original above the reconstruction, each with the answer to it, under the true class."""
     flips = data.flips
     if flips is None or not data.point["flips"]:
         return None
     row = np.flatnonzero(flips["bottleneck"] == data.point["values"]["bottleneck"])[0]
-    counts = [count(trials, "trial") for trials in data.point["flips"]["count"]]
-    classes = _titles(data, flips["label"][row])
-    titles = [f"{name}\n{trials}" for name, trials in zip(classes, counts, strict=True)]
-    rows = [("original", flips["original"][row]), ("reconstruction", flips["reconstruction"][row])]
+    found, trials = data.point["flips"], len(data.point["trials"])
+    titles = [
+        f"truth: {name}\nchanges in {times} of {trials}"
+        for name, times in zip(_titles(data, flips["label"][row]), found["count"], strict=True)
+    ]
+    rows = []
+    for view in ("original", "reconstruction"):
+        answers = _titles(data, np.array(found[f"{view}_answer"]))
+        votes = found[f"{view}_votes"]
+        below = [f"{a} ({n} of {trials})" for a, n in zip(answers, votes, strict=True)]
+        rows.append(Row(view, flips[view][row], below))
     caption = (
-        "In the number of trials written above, one of two classifiers was right about the image and the "
-        "other wrong: that trained and tested on originals, and that trained and tested on "
-        "reconstructions (shown as the first trial reconstructs them). The images were picked for "
-        "changing, so they do not show how often images change."
+        "Above: the true class, and in how many trials one of two classifiers is right about the image and the other "
+        "wrong: that trained and tested on originals, and that trained and tested on reconstructions. Under each "
+        "image: the answer that most trials give to it, and how many of them. Reconstructions are those of the first "
+        "trial. The images were picked for changing, so they do not show how often images change."
     )
     return Drawing(_grid(rows, titles, FLIPS_PER_ROW), caption)
 
@@ -132,29 +150,32 @@ def _difference(original: np.ndarray, rebuilt: np.ndarray) -> Row:
     difference = np.abs(original.astype(np.int32) - rebuilt)
     factor = max(1, 255 // max(1, int(difference.max())))
     name = "difference" if factor == 1 else f"difference\n× {factor}"
-    return name, (difference * factor).astype(np.uint8)
+    return Row(name, (difference * factor).astype(np.uint8))
 
 
 def _grid(rows: Sequence[Row], titles: Sequence[str], per_row: int) -> Figure:
     """Rows of images under titles; images that do not fit side by side form further blocks of rows."""
-    first = rows[0][1]
+    first = rows[0].images
     blocks = [slice(start, start + per_row) for start in range(0, len(first), per_row)]
     columns = min(per_row, len(first))
     cell = min((WIDTH - LABELS) / columns, 1.6)
     aspect = first.shape[1] / first.shape[2]
     title_height = 0.2 * (1 + max(title.count("\n") for title in titles))
-    height = (len(rows) * (cell * aspect + 0.08) + title_height + 0.15) * len(blocks)
+    texts = 0.2 * sum(bool(row.below) for row in rows)
+    height = (len(rows) * (cell * aspect + 0.08) + texts + title_height + 0.15) * len(blocks)
     drawn = new_figure(LABELS + 0.3 + cell * columns, height)
     axes = drawn.subplots(len(rows) * len(blocks), 1, squeeze=False)[:, 0]
-    lines = [(block, *row) for block in blocks for row in rows]
-    for number, (ax, (block, name, images)) in enumerate(zip(axes, lines, strict=True)):
-        _strip(ax, images[block], columns, titles[block] if number % len(rows) == 0 else [])
-        ax.set_ylabel(name, rotation=0, ha="right", va="center")
+    lines = [(block, row) for block in blocks for row in rows]
+    for number, (ax, (block, row)) in enumerate(zip(axes, lines, strict=True)):
+        _strip(ax, row.images[block], columns)
+        _write_at(ax, row.images, titles[block] if number % len(rows) == 0 else [], above=True)
+        _write_at(ax, row.images, row.below[block], above=False)
+        ax.set_ylabel(row.name, rotation=0, ha="right", va="center")
     return drawn
 
 
-def _strip(ax: Axes, images: np.ndarray, columns: int, titles: Sequence[str]) -> None:
-    """Draws images side by side with a little room between them, and titles above where given."""
+def _strip(ax: Axes, images: np.ndarray, columns: int) -> None:
+    """Draws images side by side with a little room between them."""
     _, height, width, channels = images.shape
     aspect = height / width
     for i, image in enumerate(images):
@@ -163,14 +184,18 @@ def _strip(ax: Axes, images: np.ndarray, columns: int, titles: Sequence[str]) ->
         ax.imshow(shown, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="nearest")
     ax.set(xlim=(0, columns * (1 + GAP) - GAP), ylim=(0, aspect), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
-    for i, title in enumerate(titles):
+
+
+def _write_at(ax: Axes, images: np.ndarray, texts: Sequence[str], *, above: bool) -> None:
+    """Writes a text above or below each image."""
+    for i, text in enumerate(texts):
         ax.annotate(
-            title,
-            (i * (1 + GAP) + 0.5, aspect),
-            xytext=(0, 3),
+            text,
+            (i * (1 + GAP) + 0.5, images.shape[1] / images.shape[2] if above else 0),
+            xytext=(0, 3 if above else -3),
             textcoords="offset points",
             ha="center",
-            va="bottom",
+            va="bottom" if above else "top",
             fontsize=9,
             annotation_clip=False,
         )

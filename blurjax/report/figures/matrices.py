@@ -93,8 +93,12 @@ def confusion(data: FigureData) -> Drawing | None:
     else:
         caption = (
             "Number of test images, summed over trials, and share of the true class; a cell without images is "
-            "empty. A class whose name cannot be drawn is given by its number in the table below."
+            "empty."
         )
+        if any(label == f"class {k}" != data.class_names[k] for k, label in enumerate(names)):
+            caption += (
+                " A class whose name cannot be drawn is given by its number in the table below."
+            )
     return Drawing(drawn, caption)
 
 

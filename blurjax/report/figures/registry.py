@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from matplotlib.figure import Figure
 
 from blurjax.analysis.formatting import level
-from blurjax.analysis.recorded_run import Arrays
+from blurjax.analysis.types import Arrays
 from blurjax.report.figures import style
 
 
@@ -19,6 +19,7 @@ class FigureData:
     """The data that a figure is drawn from: results.json and the images kept in predictions/."""
 
     results: Mapping[str, Any]
+    """Of several runs: the comparison."""
     point: Mapping[str, Any]
     """An entry of `points`; empty for a figure of the whole run."""
     confidence: float
@@ -44,7 +45,7 @@ class Drawing(NamedTuple):
 
 
 Draw = Callable[[FigureData], Drawing | None]
-Per = Literal["point", "bottleneck", "run"]
+Per = Literal["point", "bottleneck", "run", "comparison"]
 
 
 class FigureSpec(NamedTuple):
@@ -58,7 +59,7 @@ class FigureSpec(NamedTuple):
     anchor: str
     """The part of "How it was computed" that explains it."""
     per: Per
-    """Drawn for every point, once for the points of a bottleneck, or once for a run of several points."""
+    """Drawn for every point, once for the points of a bottleneck, once for a run of several points, or for runs."""
 
 
 class PageFigure(NamedTuple):
@@ -94,7 +95,16 @@ def figure(title: str, *, anchor: str, per: Per = "point") -> Callable[[Draw], D
 def draw_figures(data: FigureData, *kinds: str) -> Iterator[tuple[str, PageFigure]]:
     """Yields (name, figure) of all figures that are drawn per point, bottleneck or run, and can be."""
     for name, spec in FIGURES.items():
-        drawing = spec.draw(data) if spec.per in kinds else None
-        if drawing is not None:
-            width = round(96 * drawing.figure.get_size_inches()[0])
-            yield name, PageFigure(spec, drawing.caption, style.png(drawing.figure), width)
+        drawn = draw_figure(name, data) if spec.per in kinds else None
+        if drawn is not None:
+            yield name, drawn
+
+
+def draw_figure(name: str, data: FigureData) -> PageFigure | None:
+    """Returns a figure by name; None where the run lacks the data that it shows."""
+    spec = FIGURES[name]
+    drawing = spec.draw(data)
+    if drawing is None:
+        return None
+    width = round(96 * drawing.figure.get_size_inches()[0])
+    return PageFigure(spec, drawing.caption, style.png(drawing.figure), width)

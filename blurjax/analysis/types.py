@@ -1,0 +1,11 @@
+"""Types that the modules of the analysis share with those of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+Cell = tuple[str, str]
+"""(train view, test view): a cell of the transfer matrix."""

@@ -1,0 +1,122 @@
+"""Several finished runs on one page: what was set otherwise, what came out, and what may not be compared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from blurjax.analysis import collect_comparison
+from blurjax.analysis.formatting import (
+    count,
+    level,
+    p_in_words,
+    signed_span,
+)
+from blurjax.report import sentences
+from blurjax.report.figures import FigureData, draw_figures
+from blurjax.report.rendering import render
+from blurjax.report.view_display import in_order
+from blurjax.runtime import readable_os_errors, write_bytes
+
+PRIMARY = "on_reconstructions"
+
+Comparison = Mapping[str, Any]
+
+
+def compare_runs(
+    directories: Iterable[str | os.PathLike[str]], page: str | os.PathLike[str] | None = None
+) -> dict[str, Any]:
+    """Compares finished runs with the first of them.
+
+    Args:
+      directories: of at least two runs, which are only read.
+      page: where to write a self-contained HTML page; None: nowhere.
+
+    Returns:
+      The COMPARISON of docs/comparing.md.
+
+    Raises:
+      UserError: a directory is no finished run, or there are fewer than two different ones.
+    """
+    found = collect_comparison([Path(directory) for directory in directories])
+    found["points"] = [
+        point | {"label": label}
+        for point, label in zip(found["points"], _labels(found), strict=True)
+    ]
+    for pair in found["pairs"]:
+        labels = {
+            (point["run"], tuple(point["values"].values())): point["label"]
+            for point in found["points"]
+        }
+        pair["labels"] = [
+            labels[run, tuple(values.values())]
+            for run, values in zip((pair["first"], pair["second"]), pair["values"], strict=True)
+        ]
+    if page is not None:
+        with readable_os_errors(Path(page)):
+            Path(page).parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(Path(page), _render(found).encode())
+    for point in found["points"]:
+        del point["history"]  # as long as all the rest; results.json of each run has it
+    return found
+
+
+def headlines(comparison: Comparison) -> list[str]:
+    """Returns what the comparison says in a sentence for each pair; else that nothing is subtracted."""
+    pairs = [pair for pair in comparison["pairs"] if PRIMARY in pair["cost"]]
+    return [_headline(comparison, pair) for pair in pairs] or [
+        "No costs of these runs can be subtracted from one another; the reasons are below."
+    ]
+
+
+def _headline(comparison: Comparison, pair: Mapping[str, Any]) -> str:
+    costs = {point["label"]: point["cost"] for point in comparison["points"]}
+    one, two = pair["labels"]
+    term = pair["cost"][PRIMARY]
+    before, after = (f"{100 * costs[label]['mean']:+.2f}".replace("-", "−") for label in (one, two))
+    text = f"Reconstruction costs {before} points of accuracy in {one} and {after} in {two} (positive = lost)"
+    if term["exact"]:
+        return f"{text}: each seed gave the same answer to each image in both."
+    confidence = level(comparison["runs"][0]["confidence"])
+    interval = f"{confidence} interval of the difference, paired by seed and image: {signed_span(term['interval'])}"
+    low, high = term["interval"]
+    p = "" if term["p"] is None else f", {p_in_words(term['p'])}"
+    is_sure = term["p"] is None or term["p"] < 1 - comparison["runs"][0]["confidence"]
+    if low <= 0 <= high or not is_sure:
+        text += f". Which of the two costs more, this comparison cannot tell ({interval}{p})"
+    else:
+        more = "more" if term["mean"] > 0 else "less"
+        text += f": {100 * abs(term['mean']):.2f} points {more} in {two} ({interval}{p})"
+    if term["verdict"] == "equivalent":
+        margin = count(100 * comparison["runs"][0]["margin"], "point")
+        text += f", and the difference is within ±{margin}: equivalent"
+    return f"{text}."
+
+
+def _labels(comparison: Comparison) -> list[str]:
+    """Returns a name for each point: its run, and where that has several, its values."""
+    labels = []
+    for point in comparison["points"]:
+        points = [other for other in comparison["points"] if other["run"] == point["run"]]
+        several = f", {sentences.point_name(point, points)}" if len(points) > 1 else ""
+        labels.append(f"{point['run']}{several}")
+    return labels
+
+
+def _render(comparison: Comparison) -> str:
+    first = comparison["runs"][0]
+    figures = dict(draw_figures(FigureData(comparison, {}, first["confidence"]), "comparison"))
+    views = dict.fromkeys(view for point in comparison["points"] for view in point["accuracy"])
+    return render(
+        "comparison.html.jinja",
+        **comparison,
+        headlines=headlines(comparison),
+        figures=figures,
+        explained=in_order(views),
+        views=[view for view in ("original", "reconstruction") if view in views],
+        level=level(first["confidence"]),
+        margin=100 * first["margin"],
+        alpha=f"{1 - first['confidence']:.2g}",
+    )
