@@ -167,7 +167,8 @@ def fit_to_data(config: Config, *, shape: tuple[int, int, int], train_examples: 
     """Fills what the settings leave to the data.
 
     The code gets about as many floats as the square root of the number of pixel values, a power of two (8 for 8x8
-    grey, 64 for 32x32 RGB, 128 for 64x64 RGB); training lasts about 2,500 steps for autoencoders and 1,500 for
+    grey, 64 for 32x32 RGB, 128 for 64x64 RGB), but at most one for every four images of the train split, of which there
+    are no more principal components than images; training lasts about 2,500 steps for autoencoders and 1,500 for
     classifiers, at least 5 and at most 60 epochs.
     """
 
@@ -175,6 +176,8 @@ def fit_to_data(config: Config, *, shape: tuple[int, int, int], train_examples: 
         return min(60, max(5, round(steps / math.ceil(train_examples / batch_size))))
 
     code = 2 ** round(math.log2(math.prod(shape)) / 2)
+    few = 2 ** int(math.log2(max(4, train_examples)) - 2)
+    code = min(code, max(few, 4))  # 4: one for each channel and a power of two
     code = min(code, config.autoencoder.max_bottleneck or code)
     fitted = {
         "autoencoder.bottleneck": None if config.sweep.bottleneck else code,

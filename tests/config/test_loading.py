@@ -148,6 +148,14 @@ def test_the_code_is_fitted_to_the_image_size(shape, bottleneck):
     assert (fitted.data.image_size, fitted.data.channels) == (shape[0], shape[2])
 
 
+@pytest.mark.parametrize(
+    ("images", "bottleneck"), [(6, 4), (29, 4), (42, 8), (300, 64), (511, 64), (512, 128)]
+)
+def test_few_images_have_a_smaller_code(images, bottleneck):
+    fitted = config.fit_to_data(config.load(), shape=(64, 64, 3), train_examples=images)
+    assert fitted.bottlenecks == (bottleneck,)
+
+
 def test_the_code_is_fitted_to_its_limit():
     given = config.load(None, {"autoencoder.max_bottleneck": 16})
     fitted = config.fit_to_data(given, shape=(32, 32, 3), train_examples=5000)
