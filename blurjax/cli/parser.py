@@ -23,6 +23,7 @@ examples:
   blurjax run                                  the digits that ship with scikit-learn, offline
   blurjax run scenes --data.source folder:PHOTOS --out runs/photos
   blurjax run --data.source tfds:fashion_mnist --sweep.num_seeds 5 --dry-run
+  blurjax plan cifar10 --target tpu:v5e:1x1 gpu:h100
   blurjax extend runs/photos --sweep.num_seeds 12 --views.train jpeg
   blurjax report runs/photos
   blurjax predict runs/photos NEW_PHOTOS/
@@ -105,6 +106,14 @@ def make_parser() -> Parser:
         description="Run an experiment; on an existing directory, continue it and add what is missing.",
         usage="blurjax run [PRESET | FILE.yaml] [--out DIR] [--dry-run] [--SECTION.SETTING VALUE ...]",
     )
+    plan = commands.add_parser(
+        "plan",
+        help="compile an experiment for TPUs or GPUs, also absent ones: what fits, what a step costs",
+        description="Compile every program of an experiment for devices that need not be there, and print memory, "
+        "costs and the least time. Nothing runs. The exit code is 1 where a program does not compile or fit.",
+        usage="blurjax plan [PRESET | FILE.yaml] [--target TARGET ...] [--json] [--SECTION.SETTING VALUE ...]",
+    )
+    _add_plan_options(plan)
     extend = commands.add_parser(
         "extend",
         help="add seeds, views or points to a run",
@@ -145,14 +154,15 @@ def make_parser() -> Parser:
     datasets.add_argument("--data-dir", type=Path, help="directory of prepared TFDS data sets")
     _add_preset(config)
     _add_preset(run)
+    _add_preset(plan)
     out = "the run directory (default: runs/PRESET)"
     run.add_argument("--out", type=Path, metavar="DIR", help=out)
     _add_run_options(run)
     _add_run_options(extend)
-    for command in (run, extend, config, report, predict, export, datasets):
+    for command in (run, plan, extend, config, report, predict, export, datasets):
         add_import(command)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    for command in (run, extend, config):
+    for command in (run, plan, extend, config):
         _add_settings(command)
     return parser
 
@@ -168,6 +178,18 @@ def add_import(parser: argparse.ArgumentParser) -> None:
         help="import a module first, also from the current directory, that registers views, models, optimizers or data "
         "sources (repeatable)",
     )
+
+
+def _add_plan_options(plan: argparse.ArgumentParser) -> None:
+    add = plan.add_argument
+    targets = "cpu (this machine's, the default), tpu:KIND:TOPOLOGY such as tpu:v5e:1x1, gpu:KIND:COUNT as gpu:t4:2"
+    add("--target", nargs="+", default=["cpu"], metavar="TARGET", help=targets)
+    sizes = (
+        "plan for so many images, of which validation is taken from train, instead of reading data"
+    )
+    names = ("TRAIN", "TEST", "CLASSES")
+    add("--stand-in", nargs=3, type=int, metavar=names, help=sizes)
+    add("--json", action="store_true", help="print JSON, with every number")
 
 
 def _add_predict_options(predict: argparse.ArgumentParser) -> None:
