@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from blurjax.cli.parser import make_parser
+from blurjax.cli.arguments import make_parser
 from blurjax.config import loading as settings
 
 ROOT = Path(__file__).parents[1]

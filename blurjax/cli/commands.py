@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from blurjax.cli.parser import MOST_COLUMNS, Parser, add_import, make_parser
+from blurjax.cli.arguments import add_import, make_parser
+from blurjax.cli.parser import MOST_COLUMNS, Parser
 from blurjax.config import Config
 from blurjax.config import loading as settings
 from blurjax.config.extending import extended
@@ -28,6 +29,16 @@ ALL_FAILED, USER_ERROR, BROKEN_PIPE = 1, 2, 141
 those of signals."""
 DEFAULT_PRESET = "digits"
 COMPARISON = Path("comparison.html")
+COMPILE_ONLY = {
+    "JAX_PLATFORMS": "cpu",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+}
+"""Environment variables, set before jax is imported, with which it starts no accelerator and libtpu looks for none
+and leaves those of other processes alone."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -85,14 +96,32 @@ def _overrides(parsed: argparse.Namespace) -> dict[str, Any]:
     return {key: getattr(parsed, key) for key, _ in settings.fields() if hasattr(parsed, key)}
 
 
+def _chosen(parsed: argparse.Namespace) -> tuple[str | None, dict[str, Any]]:
+    """Returns the preset, by default that of the digits, and the settings that were named."""
+    overrides = _overrides(parsed)
+    if parsed.preset is None and "data.source" not in overrides:
+        return DEFAULT_PRESET, overrides
+    return parsed.preset, overrides
+
+
 def run(parsed: argparse.Namespace) -> int:
     """Runs `blurjax run` and returns the exit code."""
-    overrides, preset = _overrides(parsed), parsed.preset
-    if preset is None and "data.source" not in overrides:
-        preset = DEFAULT_PRESET
+    preset, overrides = _chosen(parsed)
     config = settings.load(preset, overrides)
     name = Path(preset).stem if preset else _slug(config.data.source)
     return _run(config, parsed.out or Path("runs") / name, parsed)
+
+
+def plan(parsed: argparse.Namespace) -> int:
+    """Runs `blurjax plan` and returns the exit code."""
+    config = settings.load(*_chosen(parsed))
+    os.environ.update(COMPILE_ONLY)
+    user_cache()
+    from blurjax.cli import targets
+    from blurjax.engine import configure_jax
+
+    configure_jax(cache_programs=False)
+    return targets.plan(config, parsed)
 
 
 def extend(parsed: argparse.Namespace) -> int:
@@ -222,6 +251,7 @@ def datasets(parsed: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
+    "plan": plan,
     "extend": extend,
     "config": config,
     "report": report,

@@ -17,6 +17,7 @@ from blurjax.engine.mesh import (
 )
 from blurjax.engine.random import key
 from blurjax.engine.setup import configure_jax
+from blurjax.engine.targets import Target, find_target, this_machine
 from blurjax.engine.types import Array, Key, Metrics, Params, Scalar
 
 __all__ = [
@@ -27,8 +28,10 @@ __all__ = [
     "Metrics",
     "Params",
     "Scalar",
+    "Target",
     "configure_jax",
     "fetch",
+    "find_target",
     "free_bytes",
     "in_batches",
     "key",
@@ -41,5 +44,6 @@ __all__ = [
     "place_columns",
     "shared",
     "sweep",
+    "this_machine",
     "trials_that_fit",
 ]

@@ -68,7 +68,7 @@ def _peak(jaxpr: Jaxpr) -> int:
     for i, eqn in enumerate(jaxpr.eqns):
         alive.update(eqn.outvars)
         live += sum(map(_bytes, eqn.outvars))
-        most = max(most, live + max(map(_peak, _programs_within(eqn)), default=0))
+        most = max(most, live + max(map(_peak, programs_within(eqn)), default=0))
         over = {
             v
             for v in (*eqn.outvars, *_variables(eqn.invars))
@@ -87,7 +87,7 @@ def _bytes(variable: Any) -> int:
     return math.prod(variable.aval.shape) * variable.aval.dtype.itemsize
 
 
-def _programs_within(eqn: Any) -> Iterator[Jaxpr]:
+def programs_within(eqn: Any) -> Iterator[Jaxpr]:
     """Those of a loop, of branches, of a function with a gradient of its own."""
     leaves = jax.tree.leaves(
         list(eqn.params.values()), is_leaf=lambda node: isinstance(node, (ClosedJaxpr, Jaxpr))

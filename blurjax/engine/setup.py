@@ -47,7 +47,7 @@ def configure_jax(
     new_flags = deterministic and _DETERMINISTIC not in flags
     if (new_devices or new_flags) and _has_devices():
         raise RuntimeError(
-            f"jax has started its devices already ({jax.local_device_count()} of {jax.default_backend()}); call "
+            f"jax has started its devices already ({jax.local_device_count()} of {jax.devices()[0].platform}); call "
             "configure_jax before anything else uses jax, in a notebook after restarting the kernel."
         )
     if new_devices:

@@ -205,7 +205,7 @@ def code_hashes(config: Config, data: TrainingData) -> dict[str, str]:
         "compute.microbatches": 1,
         "compute.rematerialize": False,
     }
-    networks = Networks(override(config, plain), data)
+    networks = Networks(override(config, plain), data, "cpu")
     row = Hyperparameters(*(jax.ShapeDtypeStruct((), dtype) for dtype in HYPERPARAMETER_DTYPES))
     image = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.float32)
     index = jax.ShapeDtypeStruct((1,), jnp.int32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -13,7 +14,6 @@ from blurjax.config.trials import Trial, num_folds, views_in_use
 from blurjax.config.view_table import VIEWS
 from blurjax.data import generator
 from blurjax.engine import place, shared
-from blurjax.experiment.programs import Models, Programs
 from blurjax.runtime import UserError
 from blurjax.views.fitting import averaging, gaussian
 from blurjax.views.functions import (
@@ -26,6 +26,7 @@ from blurjax.views.functions import (
 
 if TYPE_CHECKING:
     from blurjax.experiment.codec_stage import CodecImages
+    from blurjax.experiment.programs import Models, Programs
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,14 @@ class FittedViews:
         self._folds = num_folds(programs.config)
         self._autoencoders, self._fits, self._codecs = autoencoders, fits, codecs
         self._shared = {"fold_of": self._programs.fold_of, "basis": basis}
-        images = None if codecs is None else codecs.images
-        everywhere = shared(self._programs.layout.mesh)
-        self._placed = place(self._shared | {"codec_images": images}, everywhere)
         self._of_trials: dict[Any, ViewParameters] = {}
+
+    @cached_property
+    def _placed(self) -> dict[str, Any]:
+        """What all trials share, on the devices."""
+        images = None if self._codecs is None else self._codecs.images
+        everywhere = shared(self._programs.layout.mesh)
+        return place(self._shared | {"codec_images": images}, everywhere)
 
     def parameters(self, view: str, trials: Sequence[Trial]) -> ViewParameters:
         """Returns a view's parameters for trials as `Programs.place` lays them out on the devices."""

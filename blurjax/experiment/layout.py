@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 from jax.sharding import Mesh
 
 from blurjax.config.settings import Config
@@ -14,7 +13,7 @@ from blurjax.config.view_table import CODECS
 from blurjax.data import Dataset
 from blurjax.engine import (
     TRIAL_AXIS,
-    free_bytes,
+    Target,
     make_mesh,
     padded_length,
     trials_that_fit,
@@ -33,49 +32,52 @@ class Layout(NamedTuple):
         return padded_length(num_trials, self.mesh, self.trials_per_vmap)
 
 
-def make_layout(config: Config, dataset: Dataset, bytes_per_trial: Callable[[], float]) -> Layout:
+def make_layout(
+    config: Config, dataset: Dataset, target: Target, bytes_per_trial: Callable[[], float]
+) -> Layout:
     """Returns the layout that the settings ask for; where they say `auto`, what suits the devices.
 
     Args:
       config: fitted to the data.
       dataset: decoded images.
+      target: the devices.
       bytes_per_trial: returns the device memory that each of several trials side by side takes; slow.
 
     Raises:
       UserError: there are fewer devices than asked for, or batches do not divide evenly, or a process has no trial.
     """
-    mesh = _mesh(config)
-    return Layout(mesh, _trials_per_vmap(config, dataset, mesh, bytes_per_trial))
+    mesh = _mesh(config, target)
+    return Layout(mesh, _trials_per_vmap(config, dataset, target, mesh, bytes_per_trial))
 
 
-def _mesh(config: Config) -> Mesh:
+def _mesh(config: Config, target: Target) -> Mesh:
     """Spreads trials over devices first; where devices outnumber them, several share the batches of each trial."""
     compute, num_seeds = config.compute, config.sweep.num_seeds
-    there = jax.devices()
+    there = target.devices
     devices = there[: compute.devices]
     if compute.devices is not None and compute.devices > len(there):
         raise UserError(
             f"compute.devices is {compute.devices}, but there are {len(there)}; lower it, or leave it out to use all."
         )
     if compute.mesh_shape is None:
-        rows, data_devices = num_seeds, _data_devices(config, len(devices))
+        rows, data_devices = num_seeds, _data_devices(config, target.platform, len(devices))
     else:
         rows, data_devices = compute.mesh_shape
         _check_mesh(config, rows, data_devices, len(devices))
     mesh = make_mesh(rows, devices, data_devices)
-    idle = jax.process_count() - len({device.process_index for device in mesh.devices.flat})
+    idle = target.processes - len({device.process_index for device in mesh.devices.flat})
     if idle:
         raise UserError(
-            f"{idle} of {jax.process_count()} processes would have nothing to do: the run keeps {mesh.size} device(s) "
+            f"{idle} of {target.processes} processes would have nothing to do: the run keeps {mesh.size} device(s) "
             "busy; start fewer processes, raise sweep.num_seeds or compute.devices, or let devices share batches with "
             "compute.mesh."
         )
     return mesh
 
 
-def _data_devices(config: Config, devices: int) -> int:
+def _data_devices(config: Config, platform: str, devices: int) -> int:
     """Returns 1 on CPU, where a trial's bits are to be the same alone as among others: one device computes it."""
-    if jax.default_backend() == "cpu":
+    if platform == "cpu":
         return 1
     shared = max(1, devices // config.sweep.num_seeds)
     return math.gcd(shared, config.autoencoder.batch_size, config.classifier.batch_size)
@@ -97,7 +99,11 @@ def _check_mesh(config: Config, rows: int, data_devices: int, devices: int) -> N
 
 
 def _trials_per_vmap(
-    config: Config, dataset: Dataset, mesh: Mesh, bytes_per_trial: Callable[[], float]
+    config: Config,
+    dataset: Dataset,
+    target: Target,
+    mesh: Mesh,
+    bytes_per_trial: Callable[[], float],
 ) -> int:
     """`auto`: 1 on CPU, and elsewhere what the devices have memory for.
 
@@ -106,9 +112,9 @@ def _trials_per_vmap(
     if config.compute.trials_per_vmap != "auto":
         return config.compute.trials_per_vmap
     trials = math.ceil(config.sweep.num_seeds / mesh.shape[TRIAL_AXIS])
-    if jax.default_backend() == "cpu" or trials == 1:
+    if target.platform == "cpu" or trials == 1:
         return 1
-    free = min(processes.gather(free_bytes(mesh.local_devices)))
+    free = min(processes.gather(target.free_bytes(mesh)))
     if dataset.fits(config.data.resident_limit):
         free -= dataset.images.nbytes
     if {*CODECS} & {

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from blurjax.config.settings import Config, TrainingConfig
 from blurjax.data import Dataset
-from blurjax.models import ModelContext, VariationalAutoencoder, build
+from blurjax.models import ModelContext, VariationalAutoencoder, build, lowering_for
 from blurjax.train import losses, steps
 from blurjax.train.augmentation import Augmentation
 from blurjax.train.optimizers import make_optimizer
@@ -51,19 +50,21 @@ class Networks:
     Args:
       config: settings fitted to the data.
       data: what they are trained on.
+      platform: where they run, such as "cpu": what is `auto` depends on it.
     """
 
-    def __init__(self, config: Config, data: TrainingData):
-        self.config, self.data = config, data
+    def __init__(self, config: Config, data: TrainingData, platform: str):
+        self.config, self.data, self.platform = config, data, platform
         self.example_image = jnp.zeros((1, *data.image_shape), jnp.float32)
         """f32[1,H,W,C], to find the shapes of variables with."""
         floats = fitted(config.autoencoder.max_bottleneck)
+        convolution = config.compute.convolution
         context = partial(
             ModelContext,
             image_shape=data.image_shape,
             num_classes=len(data.class_counts),
             max_bottleneck=floats,
-            lowering=config.compute.convolution,
+            lowering=lowering_for(platform) if convolution == "auto" else convolution,
             rematerialize=config.compute.rematerialize,
         )
         self.autoencoder = build(
@@ -163,7 +164,7 @@ class Networks:
         if asked_for != "auto":
             return asked_for
         channels = getattr(model, "full_size_channels", None)
-        if jax.default_backend() != "cpu" or channels is None:
+        if self.platform != "cpu" or channels is None:
             return 1
         height, width, _ = self.data.image_shape
         image = height * width * channels * jnp.dtype(training.dtype).itemsize

@@ -130,7 +130,7 @@ def make_plan(
     layout = programs.layout
     done = {line["job"]: line["step"] for line in run.metrics()}  # of each job the last line counts
     stages = _stages(config, programs, run, done)
-    rate = MATMUL_SHARE * layout.mesh.size * _matmul_rate()
+    rate = MATMUL_SHARE * layout.mesh.size * _matmul_rate(programs.target.platform)
     left = sum(stage.steps_left * stage.flops for stage in stages)
     sizes = {name: len(positions) for name, positions in dataset.splits.items()}
     height, width, channels = dataset.image_shape
@@ -138,7 +138,7 @@ def make_plan(
         dataset=f"{dataset.name}: {', '.join(f'{count:,} {name}' for name, count in sizes.items())} images of "
         f"{height}x{width}x{channels}, {len(dataset.class_names)} classes: {join_names(dataset.class_names)}",
         notes=dataset.notes,
-        devices=f"{layout.mesh.size} {jax.default_backend()} device(s), {layout.trials_per_vmap} trial(s) each "
+        devices=f"{layout.mesh.size} {programs.target.platform} device(s), {layout.trials_per_vmap} trial(s) each "
         "side by side",
         stages=stages,
         data_bytes=dataset.images.nbytes,
@@ -221,9 +221,9 @@ def _model_bytes(config: Config, programs: Programs) -> int:
     return 3 * 4 * largest
 
 
-def _matmul_rate() -> float:
+def _matmul_rate(platform: str) -> float:
     """Measures the floating-point operations a second of one device in a matrix product, the best of five."""
-    size = 1024 if jax.default_backend() == "cpu" else 8192
+    size = 1024 if platform == "cpu" else 8192
     matrix = jnp.ones((size, size), jnp.float32)
     product = jax.jit(jnp.matmul)
     product(matrix, matrix).block_until_ready()

@@ -16,7 +16,7 @@ import numpy as np
 from blurjax.config.settings import Config, TrainingConfig
 from blurjax.config.trials import Trial, classifier_trials, num_folds, views_in_use
 from blurjax.data import Dataset
-from blurjax.engine import fetch, per_trial, place, shared, sweep
+from blurjax.engine import Target, fetch, per_trial, place, shared, sweep, this_machine
 from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.layout import Layout, make_layout
 from blurjax.experiment.networks import Networks, TrainingData
@@ -30,6 +30,7 @@ from blurjax.train.feed import (
     make_feed,
     members_by_fold,
     monitored_positions,
+    stream_capacity,
     subset_order,
 )
 from blurjax.train.state import Hyperparameters, TrainedModel, TrainState
@@ -39,8 +40,8 @@ LOGITS_LIMIT = 100e6
 """Bytes of logits in all prediction files together, above which they are not kept."""
 SHARED_ORDER, OWN_ORDER = (None, None, None), (0, None, None)
 """in_axes of positions, start and length where all trials see the same batches, and where each has its own."""
-CLASSIFIER_ORDER = "classifier order"
-"""The random stream."""
+AUTOENCODER_ORDER, CLASSIFIER_ORDER = "autoencoder order", "classifier order"
+"""Random streams."""
 
 
 Models = dict[Trial, TrainedModel]
@@ -52,14 +53,23 @@ class Programs:
     Args:
       config: settings fitted to the data.
       dataset: decoded images.
+      target: the devices; None: those of this machine.
       like: programs of other settings for the same images, whose layout and feed are used again.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, *, like: Programs | None = None):
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        *,
+        target: Target | None = None,
+        like: Programs | None = None,
+    ):
         self.config, self.dataset, self._like = config, dataset, like
+        self.target = like.target if like is not None else target or this_machine()
         self.fold_of = assign_folds(dataset, num_folds(config), config.data.split_seed)
         self.monitored = monitored_positions(dataset, config.data.split_seed)
-        self.networks = Networks(config, TrainingData.of(dataset))
+        self.networks = Networks(config, TrainingData.of(dataset), self.target.platform)
         self.view = partial(apply_view, in_use=views_in_use(config))
 
     @cached_property
@@ -67,20 +77,35 @@ class Programs:
         """The arrangement of trials and batches on the devices."""
         if self._like is not None:
             return self._like.layout
-        return make_layout(self.config, self.dataset, partial(bytes_per_trial, self.networks))
+        memory = partial(bytes_per_trial, self.networks)
+        return make_layout(self.config, self.dataset, self.target, memory)
 
     @cached_property
     def feed(self) -> Feed:
         """The decoded images, resident or streamed."""
         if self._like is not None:
             return self._like.feed
-        return make_feed(
-            self.dataset,
-            resident_limit=self.config.data.resident_limit,
-            capacity=self.config.compute.chunk_steps,
-            batch_size=max(self.config.autoencoder.batch_size, self.config.classifier.batch_size),
-            mesh=self.layout.mesh,
-        )
+        return make_feed(self.dataset, self.streamed, self.capacity, self.layout.mesh)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether images flow from disk; else they lie on every device."""
+        return not self.dataset.fits(self.config.data.resident_limit)
+
+    @property
+    def capacity(self) -> int:
+        """The most steps in one call."""
+        capacity = self.config.compute.chunk_steps
+        if not self.streamed:
+            return capacity
+        training = self.config.autoencoder, self.config.classifier
+        batch_size = max(section.batch_size for section in training)
+        return stream_capacity(self.dataset, capacity, batch_size)
+
+    @cached_property
+    def members(self) -> tuple[np.ndarray, np.ndarray]:
+        """What each fold's trials are trained on; see `members_by_fold`."""
+        return members_by_fold(self.dataset.splits["train"], self.fold_of, num_folds(self.config))
 
     # Rows of trials on the devices.
 
@@ -186,7 +211,7 @@ class Programs:
     @cached_property
     def autoencoder_order(self) -> Callable[[TrainState, int], Any]:
         """The order of the autoencoders' epochs; see `_order`."""
-        return self._order(self.config.autoencoder, "autoencoder order")
+        return self._order(self.config.autoencoder, AUTOENCODER_ORDER)
 
     @cached_property
     def classifier_order(self) -> Callable[[TrainState, int], Any]:
@@ -203,36 +228,39 @@ class Programs:
 
     def _order(self, training: TrainingConfig, stream: str) -> Callable[[TrainState, int], Any]:
         """Returns (states [T], epoch) -> that epoch's order: per trial on the device, or one for all on the host."""
-        train, folds = self.dataset.splits["train"], num_folds(self.config)
-        table, lengths = members_by_fold(train, self.fold_of, folds)
+        order, members = self.order_program(training, stream), self.members
+        if self.streamed:
+            seed = np.uint32(self.config.data.seed)
+            return lambda states, epoch: np.asarray(
+                order(seed, fetch(states.hyperparameters.members)[0], epoch, *members)
+            )
+        return lambda states, epoch: order(
+            states.hyperparameters.seed, states.hyperparameters.members, epoch, *members
+        )
+
+    def order_program(self, training: TrainingConfig, stream: str) -> Callable[..., Any]:
+        """Returns the compiled `epoch_order`; its first two arguments are [T] unless images are streamed."""
         function = partial(
             epoch_order,
             steps=self.networks.steps_per_epoch(training),
             batch_size=training.batch_size,
             stream=stream,
         )
-        if self.feed.streamed:
-            shared_order = jax.jit(function)
-            seed = np.uint32(self.config.data.seed)
-            return lambda states, epoch: np.asarray(
-                shared_order(seed, fetch(states.hyperparameters.members)[0], epoch, table, lengths)
-            )
-        own_order = self._compile_quickly(function, (0, 0, None, None, None))
-        return lambda states, epoch: own_order(
-            states.hyperparameters.seed, states.hyperparameters.members, epoch, table, lengths
-        )
+        if self.streamed:
+            return jax.jit(function)
+        return self._compile_quickly(function, (0, 0, None, None, None))
 
     # From functions of one trial to programs.
 
     def _compile_training(self, step: Callable[..., Any], view_axes: Any) -> Callable[..., Any]:
-        order_axes = SHARED_ORDER if self.feed.streamed else OWN_ORDER
-        loop = training_loop(step, self.feed.capacity)
+        order_axes = SHARED_ORDER if self.streamed else OWN_ORDER
+        loop = training_loop(step, self.capacity)
         return jax.jit(self._sweep(loop, (0, view_axes, None, *order_axes)), donate_argnums=0)
 
     def _compile_evaluation(
         self, step: Callable[..., Any], *axes: Any, order: Any = SHARED_ORDER
     ) -> Callable[..., Any]:
-        loop = evaluation_loop(step, self.feed.capacity)
+        loop = evaluation_loop(step, self.capacity)
         return jax.jit(self._sweep(loop, (*axes, None, *order)))
 
     def _compile_quickly(self, function: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
@@ -244,6 +272,9 @@ class Programs:
         return sweep(function, in_axes, mesh=mesh, trials_per_vmap=trials_per_vmap)
 
     def _quick_options(self) -> dict[str, Any]:
-        """For programs that run seldom: drawing random parameters takes seconds to optimise on CPU."""
-        on_cpu = jax.default_backend() == "cpu"
-        return {"xla_backend_optimization_level": 0} if on_cpu else {}
+        """For programs that run seldom: random parameters take seconds to optimise on CPU, a sort 45 s for a TPU."""
+        options = {
+            "cpu": {"xla_backend_optimization_level": 0},
+            "tpu": {"exec_time_optimization_effort": -1.0},
+        }
+        return options.get(self.target.platform, {})

@@ -14,6 +14,7 @@ import numpy as np
 from blurjax.config import Config, Point, Trial, load
 from blurjax.config.trials import classifier_trial, points
 from blurjax.data.given_images import GivenImages
+from blurjax.engine import this_machine
 from blurjax.experiment.fingerprints import check_code
 from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.networks import Networks, TrainingData
@@ -188,7 +189,7 @@ class SavedRun:
         counts = self.results["dataset"]["class_counts"]["train"]
         data = TrainingData(self.image_shape, tuple(counts))
         check_code(self._run, self.config, data)
-        return Networks(self.config, data)
+        return Networks(self.config, data, this_machine().platform)
 
     @property
     def _form(self) -> ImageForm:

@@ -49,7 +49,7 @@ def train_autoencoders(
             view_parameters=lambda: None,
         )
 
-    if not programs.feed.streamed:
+    if not programs.streamed:
         return _train_jobs(context, config, stage, trials, training)
     # All trials of a streamed job see the same images, so each fold has jobs of its own.
     models = {}

@@ -6,6 +6,7 @@
 from blurjax.config.model_settings import ModelConfig
 from blurjax.models.application import ModelContext, apply, build, register
 from blurjax.models.layers import Conv, average_pool_2x2, max_pool_2x2, upsample_2x
+from blurjax.models.lowering import lowering_for
 from blurjax.models.variational import VariationalAutoencoder
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "apply",
     "average_pool_2x2",
     "build",
+    "lowering_for",
     "max_pool_2x2",
     "register",
     "upsample_2x",

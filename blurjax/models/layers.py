@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from blurjax.engine import Array
-from blurjax.models.lowering import Precision, convolve
+from blurjax.engine import Array, this_machine
+from blurjax.models.lowering import Precision, convolve, lowering_for
 
 NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 
@@ -43,8 +43,8 @@ def convolution(
       images: f32 or bf16 [B,H,W,I].
       kernel: [h,w,I,O] of the same dtype, h and w odd.
       lowering: "lax" (all of it as XLA does it), "hybrid" (the kernel gradient as one matrix
-        product; a loop under vmap), "patches" (matrix products of patches), or "auto": what is
-        fastest where the program runs.
+        product; a loop under vmap), "patches" (matrix products of patches), "cpu" or "accelerator":
+        what is fastest there, or "auto": the one of these two that fits this machine.
       precision: of the products; None: jax's default.
 
     Returns:
@@ -101,8 +101,10 @@ def upsample_convolution(
 
 
 def _check(images: Array, kernel: Array, lowering: str) -> None:
-    if lowering not in ("auto", "lax", "hybrid", "patches"):
-        raise ValueError(f"lowering must be auto, lax, hybrid or patches, not {lowering!r}")
+    if lowering not in ("auto", "cpu", "accelerator", "lax", "hybrid", "patches"):
+        raise ValueError(
+            f"lowering must be auto, cpu, accelerator, lax, hybrid or patches, not {lowering!r}"
+        )
     if images.ndim != 4 or kernel.ndim != 4 or images.shape[3] != kernel.shape[2]:
         raise ValueError(
             "images [B,H,W,I] and kernel [h,w,I,O] do not fit: "
@@ -111,10 +113,10 @@ def _check(images: Array, kernel: Array, lowering: str) -> None:
 
 
 def _resolved(lowering: str, images: Array) -> str:
-    if lowering != "auto":
+    if lowering == "auto":
+        lowering = lowering_for(this_machine().platform)
+    if lowering != "cpu":
         return lowering
-    if jax.default_backend() != "cpu":
-        return "accelerator"
     return "hybrid" if images.shape[1] * images.shape[2] >= FEWEST_PIXELS else "patches"
 
 

@@ -38,6 +38,11 @@ FEATURES_OF_FEW_CHANNELS = 32
 EVERY_PIXEL = (0, 1, 2)
 
 
+def lowering_for(platform: str) -> str:
+    """Returns the way to lower convolutions that suits a platform such as "gpu": "cpu" or "accelerator"."""
+    return "cpu" if platform == "cpu" else "accelerator"
+
+
 def lax_forward(images: Array, kernel: Array, padding: Padding, precision: Precision) -> Array:
     """[B,H,W,I] and [h,w,I,O] -> [B,P,Q,O], as XLA lowers it."""
     return lax.conv_general_dilated(

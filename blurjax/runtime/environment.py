@@ -32,7 +32,7 @@ def describe_environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "packages": packages,
         "codecs": {name: features.version(name) for name in ("jpg", "libjpeg_turbo", "webp")},
-        "backend": jax.default_backend(),
+        "backend": jax.devices()[0].platform,
         "devices": [f"{device.device_kind} {device.id}" for device in jax.devices()],
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         "git_commit": _git_commit(),

@@ -210,11 +210,9 @@ class StreamedFeed:
 
     streamed = True
 
-    def __init__(self, dataset: Dataset, capacity: int, batch_size: int, sharding: Sharding):
+    def __init__(self, dataset: Dataset, capacity: int, sharding: Sharding):
         self._images, self._labels = dataset.images, dataset.labels
-        batch_bytes = batch_size * math.prod(dataset.image_shape)
-        self.capacity = max(1, min(capacity, STREAM_BYTES // batch_bytes))
-        self._sharding = sharding
+        self.capacity, self._sharding = capacity, sharding
 
     def chunks(self, order: np.ndarray, first: int = 0) -> Iterator[Chunk]:
         """Chunks of an order i32[S,B] on the host, from step `first` on."""
@@ -249,10 +247,32 @@ class StreamedFeed:
 Feed = ResidentFeed | StreamedFeed
 
 
-def make_feed(
-    dataset: Dataset, *, resident_limit: float, capacity: int, batch_size: int, mesh: Mesh
-) -> Feed:
-    """A resident feed where the decoded images fit, else a streamed one."""
-    if dataset.fits(resident_limit):
-        return ResidentFeed(dataset, capacity, shared(mesh))
-    return StreamedFeed(dataset, capacity, batch_size, in_batches(mesh))
+def stream_capacity(dataset: Dataset, most: int, batch_size: int) -> int:
+    """Returns the steps of a streamed chunk: at most STREAM_BYTES of images, and at most `most` steps."""
+    return max(1, min(most, STREAM_BYTES // (batch_size * math.prod(dataset.image_shape))))
+
+
+def make_feed(dataset: Dataset, streamed: bool, capacity: int, mesh: Mesh) -> Feed:
+    """Returns a feed whose chunks have at most `capacity` steps."""
+    if streamed:
+        return StreamedFeed(dataset, capacity, in_batches(mesh))
+    return ResidentFeed(dataset, capacity, shared(mesh))
+
+
+def abstract_chunk(
+    dataset: Dataset, streamed: bool, capacity: int, mesh: Mesh, batch_size: int
+) -> tuple[dict[str, jax.ShapeDtypeStruct], jax.ShapeDtypeStruct]:
+    """Returns shapes and shardings of `data` and `positions` of a chunk in an order that all trials share."""
+    on = in_batches(mesh) if streamed else shared(mesh)
+    rows = jax.ShapeDtypeStruct((capacity, batch_size), np.int32, sharding=on)
+    shape = rows.shape if streamed else dataset.labels.shape
+
+    def array(dtype: Any, *more: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((*shape, *more), dtype, sharding=on)
+
+    data = {
+        "image": array(np.uint8, *dataset.image_shape),
+        "label": array(dataset.labels.dtype),
+        "index": array(np.int32),
+    }
+    return data, rows

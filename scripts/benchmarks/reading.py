@@ -155,7 +155,7 @@ def overlap(options: Namespace) -> Rows:
     with tempfile.TemporaryDirectory() as directory:
         batches = 100 if options.quick else 1000
         dataset = random_dataset(32, batches * options.batch_size, Path(directory))
-        feed = StreamedFeed(dataset, CHUNK, options.batch_size, shared(make_mesh(1, jax.devices())))
+        feed = StreamedFeed(dataset, CHUNK, shared(make_mesh(1, jax.devices())))
         positions = np.random.default_rng(0).permutation(len(dataset.splits["train"]))
 
         def evaluate(seconds: float) -> Callable[[int], None]:

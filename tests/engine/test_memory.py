@@ -1,6 +1,7 @@
 """Device memory: what steps are thought to need, how many trials that leaves room for, and the end when it runs out."""
 
 import math
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import jax
@@ -8,9 +9,9 @@ import jax.numpy as jnp
 import pytest
 from tiny import config, write_stripes
 
-from blurjax.engine import memory
+from blurjax.engine import Target, memory
+from blurjax.engine.hardware import Hardware
 from blurjax.engine.memory import free_bytes, live_bytes, trials_that_fit
-from blurjax.experiment import layout
 from blurjax.experiment.networks import Networks, TrainingData
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
@@ -20,6 +21,12 @@ from blurjax.models.layers import convolution, max_pool_2x2
 from blurjax.runtime.errors import UserError, readable_memory_errors
 
 KILOBYTE = jax.ShapeDtypeStruct((256,), jnp.float32)
+
+
+@dataclass(frozen=True)
+class Device:
+    platform: str
+    process_index: int = 0
 
 
 def device(limit, in_use):
@@ -100,7 +107,7 @@ def loaded(source, **changes):
 
 def networks(source, **changes):
     fitted, dataset = loaded(source, **changes)
-    return Networks(fitted, TrainingData.of(dataset))
+    return Networks(fitted, TrainingData.of(dataset), "cpu")
 
 
 def test_a_trial_needs_memory_in_proportion_to_its_batch(source):
@@ -114,10 +121,12 @@ def test_auto_runs_side_by_side_what_an_accelerator_has_memory_for(
 ):
     fitted, dataset = loaded(source, sweep__num_seeds=10, compute__devices=1)
     images = dataset.images.nbytes
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr("blurjax.experiment.programs.bytes_per_trial", lambda networks: 1e6)
-    monkeypatch.setattr(layout, "free_bytes", lambda devices: images + room * 1e6 / memory.SHARE)
-    assert Programs(fitted, dataset).layout.trials_per_vmap == expected
+    gpu = Device("gpu")
+    memory_there = images + room * 1e6 / memory.SHARE
+    hardware = Hardware("made up", memory_there, 1.0, None, None, None, "this test")
+    target = Target("gpu", (gpu,), 1, hardware)
+    assert Programs(fitted, dataset, target=target).layout.trials_per_vmap == expected
 
 
 def run_out_of_memory(*_):

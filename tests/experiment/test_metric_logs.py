@@ -12,7 +12,7 @@ from command import run
 from PIL import Image
 from tiny import config
 
-from blurjax.cli.parser import make_parser
+from blurjax.cli.arguments import make_parser
 from blurjax.config import Trial
 from blurjax.experiment import run_experiment
 from blurjax.runtime import RunDirectory, UserError, read_npz

@@ -244,7 +244,11 @@ def test_precision_reaches_every_product(how):
 @pytest.mark.parametrize(
     ("shapes", "how", "message"),
     [
-        (((1, 4, 4, 3), (3, 3, 3, 2)), "fast", "auto, lax, hybrid or patches, not 'fast'"),
+        (
+            ((1, 4, 4, 3), (3, 3, 3, 2)),
+            "fast",
+            "auto, cpu, accelerator, lax, hybrid or patches, not 'fast'",
+        ),
         (((1, 4, 4, 3), (3, 3, 4, 2)), "auto", r"do not fit: \(1, 4, 4, 3\), \(3, 3, 4, 2\)"),
         (((4, 4, 3), (3, 3, 3, 2)), "auto", "do not fit"),
         (((1, 4, 4, 3), (2, 3, 3, 2)), "auto", r"must be odd, not \(2, 3\)"),

@@ -127,7 +127,7 @@ def test_streamed_batches_equal_resident_ones(dataset, first):
     sharding = shared(make_mesh(1, jax.devices()))
     rows = batches_in_order(np.random.default_rng(1).permutation(5).astype(np.int32) + first, 2)
     resident = batches(ResidentFeed(dataset, 2, sharding), rows)
-    streamed = batches(StreamedFeed(dataset, 2, 2, sharding), rows)
+    streamed = batches(StreamedFeed(dataset, 2, sharding), rows)
     for one, other in zip(resident, streamed, strict=True):
         kept = np.asarray(one["mask"])
         np.testing.assert_array_equal(kept, other["mask"])

@@ -1,0 +1,223 @@
+"""What one round of a program costs: operations from its jaxpr, memory traffic from the compiled text."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from blurjax.engine.memory import programs_within
+
+BITS = re.compile(r"[a-z]+(\d+)")
+ARRAY = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\](\{[^{}]*\})?")
+OPERAND = re.compile(r"%([\w.\-]+)")
+COLLECTIVES = (
+    *("all-reduce", "all-gather", "all-to-all", "reduce-scatter"),
+    *("collective-permute", "collective-broadcast"),
+)
+FREE = {
+    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
+    *("partition-id", "replica-id", "opt-barrier"),
+}
+SLICES = {"dynamic-slice", "slice", "gather"}
+
+
+def matrix_flops(jaxpr: Any) -> float:
+    """Counts the floating-point operations of matrix products and convolutions, as written (before any compiler).
+
+    A loop of unknown length counts as one round, of branches the costliest. Where trials are mapped over devices, only
+    those of one device count.
+
+    Args:
+      jaxpr: a `jax.extend.core.Jaxpr`.
+    """
+    total = 0.0
+    for eqn in jaxpr.eqns:
+        name, params = eqn.primitive.name, eqn.params
+        out = math.prod(eqn.outvars[0].aval.shape) if eqn.outvars else 0
+        if name == "dot_general":
+            (contracted, _), _ = params["dimension_numbers"]
+            shape = eqn.invars[0].aval.shape
+            total += 2 * out * math.prod(shape[axis] for axis in contracted)
+        elif name == "conv_general_dilated":
+            kernel, spec = eqn.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
+            total += 2 * out * math.prod(kernel) / kernel[spec[0]]
+        within = [matrix_flops(inner) for inner in programs_within(eqn)]
+        if within:
+            several = max(within) if name == "cond" else sum(within)
+            total += several * params.get("length", 1)
+    return total
+
+
+def collectives(text: str) -> dict[str, int]:
+    """Counts the instructions that send data between devices in the text of a compiled program."""
+    found = re.findall(rf" ({'|'.join(COLLECTIVES)})(?:-start)?\(", text)
+    return dict(sorted(Counter(found).items()))
+
+
+def traffic(text: str) -> float:
+    """Estimates the bytes that one device reads from and writes to its memory, from the text of a compiled program.
+
+    Every instruction reads its operands and writes its result once; of a slice, only the part that is taken. A loop of
+    unknown length counts as one round, of branches the costliest. Arrays in faster memory count nothing.
+    """
+    computations = _parsed(text)
+    entry = next(c for c in computations.values() if c.is_entry)
+    return entry.traffic(computations)
+
+
+@dataclass
+class _Instruction:
+    name: str
+    type: str
+    operation: str
+    operands: list[str]
+    rest: str
+
+    @cached_property
+    def bytes(self) -> float:
+        return sum(map(_array_bytes, ARRAY.findall(self.type)))
+
+    def called(self, *attributes: str) -> list[str]:
+        """The computations that the instruction names in some attributes."""
+        found = []
+        for attribute in attributes:
+            for one, several in re.findall(
+                rf"\b{attribute}=(?:%([\w.\-]+)|\{{([^}}]*)\}})", self.rest
+            ):
+                found += [one] if one else OPERAND.findall(several)
+        return found
+
+
+@dataclass
+class _Computation:
+    is_entry: bool
+    instructions: dict[str, _Instruction] = field(default_factory=dict)
+    root: str = ""
+    _traffic: float | None = None
+
+    def traffic(self, computations: dict[str, _Computation]) -> float:
+        if self._traffic is None:
+            self._traffic = sum(
+                self._of(instruction, computations) for instruction in self.instructions.values()
+            )
+        return self._traffic
+
+    def _of(self, own: _Instruction, computations: dict[str, _Computation]) -> float:
+        def inner(*attributes: str) -> list[float]:
+            return [computations[name].traffic(computations) for name in own.called(*attributes)]
+
+        if own.operation in FREE or own.operation.endswith(("-done", "-update")):
+            return 0
+        if own.operation == "while":
+            condition = computations[own.called("condition")[0]]
+            return condition.trips() * sum(inner("body"))
+        if own.operation == "conditional":
+            names = "branch_computations", "true_computation", "false_computation"
+            return max(inner(*names), default=0)
+        if own.operation == "call":
+            return sum(inner("to_apply"))
+        if own.operation == "async-start":
+            return sum(inner("calls"))
+        if own.operation == "copy-start":  # its type holds source and destination
+            return own.bytes
+        if own.operation == "fusion":
+            return self._of_fusion(own, computations[own.called("calls")[0]])
+        if own.operation in SLICES:
+            return 2 * own.bytes
+        if own.operation == "dynamic-update-slice":
+            return 2 * self.bytes_of(own.operands[1])
+        return own.bytes + sum(map(self.bytes_of, own.operands))
+
+    def _of_fusion(self, own: _Instruction, fused: _Computation) -> float:
+        root = fused.instructions[fused.root]
+        while root.operation in ("bitcast", "copy") and root.operands:
+            root = fused.instructions[root.operands[0]]
+        updated = None
+        total = own.bytes
+        if root.operation == "dynamic-update-slice":
+            updated = fused.source(root.operands[0])
+            total = fused.bytes_of(root.operands[1])
+        parameters = [i for i in fused.instructions.values() if i.operation == "parameter"]
+        for parameter in parameters:
+            number = int(re.match(r"(\d+)", parameter.rest)[1])  # pyright: ignore
+            if parameter.name != updated and number < len(own.operands):
+                total += min(fused.read(parameter.name), self.bytes_of(own.operands[number]))
+        return total
+
+    def trips(self) -> int:
+        """The rounds of the loop that this is the condition of: a number that its counter is compared with, or 1."""
+        root = self.instructions[self.root]
+        limits = [self.instructions[name] for name in root.operands]
+        known = [i.rest for i in limits if i.operation == "constant"]
+        return int(known[0]) if root.operation in ("compare", "fusion") and known else 1
+
+    def source(self, name: str) -> str:
+        """The instruction whose value another one passes on unchanged."""
+        own = self.instructions[name]
+        while own.operation in ("bitcast", "copy") and own.operands:
+            own = self.instructions[own.operands[0]]
+        return own.name
+
+    def read(self, name: str) -> float:
+        """The bytes of a parameter that a fused computation reads."""
+        users = [i for i in self.instructions.values() if name in i.operands]
+        if users and all(i.operation in SLICES and i.operands[0] == name for i in users):
+            return sum(user.bytes for user in users)
+        if users and all(i.operation == "bitcast" for i in users):
+            return sum(self.read(user.name) for user in users)
+        return self.bytes_of(name)
+
+    def bytes_of(self, name: str) -> float:
+        own = self.instructions.get(name)
+        return own.bytes if own else 0
+
+
+def _array_bytes(found: tuple[str, str, str]) -> float:
+    dtype, shape, layout = found
+    if re.search(r"S\([1-9]", layout):
+        return 0
+    bits = 8 if dtype == "pred" else int(size[1]) if (size := BITS.match(dtype)) else 0
+    return math.prod(int(n) for n in shape.split(",") if n) * bits / 8
+
+
+def _parsed(text: str) -> dict[str, _Computation]:
+    computations: dict[str, _Computation] = {}
+    current = None
+    for line in text.splitlines():
+        header = re.match(r"(ENTRY )?%([\w.\-]+) \(.*\{$", line)
+        if header:
+            current = computations[header[2]] = _Computation(bool(header[1]))
+        elif line == "}":
+            current = None
+        elif current is not None and (found := _instruction(line)):
+            current.instructions[found.name] = found
+            if line.lstrip().startswith("ROOT"):
+                current.root = found.name
+    return computations
+
+
+def _instruction(line: str) -> _Instruction | None:
+    begun = re.match(r"\s+(?:ROOT )?%([\w.\-]+) = ", line)
+    if not begun:
+        return None
+    end = begun.end()
+    # The type: up to the first space outside of parentheses.
+    depth = 0
+    while depth or line[end] != " ":
+        depth += {"(": 1, ")": -1}.get(line[end], 0)
+        end += 1
+    called = re.match(r" ([\w\-]+)\(", line[end:])
+    if not called:
+        return None
+    start = position = end + called.end()
+    depth = 1
+    while depth:
+        depth += {"(": 1, ")": -1}.get(line[position], 0)
+        position += 1
+    inside = line[start : position - 1]
+    rest = inside if called[1] in ("parameter", "constant") else line[position:]
+    return _Instruction(begun[1], line[begun.end() : end], called[1], OPERAND.findall(inside), rest)

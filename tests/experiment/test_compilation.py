@@ -1,0 +1,194 @@
+"""Experiments compiled for devices that are not there: they compile, fit, and do what their layout promises."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+from tiny import config, write_stripes
+
+from blurjax.engine import Target, find_target
+from blurjax.engine.hardware import GIB, cpu_hardware
+from blurjax.experiment.calls import TRAINING, calls
+from blurjax.experiment.compilation import compile_experiment
+from blurjax.experiment.preparation import prepare
+from blurjax.experiment.programs import Programs
+
+NAMES = {
+    *("initialise autoencoders", "order for autoencoders", "train autoencoders"),
+    *("evaluate autoencoders", "encode", "measure views"),
+    *("initialise classifiers", "order for classifiers", "train classifiers"),
+    "evaluate classifiers",
+}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return write_stripes(tmp_path_factory.mktemp("data") / "stripes.npz")
+
+
+def loaded(source, **changes):
+    return prepare(config(source, **changes))
+
+
+def is_training(call):
+    return call.kind == TRAINING
+
+
+def arrays(shapes):
+    """Shape and dtype of every array, in order."""
+    return [(np.shape(leaf), np.dtype(leaf.dtype)) for leaf in jax.tree.leaves(shapes)]
+
+
+class Recorder:
+    """Stands in for a program: notes what a run calls it with."""
+
+    def __init__(self, function, seen):
+        self.function, self.seen = function, seen
+
+    def __call__(self, *args):
+        typed = [np.int32(a) if isinstance(a, int) else a for a in args]
+        self.seen.append(arrays(typed))
+        return self.function(*args)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"data__resident_limit": 0},
+        {"views__train": ["original", "crossfit", "pca"], "sweep__bottleneck": [2, 4]},
+        {"sweep__train_examples": [20, "all"], "views__train": ["original", "shuffled"]},
+    ],
+    ids=["resident", "streamed", "folds and bottlenecks", "few labels"],
+)
+def test_a_run_calls_programs_with_the_shapes_that_are_compiled(
+    source, tmp_path, monkeypatch, changes
+):
+    """All but the order of streamed images, which one process draws for all."""
+    from blurjax.experiment import run as experiment
+
+    fitted, dataset = loaded(source, **changes)
+    expected = {c.name: arrays(c.arguments) for c in calls(Programs(fitted, dataset))}
+    of_name = {
+        "train_autoencoder": "train autoencoders",
+        "evaluate_autoencoder": "evaluate autoencoders",
+        "encode": "encode",
+        "measure_view": "measure views",
+        "train_classifier": "train classifiers",
+        "evaluate_classifier": "evaluate classifiers",
+        "evaluate_classifier_on_own": "evaluate classifiers on their own images",
+    }
+    seen = {name: [] for name in of_name.values()}
+
+    class Recorded(Programs):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            for attribute, name in of_name.items():
+                setattr(self, attribute, Recorder(getattr(self, attribute), seen[name]))
+
+    monkeypatch.setattr(experiment, "Programs", Recorded)
+    experiment.run_experiment(fitted, tmp_path / "run", dataset=dataset)
+    few = "evaluate classifiers on their own images"
+    assert seen.keys() - expected.keys() <= {few}
+    for name in seen.keys() & expected.keys():
+        assert expected[name] in seen[name], name
+    assert bool(seen[few]) == (few in expected)
+
+
+def test_every_program_is_compiled_for_this_machine(source):
+    found = compile_experiment(*loaded(source), find_target("cpu"))
+    assert {program.name for program in found.programs} == NAMES
+    assert found.works
+    assert (found.devices, found.trials_per_vmap) == (2, 1)
+    assert found.bound is None  # this machine's rates are not known
+    for program in found.programs:
+        assert program.needed_bytes > 0
+        assert program.bytes > 0
+
+
+def test_steps_of_the_whole_experiment_are_counted(source):
+    fitted, dataset = loaded(source)  # 86 images in batches of 16, 3 epochs, 3 views
+    steps = {call.name: call.steps for call in calls(Programs(fitted, dataset))}
+    assert steps["train autoencoders"] == 18
+    assert steps["train classifiers"] == 3 * 18
+    assert steps["order for classifiers"] == 3 * 3
+    # 10 images of validation three times an epoch; 24 of test in 3 x 2 cells.
+    assert steps["evaluate classifiers"] == 3 * 3 * 3 + 6 * 2
+
+
+def test_what_does_not_fit_is_said(source):
+    there = find_target("cpu")
+    hardware = cpu_hardware(2)
+    small = type(hardware)("small", 1e5, 1.0, 1e9, 1e9, 1e9, "this test")
+    target = Target("small", there.devices, 1, small)
+    found = compile_experiment(*loaded(source), target, wanted=is_training)
+    assert not found.works
+    assert not any(map(found.fits, found.programs))
+    assert found.most_per_vmap == 0
+    # A bound: bytes at 1 GB/s, or operations at 1 GFLOP/s.
+    for program in found.programs:
+        assert program.step_bound == max(program.bytes, program.flops) / 1e9
+    assert found.bound == sum(p.steps * p.step_bound for p in found.programs)
+
+
+def test_what_does_not_compile_is_said(source, monkeypatch):
+    def fail(*_, **__):
+        raise jax.errors.JaxRuntimeError("INTERNAL: no tiles\nfor this")
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", fail)
+    found = compile_experiment(*loaded(source), find_target("cpu"), wanted=is_training)
+    assert [program.error for program in found.programs] == ["INTERNAL: no tiles for this"] * 2
+    assert not found.works
+    assert found.most_per_vmap is None
+
+
+def for_tpu(source, name, **changes):
+    pytest.importorskip("libtpu")
+    fitted, dataset = loaded(source, **changes)
+    return compile_experiment(fitted, dataset, find_target(name), wanted=is_training)
+
+
+def convolutions(text):
+    """The types of what convolutions in a compiled program read."""
+    found = []
+    for computation in re.split(r"\n\n", text):
+        types = dict(re.findall(r"%([\w.\-]+) = (\w+)\[", computation))
+        for operands in re.findall(r" convolution\(([^)]*)\)", computation):
+            found += [types[name] for name in re.findall(r"%([\w.\-]+)", operands)]
+    return found
+
+
+def check_training(found, *, collectives):
+    assert found.works, [program.error for program in found.programs]
+    for program in found.programs:
+        assert 0 < program.needed_bytes < 16 * GIB
+        assert program.step_bound > 0
+        assert bool(program.collectives) == collectives, program.collectives
+        # The states, which are given up, are where the new ones are.
+        assert program.aliased_bytes > 0.9 * program.output_bytes
+
+
+def test_trials_spread_over_a_tpu_slice_do_not_communicate(source):
+    found = for_tpu(source, "tpu:v5e:2x2", sweep__num_seeds=4)
+    assert found.mesh == {"trial": 4}
+    check_training(found, collectives=False)
+
+
+def test_tpus_that_share_batches_reduce_gradients(source):
+    found = for_tpu(source, "tpu:v5e:2x2", sweep__num_seeds=2)
+    assert found.mesh == {"trial": 2, "data": 2}
+    check_training(found, collectives=True)
+    for program in found.programs:
+        assert "all-reduce" in program.collectives
+
+
+def test_a_tpu_convolves_in_bfloat16_where_that_is_asked_for(source):
+    dtypes = {"autoencoder__dtype": "bfloat16", "classifier__dtype": "bfloat16"}
+    found = for_tpu(source, "tpu:v5e:1x1", compute__convolution="lax", **dtypes)
+    assert found.trials_per_vmap == 3  # all trials side by side
+    check_training(found, collectives=False)
+    for program in found.programs:
+        types = convolutions(program.text)
+        assert types
+        assert {*types} == {"bf16"}
