@@ -4,16 +4,15 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# libtpu, with which some tests compile for TPUs that are not there, looks for none, in any number of processes.
-os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
 
 import jax
 import numpy as np
 import pytest
 
+from blurjax.engine import LIBTPU_WITHOUT_TPU
+
+# Some tests compile for TPUs that are not there, in several processes.
+os.environ.update(LIBTPU_WITHOUT_TPU | os.environ)
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Many tests run the same small experiment: its programs are compiled once.

@@ -29,16 +29,8 @@ ALL_FAILED, USER_ERROR, BROKEN_PIPE = 1, 2, 141
 those of signals."""
 DEFAULT_PRESET = "digits"
 COMPARISON = Path("comparison.html")
-COMPILE_ONLY = {
-    "JAX_PLATFORMS": "cpu",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-}
-"""Environment variables, set before jax is imported, with which it starts no accelerator and libtpu looks for none
-and leaves those of other processes alone."""
+COMPILE_ONLY = {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+"""Environment variables, set before jax is imported, with which it starts no accelerator."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -118,8 +110,9 @@ def plan(parsed: argparse.Namespace) -> int:
     os.environ.update(COMPILE_ONLY)
     user_cache()
     from blurjax.cli import targets
-    from blurjax.engine import configure_jax
+    from blurjax.engine import LIBTPU_WITHOUT_TPU, configure_jax
 
+    os.environ.update(LIBTPU_WITHOUT_TPU)
     configure_jax(cache_programs=False)
     return targets.plan(config, parsed)
 

@@ -16,12 +16,13 @@ from blurjax.engine.mesh import (
     shared,
 )
 from blurjax.engine.random import key
-from blurjax.engine.setup import configure_jax
+from blurjax.engine.setup import LIBTPU_WITHOUT_TPU, configure_jax
 from blurjax.engine.targets import Target, find_target, this_machine
 from blurjax.engine.types import Array, Key, Metrics, Params, Scalar
 
 __all__ = [
     "DATA_AXIS",
+    "LIBTPU_WITHOUT_TPU",
     "TRIAL_AXIS",
     "Array",
     "Key",

@@ -11,6 +11,16 @@ import jax
 COMPILE_SECONDS = 0.2
 """Programs that compile faster are not kept on disk."""
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+LIBTPU_WITHOUT_TPU = {
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+}
+"""Environment variables with which libtpu, installed to compile for TPUs, looks for none and leaves those of other
+processes alone; without them it complains on standard error of a machine that has none."""
+_GOOGLE = "0x1ae0"
+"""The maker of TPUs, among the devices of the PCI bus."""
 
 
 def configure_jax(
@@ -50,6 +60,8 @@ def configure_jax(
             f"jax has started its devices already ({jax.local_device_count()} of {jax.devices()[0].platform}); call "
             "configure_jax before anything else uses jax, in a notebook after restarting the kernel."
         )
+    if not _may_have_tpu():
+        os.environ.update(LIBTPU_WITHOUT_TPU | os.environ)
     if new_devices:
         jax.config.update("jax_num_cpu_devices", cpu_devices)
     if new_flags:
@@ -61,6 +73,13 @@ def configure_jax(
             directory.mkdir(parents=True, exist_ok=True)
             jax.config.update("jax_compilation_cache_dir", str(directory))
             jax.config.update("jax_persistent_cache_min_compile_time_secs", COMPILE_SECONDS)
+
+
+def _may_have_tpu() -> bool:
+    """Returns whether this machine may have a TPU: a device of its maker, or a file of one."""
+    vendors = Path("/sys/bus/pci/devices").glob("*/vendor")
+    files = (*Path("/dev").glob("accel*"), *Path("/dev/vfio").glob("[0-9]*"))
+    return bool(files) or any(vendor.read_text().strip() == _GOOGLE for vendor in vendors)
 
 
 def _has_devices() -> bool:

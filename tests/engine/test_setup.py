@@ -1,11 +1,15 @@
 """`configure_jax`: one call sets jax up as the command line does, and says so where it comes too late."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from test_imports import run
 
 from blurjax import configure_jax
+from blurjax.engine import LIBTPU_WITHOUT_TPU
+from blurjax.engine.setup import _may_have_tpu
 
 CORES = len(os.sched_getaffinity(0))
 WHAT = "import jax; print(jax.device_count(), jax.config.jax_compilation_cache_dir)"
@@ -74,3 +78,16 @@ def test_programs_are_not_kept_where_there_is_no_place_for_them(tmp_path):
 def test_no_devices_are_refused():
     with pytest.raises(ValueError, match="cpu_devices is 0"):
         configure_jax(cpu_devices=0)
+
+
+def test_libtpu_is_silent_on_a_machine_without_a_tpu():
+    pytest.importorskip("libtpu")
+    if _may_have_tpu():
+        pytest.skip("there may be a TPU")
+    code = "from blurjax import configure_jax; configure_jax(); import jax; jax.devices()"
+    environment = {k: v for k, v in os.environ.items() if k not in LIBTPU_WITHOUT_TPU}
+    environment.pop("JAX_PLATFORMS", None)
+    process = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert (process.returncode, process.stderr) == (0, "")
