@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from blurjax.config.model_settings import AUTOENCODERS, CLASSIFIERS, ModelConfig, ModelSpec, Section
-from blurjax.config.settings import Config
+from blurjax.config.settings import Config, TrainingConfig
 from blurjax.runtime.errors import UserError
 
 MEANT = {
@@ -168,12 +168,16 @@ def fit_to_data(config: Config, *, shape: tuple[int, int, int], train_examples: 
 
     The code gets about as many floats as the square root of the number of pixel values, a power of two (8 for 8x8
     grey, 64 for 32x32 RGB, 128 for 64x64 RGB), but at most one for every four images of the train split, of which there
-    are no more principal components than images; training lasts about 2,500 steps for autoencoders and 1,500 for
-    classifiers, at least 5 and at most 60 epochs.
+    are no more principal components than images. A batch has 64 images, or for fewer than 512 images a power
+    of two of about an eighth of them, at least 8. Training lasts about 2,500 steps for autoencoders and 1,500 for
+    classifiers, at least 5 epochs and at most 60, or 30 for fewer than 512 images, which are soon known by heart.
     """
+    batch = min(64, 2 ** int(math.log2(max(64, train_examples)) - 3))
+    most_epochs = 60 if batch == 64 else 30
 
-    def epochs(steps: int, batch_size: int) -> int:
-        return min(60, max(5, round(steps / math.ceil(train_examples / batch_size))))
+    def epochs(training: TrainingConfig, steps: int) -> int:
+        steps_per_epoch = math.ceil(train_examples / (training.batch_size or batch))
+        return min(most_epochs, max(5, round(steps / steps_per_epoch)))
 
     code = 2 ** round(math.log2(math.prod(shape)) / 2)
     few = 2 ** int(math.log2(max(4, train_examples)) - 2)
@@ -182,11 +186,19 @@ def fit_to_data(config: Config, *, shape: tuple[int, int, int], train_examples: 
     fitted = {
         "autoencoder.bottleneck": None if config.sweep.bottleneck else code,
         "autoencoder.max_bottleneck": max(config.bottlenecks, default=code),
-        "autoencoder.epochs": epochs(2500, config.autoencoder.batch_size),
-        "classifier.epochs": epochs(1500, config.classifier.batch_size),
+        "autoencoder.batch_size": batch,
+        "classifier.batch_size": batch,
+        "autoencoder.epochs": epochs(config.autoencoder, 2500),
+        "classifier.epochs": epochs(config.classifier, 1500),
     }
     unset = {key: value for key, value in fitted.items() if attrgetter(key)(config) is None}
     return override(config, {"data.image_size": shape[0], "data.channels": shape[2]} | unset)
+
+
+def fitted(value: int | None) -> int:
+    """Returns a setting that is fitted to the data, and by now must be."""
+    assert value is not None, "the settings have not been fitted to the data"
+    return value
 
 
 def unknown_key(key: str, known: list[str]) -> str:

@@ -135,8 +135,8 @@ class TrainingConfig(Section):
 
     epochs: OrNone[PositiveInt] = None
     """passes over the train split; none: fitted to its size"""
-    batch_size: PositiveInt = 64
-    """images a step"""
+    batch_size: OrNone[PositiveInt] = None
+    """images a step; none: 64, fewer where the train split has fewer than 512"""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """of activations, float32 | bfloat16; parameters stay float32"""
     optimizer: Annotated[str, AfterValidator(OPTIMIZERS.check)] = "adamw"
@@ -304,7 +304,7 @@ class Config(Section):
         microbatches = self.compute.microbatches
         for section in ("autoencoder", "classifier"):
             batch_size = getattr(self, section).batch_size
-            if microbatches != "auto" and batch_size % microbatches:
+            if microbatches != "auto" and batch_size is not None and batch_size % microbatches:
                 raise ValueError(
                     f"{section}.batch_size is {batch_size}, not a multiple of compute.microbatches {microbatches}"
                 )

@@ -130,7 +130,9 @@ def _build(directory: Path, source: EncodedImages, config: DataConfig) -> None:
 
 def _write(directory: Path, source: EncodedImages, config: DataConfig) -> None:
     place = printable(source.place)
-    size, channels = image_files.choose_size(source.sample, config.image_size, config.channels)
+    size, channels = image_files.choose_size(
+        source.sample, source.count, config.image_size, config.channels
+    )
     labels, codes, names, unusable = [], [], [], {}
     _log.info("Decoding the images of %s; this happens once.", place)
     logged = time.monotonic()

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from blurjax.data import pixel_depth
 from blurjax.data.file_kinds import unreadable_kind
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same file may become other pixels or is stored in another way: cached ones are decoded again."""
 SMALLEST = 8
 LARGEST = 256
@@ -111,15 +111,16 @@ def resize(images: np.ndarray, size: int, channels: int) -> np.ndarray:
 
 
 def choose_size(
-    files: Iterable[Path | bytes], size: int | None, channels: int | None
+    files: Iterable[Path | bytes], count: int, size: int | None, channels: int | None
 ) -> tuple[int, int]:
     """Chooses an image size or number of channels that is None.
 
-    The size becomes the median of the shorter sides, at least 8 and at most 64; channels become 1
-    if every image is stored as grey, else 3.
+    The size becomes the median of the shorter sides, at least 8 and at most 64, or 32 for fewer than 200 images, of
+    which no more than that can be learned; channels become 1 if every image is stored as grey, else 3.
 
     Args:
       files: a sample of image files, as paths or contents.
+      count: of all images.
       size: height and width, or None.
       channels: 1, 3 or None.
 
@@ -134,7 +135,8 @@ def choose_size(
         with contextlib.suppress(Exception), _open(file) as image:
             sides.append(min(image.size))
             modes.add(image.mode)
-    fitted = max(SMALLEST, min(64, int(np.median(sides or [SMALLEST]))))
+    most = 64 if count >= 200 else 32
+    fitted = max(SMALLEST, min(most, int(np.median(sides or [SMALLEST]))))
     grey = bool(modes) and modes <= set(_GREY_MODES)
     return size or fitted, channels or (1 if grey else 3)
 

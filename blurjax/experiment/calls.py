@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from blurjax.config.loading import fitted
 from blurjax.config.settings import TrainingConfig
 from blurjax.config.trials import (
     Trial,
@@ -23,7 +24,6 @@ from blurjax.config.trials import (
 )
 from blurjax.engine import per_trial, shared
 from blurjax.experiment.hyperparameters import hyperparameters_of
-from blurjax.experiment.networks import fitted
 from blurjax.experiment.programs import AUTOENCODER_ORDER, CLASSIFIER_ORDER, Programs
 from blurjax.experiment.view_shapes import ViewShapes, on_devices
 from blurjax.train.feed import abstract_chunk
@@ -220,7 +220,7 @@ class _Calls:
 
     def evaluation_batches(self) -> tuple[Any, ...]:
         """Returns the data arguments of an evaluation of images that all trials share."""
-        programs, size = self.programs, self.config.classifier.batch_size
+        programs, size = self.programs, fitted(self.config.classifier.batch_size)
         chunk = abstract_chunk(
             programs.dataset, programs.streamed, programs.capacity, self.mesh, size
         )
@@ -230,7 +230,7 @@ class _Calls:
         self, trials: Sequence[Trial], training: TrainingConfig, steps: int | None = None
     ) -> tuple[Any, ...]:
         """Returns the data arguments of a training, or of as many steps on images of each trial's own."""
-        programs, size = self.programs, training.batch_size
+        programs, size = self.programs, fitted(training.batch_size)
         data, positions = abstract_chunk(
             programs.dataset, programs.streamed, programs.capacity, self.mesh, size
         )
@@ -241,4 +241,4 @@ class _Calls:
 
     def batches(self, positions: np.ndarray) -> int:
         """Returns the steps of an evaluation."""
-        return math.ceil(len(positions) / self.config.classifier.batch_size)
+        return math.ceil(len(positions) / fitted(self.config.classifier.batch_size))

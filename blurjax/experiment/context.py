@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from blurjax.config.loading import override
+from blurjax.config.loading import fitted, override
 from blurjax.config.settings import Config
 from blurjax.config.trials import Trial
 from blurjax.engine import Array
@@ -52,7 +52,7 @@ class Context:
         count: int,
     ) -> Callable[[], Evaluation]:
         """Starts an evaluation of `count` trials (the rest is padding) on the examples at positions; see `dispatch`."""
-        batch_size = self.config.classifier.batch_size
+        batch_size = fitted(self.config.classifier.batch_size)
         wait = dispatch(program, variables, parameters, self.programs.feed, positions, batch_size)
         return lambda: {name: values[:count] for name, values in wait().items()}
 

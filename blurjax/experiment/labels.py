@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from blurjax.config.loading import fitted
 from blurjax.config.trials import Trial
 from blurjax.data import Dataset, nested_subsets
 from blurjax.engine import Array
@@ -62,7 +63,7 @@ def monitored(programs: Programs, trials: Sequence[Trial]) -> dict[str, Monitore
     }
     if not any(trial.train_examples for trial in trials):
         return found
-    most, batch_size = len(split_of["validation"]), programs.config.classifier.batch_size
+    most, batch_size = len(split_of["validation"]), fitted(programs.config.classifier.batch_size)
     rows = [
         labelled(dataset, trial)[:most] if trial.train_examples else split_of["train"]
         for trial in trials

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from jax.sharding import Mesh
 
+from blurjax.config.loading import fitted
 from blurjax.config.settings import Config
 from blurjax.config.view_table import CODECS
 from blurjax.data import Dataset
@@ -80,7 +81,9 @@ def _data_devices(config: Config, platform: str, devices: int) -> int:
     if platform == "cpu":
         return 1
     shared = max(1, devices // config.sweep.num_seeds)
-    return math.gcd(shared, config.autoencoder.batch_size, config.classifier.batch_size)
+    return math.gcd(
+        shared, fitted(config.autoencoder.batch_size), fitted(config.classifier.batch_size)
+    )
 
 
 def _check_mesh(config: Config, rows: int, data_devices: int, devices: int) -> None:

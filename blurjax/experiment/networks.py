@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from blurjax.config.loading import fitted
 from blurjax.config.settings import Config, TrainingConfig
 from blurjax.data import Dataset
 from blurjax.models import ModelContext, VariationalAutoencoder, build, lowering_for
@@ -78,7 +79,7 @@ class Networks:
 
     def steps_per_epoch(self, training: TrainingConfig) -> int:
         """Returns the steps in which as many images are seen as the train split has."""
-        return math.ceil(self.data.num_images / training.batch_size)
+        return math.ceil(self.data.num_images / fitted(training.batch_size))
 
     def num_steps(self, training: TrainingConfig) -> int:
         """Returns the steps from the first to the last epoch."""
@@ -168,12 +169,10 @@ class Networks:
             return 1
         height, width, _ = self.data.image_shape
         image = height * width * channels * jnp.dtype(training.dtype).itemsize
-        pieces = (n for n in range(1, training.batch_size + 1) if training.batch_size % n == 0)
-        fits = (n for n in pieces if training.batch_size // n * image <= CACHE_BYTES)
-        return next(fits, training.batch_size)
-
-
-def fitted(value: int | None) -> int:
-    """Returns a setting that is fitted to the data, and by now must be."""
-    assert value is not None, "the settings have not been fitted to the data"
-    return value
+        pieces = (
+            n
+            for n in range(1, fitted(training.batch_size) + 1)
+            if fitted(training.batch_size) % n == 0
+        )
+        fits = (n for n in pieces if fitted(training.batch_size) // n * image <= CACHE_BYTES)
+        return next(fits, fitted(training.batch_size))

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from blurjax.config.loading import fitted
 from blurjax.config.settings import Config, TrainingConfig
 from blurjax.config.trials import (
     LONGER,
@@ -168,7 +169,7 @@ def _stages(
     )
     classifying = _forward_flops(programs.networks.classifier, (programs.networks.example_image,))
     autoencoders = all_autoencoder_trials(config)
-    flops = 3 * reconstructing * config.autoencoder.batch_size
+    flops = 3 * reconstructing * fitted(config.autoencoder.batch_size)
     stages = [stage("autoencoders", "autoencoder", autoencoders, config.autoencoder, flops)]
     if config.autoencoder.check:
         trials, job = checked(config, autoencoder_trials(config)), f"{LONGER}autoencoder"
@@ -181,7 +182,7 @@ def _stages(
             if spec.needs_folds
             else int(spec.needs_autoencoder and not spec.compared)
         )
-        flops = (3 * classifying + networks * reconstructing) * config.classifier.batch_size
+        flops = (3 * classifying + networks * reconstructing) * fitted(config.classifier.batch_size)
         stages.append(
             stage(f"classifiers on {view}", f"classifier/{view}", trials, config.classifier, flops)
         )

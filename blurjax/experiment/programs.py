@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from blurjax.config.loading import fitted
 from blurjax.config.settings import Config, TrainingConfig
 from blurjax.config.trials import Trial, classifier_trials, num_folds, views_in_use
 from blurjax.data import Dataset
@@ -99,7 +100,7 @@ class Programs:
         if not self.streamed:
             return capacity
         training = self.config.autoencoder, self.config.classifier
-        batch_size = max(section.batch_size for section in training)
+        batch_size = max(fitted(section.batch_size) for section in training)
         return stream_capacity(self.dataset, capacity, batch_size)
 
     @cached_property
@@ -222,7 +223,7 @@ class Programs:
     def subset_order(self) -> Callable[..., Any]:
         """Of classifiers with training images of their own; see `feed.subset_order` for the arguments, here [T]."""
         training = self.config.classifier
-        steps, size = self.networks.steps_per_epoch(training), training.batch_size
+        steps, size = self.networks.steps_per_epoch(training), fitted(training.batch_size)
         function = partial(subset_order, steps=steps, batch_size=size, stream=CLASSIFIER_ORDER)
         return self._compile_quickly(function, (0, 0, 0, None, None))
 
@@ -243,7 +244,7 @@ class Programs:
         function = partial(
             epoch_order,
             steps=self.networks.steps_per_epoch(training),
-            batch_size=training.batch_size,
+            batch_size=fitted(training.batch_size),
             stream=stream,
         )
         if self.streamed:

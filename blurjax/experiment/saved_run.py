@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from blurjax.config import Config, Point, Trial, load
+from blurjax.config.loading import fitted
 from blurjax.config.trials import classifier_trial, points
 from blurjax.data.given_images import GivenImages
 from blurjax.engine import this_machine
@@ -194,7 +195,7 @@ class SavedRun:
     @property
     def _form(self) -> ImageForm:
         return ImageForm(
-            self.image_shape, self.config.data.max_pixels, self.config.classifier.batch_size
+            self.image_shape, self.config.data.max_pixels, fitted(self.config.classifier.batch_size)
         )
 
     def _model(self, stage: str, trial: Trial) -> TrainedModel:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from blurjax.config.loading import fitted
 from blurjax.engine import live_bytes
 from blurjax.train.batches import gather_batch
 from blurjax.train.state import Hyperparameters
@@ -43,8 +44,8 @@ def bytes_per_trial(networks: Networks) -> float:
     config, shape = networks.config, networks.data.image_shape
     autoencoder = networks.autoencoder_step, None, autoencoders, None
     return max(
-        _bytes_of(shape, config.autoencoder.batch_size, *autoencoder),
-        _bytes_of(shape, config.classifier.batch_size, step, axes, classifiers, views),
+        _bytes_of(shape, fitted(config.autoencoder.batch_size), *autoencoder),
+        _bytes_of(shape, fitted(config.classifier.batch_size), step, axes, classifiers, views),
     )
 
 

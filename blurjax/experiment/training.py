@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from blurjax.config.loading import fitted
 from blurjax.config.settings import ClassifierConfig, TrainingConfig
 from blurjax.config.trials import (
     LONGER,
@@ -128,7 +129,7 @@ def _training(context: Context, config: TrainingConfig, **pieces: Any) -> Traini
         feed=context.programs.feed,
         epochs=context.programs.networks.num_steps(config) // steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
-        batch_size=config.batch_size,
+        batch_size=fitted(config.batch_size),
         select_best=isinstance(config, ClassifierConfig) and config.select == "best",
         checkpoint_seconds=context.config.compute.checkpoint_seconds,
         interrupted=context.interrupted,

@@ -156,6 +156,27 @@ def test_few_images_have_a_smaller_code(images, bottleneck):
     assert fitted.bottlenecks == (bottleneck,)
 
 
+@pytest.mark.parametrize(
+    ("images", "batch_size", "autoencoder_epochs", "classifier_epochs"),
+    [
+        (6, 8, 30, 30),
+        (42, 8, 30, 30),
+        (300, 32, 30, 30),
+        (511, 32, 30, 30),
+        (512, 64, 60, 60),
+        (5000, 64, 32, 19),
+        (50000, 64, 5, 5),
+    ],
+)
+def test_few_images_have_smaller_batches_and_fewer_epochs(
+    images, batch_size, autoencoder_epochs, classifier_epochs
+):
+    fitted = config.fit_to_data(config.load(), shape=(32, 32, 3), train_examples=images)
+    assert fitted.autoencoder.batch_size == fitted.classifier.batch_size == batch_size
+    assert fitted.autoencoder.epochs == autoencoder_epochs
+    assert fitted.classifier.epochs == classifier_epochs
+
+
 def test_the_code_is_fitted_to_its_limit():
     given = config.load(None, {"autoencoder.max_bottleneck": 16})
     fitted = config.fit_to_data(given, shape=(32, 32, 3), train_examples=5000)

@@ -100,7 +100,14 @@ def test_png_with_texts(kind):
     oriented = chunk(b"eXIf", exif(6))
     data = png(values, 8, before + oriented, after)
     assert_decoded(data, reference(values, 255, 6))
-    assert image_files.choose_size([data], None, None) == (HEIGHT, 3)
+    assert image_files.choose_size([data], 1, None, None) == (HEIGHT, 3)
+
+
+@pytest.mark.parametrize(("count", "size"), [(199, 32), (200, 64)])
+def test_few_images_are_made_smaller(count, size):
+    data = png(np.zeros((80, 100, 3), np.uint8), 8)
+    assert image_files.choose_size([data], count, None, None) == (size, 3)
+    assert image_files.choose_size([data], count, 48, None) == (48, 3)
 
 
 def test_the_orientation_in_a_text_of_a_png_counts():
