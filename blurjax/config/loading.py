@@ -17,8 +17,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from blurjax.config.model_settings import AUTOENCODERS, CLASSIFIERS, ModelConfig, ModelSpec, Section
+from blurjax.config.paths import rebase
 from blurjax.config.settings import Config, TrainingConfig
 from blurjax.runtime.errors import UserError
+from blurjax.runtime.run_directory import is_run_directory
 
 MEANT = {
     "seeds": "sweep.num_seeds",
@@ -94,7 +96,10 @@ def load(preset: str | Path | None = None, overrides: Mapping[str, Any] | None =
     Raises:
       UserError: unknown preset or key (naming the nearest), wrong type, impossible combination.
     """
-    settings = {} if preset is None else _read_yaml(_find(str(preset)))
+    path = None if preset is None else _find(str(preset))
+    settings = {} if path is None else _read_yaml(path)
+    if path is not None and path not in presets().values() and not is_run_directory(path.parent):
+        settings["data"] = rebase(settings.get("data", {}), path.parent)
     known = [key for key, _ in fields()]
     for key in overrides or {}:
         if key not in known:
@@ -193,12 +198,6 @@ def fit_to_data(config: Config, *, shape: tuple[int, int, int], train_examples: 
     }
     unset = {key: value for key, value in fitted.items() if attrgetter(key)(config) is None}
     return override(config, {"data.image_size": shape[0], "data.channels": shape[2]} | unset)
-
-
-def fitted(value: int | None) -> int:
-    """Returns a setting that is fitted to the data, and by now must be."""
-    assert value is not None, "the settings have not been fitted to the data"
-    return value
 
 
 def unknown_key(key: str, known: list[str]) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -26,6 +26,17 @@ from pydantic import (
     model_validator,
 )
 
+from blurjax.config.field_types import (
+    Auto,
+    Distinct,
+    Fraction,
+    Free,
+    ImageSize,
+    Mesh,
+    NonEmpty,
+    OrNone,
+    Seed,
+)
 from blurjax.config.model_settings import AutoencoderModel, ClassifierModel, Cnn, Conv, Section
 from blurjax.config.registry import Registry
 from blurjax.config.view_table import VIEWS, named
@@ -33,13 +44,6 @@ from blurjax.config.view_table import VIEWS, named
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
 PROBES = ("linear", "mlp")
 """Classifiers of the code itself."""
-ImageSize = Annotated[int, Field(ge=8, le=256)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Auto = Literal["auto"]
-Mesh = Annotated[str, Field(pattern=r"^(auto|[1-9]\d*x[1-9]\d*)$")]
-T = TypeVar("T")
-
 OPTIMIZERS: Registry[str | Callable[..., Any]] = Registry("optimizer")
 """Name -> a function that returns the optax transformation of a gradient to a direction, or its place."""
 OPTIMIZERS.register("adamw", "blurjax.train.optimizers:adam")
@@ -47,31 +51,12 @@ OPTIMIZERS.register("sgd", "blurjax.train.optimizers:nesterov")
 OPTIMIZERS.register("muon", "blurjax.train.optimizers:muon")
 CONTROLS = named(control=True)
 """Views of this package that `views.controls` adds."""
-FREE = "free to change on a run directory"
-Free = Annotated[T, FREE]
-"""A setting that is no part of a run's identity."""
-
-
-def _none_from_text(value: object) -> object:
-    return None if isinstance(value, str) and value.lower() in ("none", "null") else value
 
 
 def flip_in_words(value: object) -> object:
     """Returns today's word for a value that `classifier.flip` had while it was true or false."""
     words = {"false": "none", "true": "random"}
     return words.get(str(value).lower(), value) if isinstance(value, bool | str) else value
-
-
-def _check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
-    if len(set(values)) < len(values):
-        raise ValueError("names a value twice")
-    return values
-
-
-def _check_not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
-    if not values:
-        raise ValueError("must name at least one")
-    return values
 
 
 def _check_testable(name: str) -> str:
@@ -81,21 +66,21 @@ def _check_testable(name: str) -> str:
     return name
 
 
-OrNone = Annotated[T | None, BeforeValidator(_none_from_text)]
-"""A field that may be unset, for which the command line says `none`."""
-Distinct = Annotated[tuple[T, ...], AfterValidator(_check_distinct)]
-"""A list without repetitions."""
-NonEmpty = Annotated[Distinct[T], AfterValidator(_check_not_empty)]
-"""A list without repetitions of one value or more."""
 TrainView = Annotated[str, AfterValidator(VIEWS.check)]
 TestView = Annotated[str, AfterValidator(_check_testable)]
+
+
+def fitted(value: int | None) -> int:
+    """Returns a setting that is fitted to the data, and by now must be."""
+    assert value is not None, "the settings have not been fitted to the data"
+    return value
 
 
 class DataConfig(Section):
     """The images, their size and their splits."""
 
     source: Free[str] = "digits"
-    """digits | npz:FILE | folder:PATH | tfds:NAME[/CONFIG]"""
+    """digits | npz:FILE | folder:PATH | tfds:NAME[/CONFIG]; relative to the settings file that names it"""
     data_dir: Free[OrNone[Path]] = None
     """where prepared TFDS data sets lie (default: TFDS's own)"""
     train_split: Free[str] = "train"

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from blurjax.config.loading import fitted
-from blurjax.config.settings import TrainingConfig
+from blurjax.config.settings import TrainingConfig, fitted
 from blurjax.config.trials import (
     Trial,
     all_autoencoder_trials,

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from blurjax.config.loading import fitted, override
-from blurjax.config.settings import Config
+from blurjax.config.loading import override
+from blurjax.config.settings import Config, fitted
 from blurjax.config.trials import Trial
 from blurjax.engine import Array
 from blurjax.experiment.programs import Programs

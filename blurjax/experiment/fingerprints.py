@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from blurjax.config.field_types import FREE
 from blurjax.config.loading import override
 from blurjax.config.model_settings import Section
-from blurjax.config.settings import FREE, Config, flip_in_words
+from blurjax.config.settings import Config, flip_in_words
 from blurjax.config.trials import num_folds, points, views_in_use
 from blurjax.config.view_table import CODECS, VIEWS
 from blurjax.data import Dataset

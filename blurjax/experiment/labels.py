@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from blurjax.config.loading import fitted
+from blurjax.config.settings import fitted
 from blurjax.config.trials import Trial
 from blurjax.data import Dataset, nested_subsets
 from blurjax.engine import Array

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from jax.sharding import Mesh
 
-from blurjax.config.loading import fitted
-from blurjax.config.settings import Config
+from blurjax.config.settings import Config, fitted
 from blurjax.config.view_table import CODECS
 from blurjax.data import Dataset
 from blurjax.engine import (

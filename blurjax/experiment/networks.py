@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from blurjax.config.loading import fitted
-from blurjax.config.settings import Config, TrainingConfig
+from blurjax.config.settings import Config, TrainingConfig, fitted
 from blurjax.data import Dataset
 from blurjax.models import ModelContext, VariationalAutoencoder, build, lowering_for
 from blurjax.train import losses, steps

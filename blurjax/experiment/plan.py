@@ -14,8 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from blurjax.config.loading import fitted
-from blurjax.config.settings import Config, TrainingConfig
+from blurjax.config.settings import Config, TrainingConfig, fitted
 from blurjax.config.trials import (
     LONGER,
     Trial,

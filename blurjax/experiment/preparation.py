@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 
 from blurjax.config.loading import fit_to_data, override
+from blurjax.config.paths import DIRECTORIES, rebase
 from blurjax.config.settings import Config
 from blurjax.config.trials import num_folds, views_in_use
 from blurjax.config.view_table import CODECS
@@ -34,7 +36,9 @@ def prepare(config: Config, dataset: Dataset | None = None) -> tuple[Config, Dat
     processes.start_devices()
     dataset = load(config.data) if dataset is None else dataset
     train_examples = len(dataset.splits["train"])
-    config = override(config, {"data.source": dataset.source})
+    found = {"source": dataset.source, **config.data.model_dump(include=set(DIRECTORIES))}
+    found = rebase(found, Path.cwd())  # the directory may be continued from another one
+    config = override(config, {f"data.{name}": value for name, value in found.items()})
     config = fit_to_data(config, shape=dataset.image_shape, train_examples=train_examples)
     check_views(config, dataset)
     check_label_counts(config, dataset)

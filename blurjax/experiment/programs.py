@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from blurjax.config.loading import fitted
-from blurjax.config.settings import Config, TrainingConfig
+from blurjax.config.settings import Config, TrainingConfig, fitted
 from blurjax.config.trials import Trial, classifier_trials, num_folds, views_in_use
 from blurjax.data import Dataset
 from blurjax.engine import Target, fetch, per_trial, place, shared, sweep, this_machine

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from blurjax.config import Config, Point, Trial, load
-from blurjax.config.loading import fitted
+from blurjax.config.settings import fitted
 from blurjax.config.trials import classifier_trial, points
 from blurjax.data.given_images import GivenImages
 from blurjax.engine import this_machine

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from blurjax.config.loading import fitted
+from blurjax.config.settings import fitted
 from blurjax.engine import live_bytes
 from blurjax.train.batches import gather_batch
 from blurjax.train.state import Hyperparameters

@@ -9,8 +9,7 @@ from typing import Any
 
 import jax
 
-from blurjax.config.loading import fitted
-from blurjax.config.settings import ClassifierConfig, TrainingConfig
+from blurjax.config.settings import ClassifierConfig, TrainingConfig, fitted
 from blurjax.config.trials import (
     LONGER,
     Trial,

@@ -52,6 +52,23 @@ def test_mistakes(place, arguments, message):
     assert len(refused.stderr.splitlines()) == 1
 
 
+def test_a_run_is_continued_from_any_directory(place, tmp_path):
+    relative = (
+        "--data.source",
+        "npz:stripes.npz",
+        "--sweep.num_seeds",
+        1,
+        "--views.train",
+        "original",
+    )
+    begun = blurjax(
+        place, "run", "tiny.yaml", *relative, "--views.test", "original", "--out", "moved"
+    )
+    assert begun.returncode == 0, begun.stderr
+    elsewhere = run("extend", place / "moved", "--dry-run", cwd=tmp_path, cache=place / "cache")
+    assert "everything is trained" in elsewhere.stdout, elsewhere.stderr
+
+
 def test_seeds_views_and_points_are_added(place):
     planned = blurjax(place, "extend", "runs/tiny", "--dry-run")
     assert planned.stdout.splitlines()[-1].startswith("  everything is trained")

@@ -1,5 +1,7 @@
 """Settings: one sentence for every mistake, and what is written is what was read."""
 
+from pathlib import Path
+
 import pytest
 
 from blurjax.config import loading as config
@@ -50,7 +52,7 @@ def test_text_is_parsed_by_the_type_of_the_field():
 
 
 def test_yaml_reads_back_equal(tmp_path):
-    loaded = config.load("digits", {"sweep.bottleneck": [4, 8], "data.data_dir": "somewhere"})
+    loaded = config.load("digits", {"sweep.bottleneck": [4, 8], "data.data_dir": "/somewhere"})
     (tmp_path / "config.yaml").write_text(config.to_yaml(loaded))
     assert config.load(tmp_path / "config.yaml") == loaded
 
@@ -238,7 +240,7 @@ def test_other_names_of_settings_are_known(name):
 def test_commented_yaml_reads_back_equal(tmp_path):
     overrides = {
         "sweep.bottleneck": [4, 8],
-        "data.data_dir": "a: dir # of mine",
+        "data.data_dir": "/a: dir # of mine",
         "classifier.model": "mlp",
         "views.exclude": ["pca"],
     }
@@ -248,3 +250,25 @@ def test_commented_yaml_reads_back_equal(tmp_path):
     assert config.load(tmp_path / "mine.yaml") == loaded
     lines = text.splitlines()
     assert lines[lines.index("  num_seeds: 8") - 1] == "  # independent trials of each point"
+
+
+def test_relative_paths_in_a_file_are_relative_to_the_file(tmp_path, monkeypatch):
+    folder = tmp_path / "settings"
+    folder.mkdir()
+    path = folder / "mine.yaml"
+    path.write_text("data: {source: 'folder:photos', data_dir: tfds, cache_dir: none}\n")
+    monkeypatch.chdir(tmp_path)
+    loaded = config.load("settings/mine.yaml").data
+    assert (loaded.source, loaded.data_dir) == ("folder:settings/photos", Path("settings/tfds"))
+    assert loaded.cache_dir is None
+    typed = config.load(path, {"data.source": "npz:a.npz", "data.data_dir": "here"}).data
+    assert (typed.source, typed.data_dir) == ("npz:a.npz", Path("here"))
+
+
+@pytest.mark.parametrize(
+    "source", ["digits", "tfds:mnist", "folder:/photos", "folder:~/photos", "npz:~x/a.npz"]
+)
+def test_other_sources_stay_as_they_are(source, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"data: {{source: '{source}'}}\n")
+    assert config.load(path).data.source == source
