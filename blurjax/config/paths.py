@@ -21,7 +21,8 @@ def rebase(data: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """
     rebased = dict(data)
     kind, colon, path = str(data.get("source", "")).partition(":")
-    if kind in PATH_SOURCES and path:
+    is_path = kind in PATH_SOURCES or (kind == "hf" and _join(base, path).exists())
+    if is_path and path:
         rebased["source"] = f"{kind}{colon}{_join(base, path)}"
     for name in DIRECTORIES:
         value = data.get(name)

@@ -80,15 +80,15 @@ class DataConfig(Section):
     """The images, their size and their splits."""
 
     source: Free[str] = "digits"
-    """digits | npz:FILE | folder:PATH | tfds:NAME[/CONFIG]; relative to the settings file that names it"""
+    """digits | npz:FILE | folder:PATH | tfds:NAME[/CONFIG] | hf:PATH; relative to the settings file that names it"""
     data_dir: Free[OrNone[Path]] = None
     """where prepared TFDS data sets lie (default: TFDS's own)"""
     train_split: Free[str] = "train"
-    """TFDS name of the train split"""
+    """name of the train split in TFDS or Hugging Face"""
     validation_split: Free[OrNone[str]] = None
-    """TFDS name of the validation split; none: a part of train"""
+    """name of the validation split in TFDS or Hugging Face; none: a part of train"""
     test_split: Free[OrNone[str]] = "test"
-    """TFDS name of the test split; none: a part of train"""
+    """name of the test split in TFDS or Hugging Face; none: a part of train"""
     image_size: OrNone[ImageSize] = None
     """height and width in pixels; none: fitted to the data"""
     channels: OrNone[Literal[1, 3]] = None

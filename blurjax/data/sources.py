@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from blurjax.config.registry import Registry
 from blurjax.config.settings import DataConfig
-from blurjax.data import array_source, folder_source, tfds_source
+from blurjax.data import array_source, folder_source, hf_source, tfds_source
 from blurjax.data.dataset import ARRAYS, Dataset, make_dataset
 from blurjax.data.examples import Examples
 from blurjax.data.messages import expand_path, printable
@@ -66,6 +66,12 @@ register_source(
     tfds_source.load_tfds,
     "tfds:NAME[/CONFIG]",
     "a TFDS data set, once prepared in {data_dir}.",
+)
+register_source(
+    "hf",
+    hf_source.load_hf,
+    "hf:PATH",
+    "a data set of Hugging Face on this machine: of save_to_disk, parquet, arrow, or the name of one in its cache.",
 )
 
 

@@ -12,11 +12,12 @@ from blurjax.data.directories import subfolders
 from blurjax.data.messages import join_names, printable
 from blurjax.runtime.errors import UserError
 
-_SPLIT_OF = {
+SPLIT_OF = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+"""Usual name -> split."""
 _FILLERS = ("", "data", "image", "images", "seg", "split")
 """Words that say nothing beside a split's: train and test_images are of the same data."""
 _WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+|\d+")
@@ -68,8 +69,8 @@ def find_splits(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
 def split_words(name: str) -> tuple[list[str], list[str]]:
     """Returns the splits that words of a name stand for, and its other words: "flowers_val" is of validation."""
     words = [word.casefold().removesuffix("set") for word in _WORD.findall(name)]
-    splits = [_SPLIT_OF[word] for word in words if word in _SPLIT_OF]
-    return splits, [word for word in words if word not in _SPLIT_OF]
+    splits = [SPLIT_OF[word] for word in words if word in SPLIT_OF]
+    return splits, [word for word in words if word not in SPLIT_OF]
 
 
 def _split_folder(path: Path) -> _SplitFolder | None:

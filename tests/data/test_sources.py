@@ -237,7 +237,7 @@ def test_a_path_without_its_prefix(config, tmp_path):
 
 def test_describe_without_any_tfds_data(tmp_path):
     names = [name for name, _ in sources.describe(tmp_path / "none")]
-    assert names == ["digits", "npz:FILE", "folder:PATH", "tfds:NAME[/CONFIG]"]
+    assert names == ["digits", "npz:FILE", "folder:PATH", "tfds:NAME[/CONFIG]", "hf:PATH"]
 
 
 @pytest.mark.parametrize("given", ["digits", Config()])
