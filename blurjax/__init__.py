@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         load_run,
         make_plan,
         run_experiment,
+        time_plan,
     )
     from blurjax.report import compare_runs, make_report
     from blurjax.runtime import UserError
@@ -51,6 +52,7 @@ _ROOM_OF = {
     "make_report": "report",
     "run_experiment": "experiment",
     "sweep": "engine",
+    "time_plan": "experiment",
 }
 _NAMED_OTHERWISE = {"load_config": "load", "load_dataset": "load"}
 
@@ -74,6 +76,7 @@ __all__ = [
     "make_report",
     "run_experiment",
     "sweep",
+    "time_plan",
 ]
 
 

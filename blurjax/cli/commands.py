@@ -138,7 +138,7 @@ def _run(config: Config, out: Path, parsed: argparse.Namespace) -> int:
         cache = user_cache()  # before matplotlib is imported, which may have to write there
         from blurjax.cli import terminal
         from blurjax.engine import configure_jax
-        from blurjax.experiment import make_plan, run_experiment
+        from blurjax.experiment import make_plan, run_experiment, time_plan
         from blurjax.experiment.preparation import prepare
         from blurjax.report import answer
         from blurjax.runtime import processes
@@ -156,8 +156,12 @@ def _run(config: Config, out: Path, parsed: argparse.Namespace) -> int:
         if sys.stdout.isatty():  # a few seconds
             say(f"Reading {config.data.source} and starting jax ...")
         config, dataset = prepare(config)
-        plan = make_plan(config, dataset, out, accept_changed_code=parsed.accept_changed_code)
+        accept = {"accept_changed_code": parsed.accept_changed_code}
+        plan = make_plan(config, dataset, out, **accept)
         say(plan)
+        if not (plan.is_trained or (parsed.quiet and not parsed.dry_run)):
+            plan = time_plan(plan, config, dataset)
+            say(plan.time)
         if parsed.dry_run:
             return 0
         stop.save_first()
@@ -171,7 +175,7 @@ def _run(config: Config, out: Path, parsed: argparse.Namespace) -> int:
                     log=parsed.log,
                     interrupted=stop,
                     take_over=parsed.take_over,
-                    accept_changed_code=parsed.accept_changed_code,
+                    **accept,
                 )
         except Interrupted:
             terminal.say("Stopped; everything is saved, and the same command continues it.")

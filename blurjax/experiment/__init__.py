@@ -9,6 +9,7 @@ from blurjax.experiment.export import export_models, export_view
 from blurjax.experiment.plan import Plan, make_plan
 from blurjax.experiment.run import run_experiment
 from blurjax.experiment.saved_run import SavedRun, load_run
+from blurjax.experiment.timing import time_plan
 
 __all__ = [
     "CompiledExperiment",
@@ -21,4 +22,5 @@ __all__ = [
     "load_run",
     "make_plan",
     "run_experiment",
+    "time_plan",
 ]

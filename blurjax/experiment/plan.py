@@ -1,9 +1,8 @@
-"""The plan of an experiment: models, steps, memory and time, estimated before it starts."""
+"""The plan of an experiment: models, steps, memory and time, before it starts."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from blurjax.config.settings import Config, TrainingConfig, fitted
+from blurjax.config.settings import Config, TrainingConfig
 from blurjax.config.trials import (
     LONGER,
     Trial,
@@ -23,9 +22,7 @@ from blurjax.config.trials import (
     checked,
     checked_views,
     classifier_trials,
-    num_folds,
 )
-from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
 from blurjax.data.messages import join_names
 from blurjax.experiment.fingerprints import check_fingerprints
@@ -34,10 +31,8 @@ from blurjax.experiment.programs import Programs
 from blurjax.runtime import RunDirectory
 from blurjax.train.jobs import find_jobs
 
-MATMUL_SHARE = 0.3
-"""Of the machine's matmul rate that training reaches: a rule of thumb, to estimate the time with."""
-COMPILE_SECONDS = 20.0
-"""For all stages together, likewise."""
+REST_SECONDS = 15.0
+"""Of a run beside training and its evaluations: fitting views, figures, the page. Measured on digits."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +51,8 @@ class Stage:
     """Of each model."""
     steps_left: int
     """Of all models together."""
-    flops: float
-    """Of each step."""
+    seconds: float = math.nan
+    """Of a step of one of the models, with its share of the evaluations; NaN where it was not timed."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +68,10 @@ class Plan:
     resident: bool
     model_bytes: int
     """Parameters and optimizer state of the largest stage."""
-    seconds: float
-    """For the training that is left; NaN where the backend does not say what a step costs."""
-    flops_per_second: float
-    """Of all devices in training: a guess."""
     steps_done: Mapping[str, int]
     """Of each job that the run directory holds."""
+    rest_seconds: float = REST_SECONDS
+    """Of what is not training."""
 
     def __str__(self) -> str:
         lines = [f"{self.dataset}; {self.devices}", *(f"  note: {note}" for note in self.notes)]
@@ -94,23 +87,38 @@ class Plan:
             f"  memory: {_megabytes(self.data_bytes)} of images {where}, {_megabytes(self.model_bytes)} of "
             "parameters and optimizer state"
         )
-        if all(stage.trained == stage.models for stage in self.stages):
+        if self.is_trained:
             lines.append("  everything is trained; what is missing of results and page is written")
-        else:
-            known = not math.isnan(self.seconds)
-            lines.append(
-                f"  estimated time: {f'about {duration(self.seconds)}' if known else 'unknown'}"
-            )
+        elif not math.isnan(self.seconds):
+            lines.append(self.time)
         return "\n".join(lines)
+
+    @property
+    def time(self) -> str:
+        """The line on the time."""
+        return f"  estimated time: about {duration(self.seconds)}"
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether all models are trained."""
+        return all(stage.trained == stage.models for stage in self.stages)
+
+    @property
+    def seconds(self) -> float:
+        """The time that the run takes from now on; NaN where steps were not timed."""
+        return self.rest_seconds + sum(
+            s.steps_left * s.seconds for s in self.stages if s.steps_left
+        )
 
 
 def make_plan(
-    config: Config, dataset: Dataset, out: str | Path, *, accept_changed_code: bool = False
+    config: Config,
+    dataset: Dataset,
+    out: str | Path,
+    *,
+    accept_changed_code: bool = False,
 ) -> Plan:
-    """Estimates an experiment.
-
-    The time is the number of floating-point operations of all steps, over a share of the matmul rate that the devices
-    reach in a short measurement.
+    """Says what an experiment consists of, and what of it is left; `time_plan` adds how long that takes.
 
     Args:
       config: settings; those left unset are fitted to the data.
@@ -130,8 +138,6 @@ def make_plan(
     layout = programs.layout
     done = {line["job"]: line["step"] for line in run.metrics()}  # of each job the last line counts
     stages = _stages(config, programs, run, done)
-    rate = MATMUL_SHARE * layout.mesh.size * _matmul_rate(programs.target.platform)
-    left = sum(stage.steps_left * stage.flops for stage in stages)
     sizes = {name: len(positions) for name, positions in dataset.splits.items()}
     height, width, channels = dataset.image_shape
     return Plan(
@@ -144,8 +150,6 @@ def make_plan(
         data_bytes=dataset.images.nbytes,
         resident=dataset.fits(config.data.resident_limit),
         model_bytes=_model_bytes(config, programs),
-        seconds=left / rate + (COMPILE_SECONDS if left else 0),
-        flops_per_second=rate,
         steps_done=done,
     )
 
@@ -153,51 +157,26 @@ def make_plan(
 def _stages(
     config: Config, programs: Programs, run: RunDirectory, done: Mapping[str, int]
 ) -> tuple[Stage, ...]:
-    def stage(
-        name: str, job: str, trials: list[Trial], training: TrainingConfig, flops: float
-    ) -> Stage:
+    def stage(name: str, job: str, trials: list[Trial], training: TrainingConfig) -> Stage:
         steps = programs.networks.num_steps(training) * (2 if job.startswith(LONGER) else 1)
         of_job = {t: done.get(found.name, 0) for found in find_jobs(run, job) for t in found.trials}
         begun = [of_job[trial] for trial in trials if trial in of_job]
         left = len(trials) * steps - sum(begun)
-        return Stage(name, job, len(trials), len(begun), begun.count(steps), steps, left, flops)
+        return Stage(name, job, len(trials), len(begun), begun.count(steps), steps, left)
 
-    # A training step costs a forward pass and about twice as much for the gradients.
-    reconstructing = _forward_flops(
-        programs.networks.autoencoder, (programs.networks.example_image, jnp.int32(1))
-    )
-    classifying = _forward_flops(programs.networks.classifier, (programs.networks.example_image,))
-    autoencoders = all_autoencoder_trials(config)
-    flops = 3 * reconstructing * fitted(config.autoencoder.batch_size)
-    stages = [stage("autoencoders", "autoencoder", autoencoders, config.autoencoder, flops)]
+    stages = [
+        stage("autoencoders", "autoencoder", all_autoencoder_trials(config), config.autoencoder)
+    ]
     if config.autoencoder.check:
         trials, job = checked(config, autoencoder_trials(config)), f"{LONGER}autoencoder"
-        stages.append(stage("autoencoders, longer", job, trials, config.autoencoder, flops))
+        stages.append(stage("autoencoders, longer", job, trials, config.autoencoder))
     for view in config.train_views:
-        spec, trials = VIEWS[view], classifier_trials(config, view)
-        # Views that are compared with the reconstruction need its autoencoder only to be fitted.
-        networks = (
-            num_folds(config)
-            if spec.needs_folds
-            else int(spec.needs_autoencoder and not spec.compared)
-        )
-        flops = (3 * classifying + networks * reconstructing) * fitted(config.classifier.batch_size)
-        stages.append(
-            stage(f"classifiers on {view}", f"classifier/{view}", trials, config.classifier, flops)
-        )
+        trials, job = classifier_trials(config, view), f"classifier/{view}"
+        stages.append(stage(f"classifiers on {view}", job, trials, config.classifier))
         if view in checked_views(config):
-            name, job = f"classifiers on {view}, longer", f"{LONGER}classifier/{view}"
-            stages.append(stage(name, job, checked(config, trials), config.classifier, flops))
+            of_view, name = checked(config, trials), f"classifiers on {view}, longer"
+            stages.append(stage(name, f"{LONGER}{job}", of_view, config.classifier))
     return tuple(stages)
-
-
-def _forward_flops(model: nn.Module, inputs: tuple[Any, ...]) -> float:
-    """Returns the floating-point operations of a model for one image; NaN where the backend does not say."""
-    params = jax.eval_shape(partial(model.init, jax.random.key(0)), *inputs)
-    lowered = jax.jit(model.apply).lower(params, *inputs)
-    # Accelerators know the cost of what is compiled alone, if at all.
-    cost = lowered.cost_analysis() or lowered.compile().cost_analysis() or {}
-    return float(cost.get("flops", math.nan))
 
 
 def _model_bytes(config: Config, programs: Programs) -> int:
@@ -219,20 +198,6 @@ def _model_bytes(config: Config, programs: Programs) -> int:
         ),
     )
     return 3 * 4 * largest
-
-
-def _matmul_rate(platform: str) -> float:
-    """Measures the floating-point operations a second of one device in a matrix product, the best of five."""
-    size = 1024 if platform == "cpu" else 8192
-    matrix = jnp.ones((size, size), jnp.float32)
-    product = jax.jit(jnp.matmul)
-    product(matrix, matrix).block_until_ready()
-    seconds = []
-    for _ in range(5):
-        begun = time.perf_counter()
-        product(matrix, matrix).block_until_ready()
-        seconds.append(time.perf_counter() - begun)
-    return 2 * size**3 / min(seconds)
 
 
 def duration(seconds: float) -> str:

@@ -6,15 +6,13 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
-from blurjax.config import LONGER, Config
-from blurjax.data import Dataset
-from blurjax.experiment.plan import COMPILE_SECONDS, Plan, duration, make_plan
+from blurjax.config import LONGER
+from blurjax.experiment.plan import Plan, duration
 from blurjax.runtime import processes
 from blurjax.train.metric_writers import Progress
 
@@ -22,18 +20,20 @@ from blurjax.train.metric_writers import Progress
 class TrainingLeft:
     """What is left of a run's training, by its plan and by what is seen of it.
 
-    The time is computed with the rate of the latest job of a section, and with the plan's before there is one.
+    The time is that of the plan, corrected by what the latest job of a section took; without a planned time, all steps
+    count the same.
     """
 
     def __init__(self, plan: Plan):
-        self._flops = {s.job: 1.0 if math.isnan(s.flops) else s.flops for s in plan.stages}
+        self._seconds = {s.job: 1.0 if math.isnan(s.seconds) else s.seconds for s in plan.stages}
         """Of a step of one trial, by the name of a stage's jobs."""
-        self._left = {s.job: s.steps_left * self._flops[s.job] for s in plan.stages}
+        self._left = {s.job: s.steps_left * self._seconds[s.job] for s in plan.stages}
         self._total = sum(self._left.values())
-        self._steps, self._planned_rate = dict(plan.steps_done), plan.flops_per_second
-        self._rates: dict[str, float] = {}
+        self._steps = dict(plan.steps_done)
+        self._slower: dict[str, float] = {}
+        """Section -> how many times as long as planned it takes."""
         self._measured: set[str] = set()
-        """Jobs of which the first epoch, with its compilations, is over."""
+        """Jobs of which the first epoch, with what is compiled in it, is over."""
 
     def update(self, progress: Progress) -> tuple[float, float]:
         """Takes an epoch of a job into account.
@@ -43,23 +43,21 @@ class TrainingLeft:
         """
         job, step = progress.job, progress.line["step"]
         stage = job.name.rpartition("/")[0]
-        flops = len(job.trials) * self._flops[stage]
-        done = (step - self._steps.get(job.name, 0)) * flops
+        each = len(job.trials) * self._seconds[stage]
+        done = (step - self._steps.get(job.name, 0)) * each
         self._left[stage] = max(0.0, self._left[stage] - done)
         self._steps[job.name] = step
-        of_job = flops * step * (progress.epochs - progress.epoch) / progress.epoch
+        of_job = each * step * (progress.epochs - progress.epoch) / progress.epoch
         if of_job and job.name in self._measured:
-            self._rates[job.section] = of_job / progress.seconds_left
+            self._slower[job.section] = progress.seconds_left / of_job
         self._measured.add(job.name)
-        seconds = 0.0
-        for section in ("autoencoder", "classifier"):
-            stages = (s for s in self._left if s.split("/")[0].removeprefix(LONGER) == section)
-            left = sum(self._left[s] for s in stages)
-            is_compiled = section in self._rates or section == job.section
-            seconds += left / self._rates.get(section, self._planned_rate)
-            seconds += COMPILE_SECONDS / 2 if left and not is_compiled else 0.0
+        sections = {s: s.split("/")[0].removeprefix(LONGER) for s in self._left}
+        latest = self._slower.get(job.section, 1.0)
+        seconds = sum(
+            left * self._slower.get(sections[s], latest) for s, left in self._left.items()
+        )
         # Epochs after the last checkpoint are trained again, so that more may be left than was planned.
-        return max(0.0, 1 - sum(self._left.values()) / max(self._total, 1.0)), seconds
+        return max(0.0, 1 - sum(self._left.values()) / max(self._total, 1e-9)), seconds
 
 
 class ProgressBar:
@@ -97,14 +95,12 @@ class ProgressBar:
 
 
 @contextlib.contextmanager
-def progress_bar(
-    config: Config, dataset: Dataset, out: str | Path
-) -> Iterator[Callable[[Progress], None]]:
+def progress_bar(make_plan: Callable[[], Plan]) -> Iterator[Callable[[Progress], None]]:
     """Shows a bar on a terminal or in a notebook, and nothing elsewhere."""
     if not (processes.is_first() and (_in_notebook() or sys.stdout.isatty())):
         yield lambda progress: None
         return
-    with contextlib.closing(ProgressBar(make_plan(config, dataset, out))) as bar:
+    with contextlib.closing(ProgressBar(make_plan())) as bar:
         yield bar
 
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from blurjax.data import Dataset, audit_dataset
 from blurjax.experiment.context import Context
 from blurjax.experiment.fingerprints import check_fingerprints
 from blurjax.experiment.galleries import write_flips, write_gallery
+from blurjax.experiment.plan import make_plan
 from blurjax.experiment.predictions import write_predictions, write_probes
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
@@ -84,7 +86,9 @@ def run_experiment(
             processes.on_first(lambda: held.enter_context(run.lock(take_over=take_over)))
             processes.on_first(begin)
             programs = Programs(config, dataset)
-            progress = progress or held.enter_context(progress_bar(config, dataset, out))
+            if progress is None:
+                plan = partial(make_plan, config, dataset, out)
+                progress = held.enter_context(progress_bar(plan))
             writers = MetricsFile(run), ProgressCall(progress), *_logs(log, run, config, held)
             return _run_stages(Context(config, run, programs, MetricWriters(writers), interrupted))
 

@@ -1,16 +1,17 @@
 """The plan that is printed before a run: what is to be trained, and what of it is left."""
 
+import math
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
 from tiny import config, write_stripes
 
 from blurjax.config.settings import Config
-from blurjax.experiment.plan import duration, make_plan
+from blurjax.experiment.plan import REST_SECONDS, duration, make_plan
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.run import run_experiment
+from blurjax.experiment.timing import time_plan
 from blurjax.runtime.errors import UserError
 from blurjax.train.loop import Interrupted
 
@@ -28,7 +29,6 @@ def test_a_new_run_has_all_its_steps_left(loaded, tmp_path):
     assert [stage.name for stage in plan.stages] == names
     for stage in plan.stages:  # 86 images in batches of 16, 3 epochs, 3 seeds
         assert (stage.models, stage.begun, stage.steps, stage.steps_left) == (3, 0, 18, 54)
-    assert plan.stages[2].flops > plan.stages[1].flops > 0
     assert "stripes: 86 train, 10 validation, 24 test images of 8x8x1, 2 classes: " in str(plan)
 
 
@@ -84,20 +84,35 @@ def test_of_a_stopped_run_what_is_left_counts(loaded, tmp_path):
     assert on_reconstruction.endswith("steps")
 
 
-@pytest.mark.parametrize("costs", [{"flops": 3.0}, None], ids=["compiled", "nowhere"])
-def test_a_backend_that_tells_the_cost_of_what_is_compiled_alone(
-    loaded, tmp_path, monkeypatch, costs
-):
-    """As accelerators do, or none at all."""
-    monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", lambda lowered: None)
-    monkeypatch.setattr(jax.stages.Compiled, "cost_analysis", lambda compiled: costs)
+def test_steps_are_timed(loaded, tmp_path):
     fitted, dataset = loaded
     plan = make_plan(fitted, dataset, tmp_path / "run")
-    if costs:
-        assert plan.stages[0].flops == 3 * 3.0 * 16
-        assert "estimated time: about 20 s" in str(plan)
-    else:
-        assert "estimated time: unknown" in str(plan)
+    assert math.isnan(plan.seconds)
+    assert "time" not in str(plan)
+    timed = time_plan(plan, fitted, dataset)
+    assert all(0 < stage.seconds < 1 for stage in timed.stages)
+    training = sum(54 * stage.seconds for stage in timed.stages)
+    assert timed.seconds == pytest.approx(timed.rest_seconds + training)
+    assert timed.rest_seconds > REST_SECONDS
+    assert f"  estimated time: about {duration(timed.seconds)}" in str(timed)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_slower_view_takes_longer(tmp_path):
+    """With an autoencoder that is far larger than the classifier, so that nothing else decides."""
+    views = ["original", "reconstruction", "crossfit"]
+    large = {"autoencoder.model": "conv", "autoencoder.model.width": 32}
+    fitted, dataset = prepare(
+        config(
+            write_stripes(tmp_path / "stripes.npz"),
+            views__train=views,
+            **{name.replace(".", "__"): value for name, value in large.items()},
+        )
+    )
+    plan = time_plan(make_plan(fitted, dataset, tmp_path / "run"), fitted, dataset)
+    seconds = {stage.job: stage.seconds for stage in plan.stages}
+    original, reconstruction = (seconds[f"classifier/{view}"] for view in views[:2])
+    assert reconstruction > 1.2 * original
 
 
 @pytest.mark.parametrize(
