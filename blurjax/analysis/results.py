@@ -132,8 +132,8 @@ def _withheld(contrasts: Block, chance: Block) -> Block:
         return contrasts
     sentence = (
         "No verdict: classifiers of originals were not shown to be better than always naming the most "
-        f"frequent class, which is right for {percent(chance['most_frequent'])} of the test images, so there "
-        "was nothing to lose."
+        f"frequent class, which is right for {percent(chance['most_frequent'])} of the test images; where nothing was "
+        "learned, nothing can be lost."
     )
     none = {"verdict": None, "smallest_margin": None, "trials_needed": None, "sentence": sentence}
     return {n: term | none if "verdict" in term else term for n, term in contrasts.items()}

@@ -213,7 +213,8 @@ def _several_points(points: Sequence[Point], doubts: Sequence[Doubt]) -> list[st
     if unlearned:
         paragraphs.append(
             f"Caution: at {len(unlearned)} of {len(points)} points classifiers of originals were not shown to be "
-            "better than always naming the most frequent class, so there was nothing to lose and there is no verdict."
+            "better than always naming the most frequent class; where nothing was learned, nothing can be lost, and "
+            "there is no verdict."
         )
     return paragraphs
 
