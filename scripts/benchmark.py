@@ -4,6 +4,7 @@
     python scripts/benchmark.py --quick                         # at most three minutes on two cores
     python scripts/benchmark.py --with-torch --json FILE        # W1 to W4
     python scripts/benchmark.py --workloads pipeline startup linear memory reading overlap growth large
+    python scripts/benchmark.py --target tpu:v5e:1x1 --dtype bfloat16       # compiles for a TPU that is not there
 
 Within a workload all contenders are timed in turn, round after round, so that other load on the machine affects all of
 them alike. Times are medians with quartiles; ratios are medians of the ratios within each round.
@@ -77,6 +78,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="FOLDER",
         help="folder of JPEG files for reading; default: random ones",
     )
+    add(
+        "--target",
+        nargs="+",
+        metavar="TARGET",
+        help="instead of measuring, compile the training of 32 trials in all ways for absent devices",
+    )
     add("--with-torch", action="store_true", help="pip install blurjax[benchmark]")
     add("--json", type=Path, metavar="FILE", help="write the results to this file")
     options = parser.parse_args(arguments)
@@ -88,11 +95,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Measures, prints tables and writes JSON."""
     options = parse()
-    from benchmarks import processes, reading, subjects
+    if options.target:
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    from benchmarks import lowerings, processes, reading, subjects
 
     from blurjax import configure_jax
 
     configure_jax(cache_programs=False)
+    if options.target:
+        lowerings.print_lowerings(options.target, options.dtype, options.batch_size, options.json)
+        return
     load_before = os.getloadavg()
     rows: list[dict[str, Any]] = []
     for workload in sorted(options.workloads, key=lambda name: name not in OWN_PROCESS):
@@ -178,7 +190,6 @@ def remarks(row: dict[str, Any]) -> list[str]:
         found.append(f"(before training {row['resident_set_before'] / 1e6:,.0f} MB)")
     if row.get("peak_device_bytes"):
         found.append(f"device {row['peak_device_bytes'] / 1e6:,.0f} MB")
-        found.append(f"(estimate {row['estimated_bytes_per_trial'] / 1e6:,.0f} MB a trial)")
     return found
 
 

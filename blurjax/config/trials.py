@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from blurjax.config.settings import Config
 from blurjax.config.view_table import VIEWS, in_order, named
+
+if TYPE_CHECKING:
+    from blurjax.config.settings import Config
 
 LONGER = "longer_"
 """Before the name of a stage: that of trials trained again for twice the epochs."""

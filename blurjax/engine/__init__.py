@@ -2,7 +2,6 @@
 
 from blurjax.engine.loops import loop_steps
 from blurjax.engine.mapping import sweep
-from blurjax.engine.memory import free_bytes, live_bytes, trials_that_fit
 from blurjax.engine.mesh import (
     DATA_AXIS,
     TRIAL_AXIS,
@@ -33,10 +32,8 @@ __all__ = [
     "configure_jax",
     "fetch",
     "find_target",
-    "free_bytes",
     "in_batches",
     "key",
-    "live_bytes",
     "loop_steps",
     "make_mesh",
     "padded_length",
@@ -46,5 +43,4 @@ __all__ = [
     "shared",
     "sweep",
     "this_machine",
-    "trials_that_fit",
 ]

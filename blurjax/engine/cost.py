@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from blurjax.engine.memory import programs_within
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 BITS = re.compile(r"[a-z]+(\d+)")
 ARRAY = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\](\{[^{}]*\})?")
+KNOWN_TRIPS = re.compile(r"known_trip_count\D*(\d+)")
 OPERAND = re.compile(r"%([\w.\-]+)")
 COLLECTIVES = (
     *("all-reduce", "all-gather", "all-to-all", "reduce-scatter"),
@@ -45,11 +48,21 @@ def matrix_flops(jaxpr: Any) -> float:
         elif name == "conv_general_dilated":
             kernel, spec = eqn.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
             total += 2 * out * math.prod(kernel) / kernel[spec[0]]
-        within = [matrix_flops(inner) for inner in programs_within(eqn)]
+        within = [matrix_flops(inner) for inner in _programs_within(eqn)]
         if within:
             several = max(within) if name == "cond" else sum(within)
             total += several * params.get("length", 1)
     return total
+
+
+def _programs_within(eqn: Any) -> Iterator[Jaxpr]:
+    """Those of a loop, of branches, of a function with a gradient of its own."""
+    leaves = jax.tree.leaves(
+        list(eqn.params.values()), is_leaf=lambda node: isinstance(node, (ClosedJaxpr, Jaxpr))
+    )
+    for leaf in leaves:
+        if isinstance(leaf, (ClosedJaxpr, Jaxpr)):
+            yield leaf.jaxpr if isinstance(leaf, ClosedJaxpr) else leaf
 
 
 def collectives(text: str) -> dict[str, int]:
@@ -113,8 +126,9 @@ class _Computation:
         if own.operation in FREE or own.operation.endswith(("-done", "-update")):
             return 0
         if own.operation == "while":
-            condition = computations[own.called("condition")[0]]
-            return condition.trips() * sum(inner("body"))
+            known = KNOWN_TRIPS.search(own.rest)  # as XLA for GPUs writes; that for TPUs does not
+            trips = int(known[1]) if known else computations[own.called("condition")[0]].trips()
+            return trips * sum(inner("body"))
         if own.operation == "conditional":
             names = "branch_computations", "true_computation", "false_computation"
             return max(inner(*names), default=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from blurjax.engine.hardware import HARDWARE, Hardware, cpu_hardware
-from blurjax.engine.memory import free_bytes
 
 _GPUS = Path(__file__).with_name("gpus")
 
@@ -46,7 +46,12 @@ class Target:
         """Returns the memory that the fullest of this process's devices has left; infinite where it is not known."""
         if self.hardware is not None and self.platform != "cpu":
             return self.hardware.available
-        return free_bytes(mesh.local_devices)
+
+        def free(device: Any) -> float:
+            stats = device.memory_stats() or {}  # CPUs do not say
+            return stats.get("bytes_limit", math.inf) - stats.get("bytes_in_use", 0)
+
+        return min(map(free, mesh.local_devices))
 
 
 def this_machine() -> Target:

@@ -5,11 +5,11 @@ from blurjax.experiment.compilation import (
     CompiledProgram,
     compile_experiment,
 )
+from blurjax.experiment.estimate import make_plan, time_plan
 from blurjax.experiment.export import export_models, export_view
-from blurjax.experiment.plan import Plan, make_plan
+from blurjax.experiment.plan import Plan
 from blurjax.experiment.run import run_experiment
 from blurjax.experiment.saved_run import SavedRun, load_run
-from blurjax.experiment.timing import time_plan
 
 __all__ = [
     "CompiledExperiment",

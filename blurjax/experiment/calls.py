@@ -1,15 +1,16 @@
-"""The programs of an experiment with the shapes that it calls them with, so that they can be compiled without data."""
+"""The programs of an experiment with the shapes that it calls them with: compiled without data, they say what fits."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from blurjax.config.settings import TrainingConfig, fitted
+from blurjax.config.settings import Config, TrainingConfig, fitted
 from blurjax.config.trials import (
     Trial,
     all_autoencoder_trials,
@@ -21,10 +22,12 @@ from blurjax.config.trials import (
     num_folds,
     quality_trials,
 )
-from blurjax.engine import per_trial, shared
+from blurjax.data import Dataset
+from blurjax.engine import Target, per_trial, shared, this_machine
+from blurjax.experiment.fitted_views import ViewShapes, on_devices
 from blurjax.experiment.hyperparameters import hyperparameters_of
+from blurjax.experiment.layout import Layout, make_layout
 from blurjax.experiment.programs import AUTOENCODER_ORDER, CLASSIFIER_ORDER, Programs
-from blurjax.experiment.view_shapes import ViewShapes, on_devices
 from blurjax.train.feed import abstract_chunk
 from blurjax.train.state import Hyperparameters, TrainState
 
@@ -49,6 +52,57 @@ class Call(NamedTuple):
     """Of activations."""
     beside: int = 0
     """Bytes that lie on each device while it runs and are not among its arguments."""
+
+    def lower(self) -> Any:
+        """Returns the program that a run calls, still to be compiled; the others take it from jax's cache.
+
+        Its numbers of steps are Python's: another kind of argument would be another program.
+        """
+        is_loop = self.kind in (TRAINING, EVALUATION)
+        arguments = (*self.arguments[:-2], 0, 1) if is_loop else self.arguments
+        return self.function.lower(*arguments)
+
+
+def make_programs(config: Config, dataset: Dataset, target: Target | None = None) -> Programs:
+    """Returns the programs of an experiment, laid out on the devices.
+
+    Where settings leave to the devices how many trials run side by side, those of training are compiled for it.
+
+    Args:
+      config: fitted to the data.
+      dataset: decoded images.
+      target: the devices; None: those of this machine.
+
+    Raises:
+      UserError: the settings ask for more devices than there are, or batches do not divide evenly.
+    """
+    target = target or this_machine()
+    layout = make_layout(config, target, partial(_training_memory, config, dataset, target))
+    return Programs(config, dataset, target, layout)
+
+
+def _training_memory(
+    config: Config, dataset: Dataset, target: Target, layout: Layout
+) -> tuple[float, float]:
+    """Returns the bytes that each device needs for the training that needs most, and how many are temporary."""
+    most = (0.0, 0.0)
+    for call in calls(Programs(config, dataset, target, layout)):
+        if call.kind == TRAINING:
+            try:
+                compiled = call.lower().compile(compiler_options=compiler_options(target))
+            except jax.errors.JaxRuntimeError:  # too large
+                return math.inf, math.inf
+            memory = compiled.memory_analysis()
+            own = memory.argument_size_in_bytes + memory.output_size_in_bytes
+            needed = own - memory.alias_size_in_bytes + memory.temp_size_in_bytes + call.beside
+            most = max(most, (needed, memory.temp_size_in_bytes))
+    return most
+
+
+def compiler_options(target: Target) -> dict[str, Any]:
+    """Returns options for programs of a target: on an absent GPU XLA cannot try Triton's products, and some fail."""
+    is_absent = target.hardware is not None
+    return {"xla_gpu_enable_triton_gemm": False} if is_absent and target.platform == "gpu" else {}
 
 
 def calls(programs: Programs) -> list[Call]:

@@ -19,11 +19,7 @@ from blurjax.data import Dataset
 from blurjax.engine import DATA_AXIS, Target
 from blurjax.engine.cost import collectives, matrix_flops, traffic
 from blurjax.engine.hardware import Hardware
-from blurjax.experiment.calls import TRAINING, Call, calls
-from blurjax.experiment.programs import Programs
-
-WITHOUT_A_GPU = {"xla_gpu_enable_triton_gemm": False}
-"""XLA tries Triton's matrix products on the GPU before it chooses one; untried, some do not compile at all."""
+from blurjax.experiment.calls import TRAINING, Call, calls, compiler_options, make_programs
 
 
 @dataclass(frozen=True)
@@ -118,8 +114,10 @@ def compile_experiment(
       UserError: the settings ask for more devices than there are, or batches do not divide evenly.
     """
     assert target.hardware is not None
-    programs = Programs(config, dataset, target=target)
-    mesh, hardware = programs.layout.mesh, target.hardware
+    hardware = target.hardware
+    with without_cache():
+        programs = make_programs(config, dataset, target)
+    mesh = programs.layout.mesh
 
     def finish(call: Call, lowered: Any, flops: float) -> CompiledProgram:
         compiled = _compile(call, lowered, flops, target)
@@ -127,7 +125,7 @@ def compile_experiment(
         return compiled
 
     # Lowering holds Python's lock, compiling does not.
-    with _without_cache(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with without_cache(), ThreadPoolExecutor(os.cpu_count()) as pool:
         order = [*filter(wanted, calls(programs))]
         waiting = {}
         for call in sorted(order, key=lambda call: call.kind != TRAINING):  # those take longest
@@ -147,7 +145,7 @@ def compile_experiment(
 
 
 @contextlib.contextmanager
-def _without_cache() -> Iterator[None]:
+def without_cache() -> Iterator[None]:
     """Leaves jax's cache on disk alone, out of which programs for absent devices cannot be read."""
     before = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
@@ -170,9 +168,8 @@ def _compile(call: Call, lowered: Any, flops: float, target: Target) -> Compiled
             call.name, call.kind, call.trials, call.steps, flops, seconds, **found
         )
 
-    options = WITHOUT_A_GPU if target.platform == "gpu" else {}
     try:
-        compiled = lowered.compile(compiler_options=options)
+        compiled = lowered.compile(compiler_options=compiler_options(target))
     except jax.errors.JaxRuntimeError as error:
         return result(error=" ".join(str(error).split()))
     memory, text = compiled.memory_analysis(), compiled.as_text()

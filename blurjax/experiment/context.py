@@ -40,7 +40,8 @@ class Context:
         """Returns the same with "autoencoder" or "classifier" trained for twice the epochs."""
         epochs = getattr(self.config, section).epochs
         config = override(self.config, {f"{section}.epochs": 2 * epochs})
-        programs = Programs(config, self.programs.dataset, like=self.programs)
+        old = self.programs
+        programs = Programs(config, old.dataset, old.target, old.layout, old.feed)
         return replace(self, config=config, programs=programs)
 
     def dispatch(

@@ -18,6 +18,7 @@ from blurjax.config import Trial, to_yaml
 from blurjax.config.settings import SPLITS
 from blurjax.config.trials import views_in_use
 from blurjax.data import Dataset, load
+from blurjax.experiment.calls import make_programs
 from blurjax.experiment.context import Context
 from blurjax.experiment.fingerprints import check_fingerprints
 from blurjax.experiment.fitted_views import FittedViews
@@ -85,7 +86,7 @@ def _views(saved: SavedRun, dataset: Dataset | None) -> tuple[Programs, FittedVi
     dataset = load(config.data) if dataset is None else dataset
     run = RunDirectory(saved.path, writes=False)
     check_fingerprints(run, config, dataset)
-    programs = Programs(config, dataset)
+    programs = make_programs(config, dataset)
     context = Context(config, run, programs, MetricWriters(()), lambda: False)
     return programs, fit_views(context, saved.models("autoencoder"))
 

@@ -23,8 +23,8 @@ from blurjax.config.settings import Config, flip_in_words
 from blurjax.config.trials import num_folds, points, views_in_use
 from blurjax.config.view_table import CODECS, VIEWS
 from blurjax.data import Dataset
+from blurjax.experiment.hyperparameters import HYPERPARAMETER_DTYPES
 from blurjax.experiment.networks import Networks, TrainingData
-from blurjax.experiment.step_memory import HYPERPARAMETER_DTYPES
 from blurjax.models import apply
 from blurjax.runtime import RunDirectory, UserError, read_json
 from blurjax.train.jobs import find_jobs

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from blurjax.config.settings import TrainingConfig
     from blurjax.config.trials import Trial
 
+HYPERPARAMETER_DTYPES = (np.uint32, np.float32, np.float32, np.int32, np.int32)
 RESEEDED = 2**31
 """Added to the seed of classifiers that differ from others in nothing but the seed; settings cannot name such seeds."""
 

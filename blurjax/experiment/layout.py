@@ -9,16 +9,14 @@ from typing import NamedTuple
 from jax.sharding import Mesh
 
 from blurjax.config.settings import Config, fitted
-from blurjax.config.view_table import CODECS
-from blurjax.data import Dataset
-from blurjax.engine import (
-    TRIAL_AXIS,
-    Target,
-    make_mesh,
-    padded_length,
-    trials_that_fit,
-)
+from blurjax.engine import TRIAL_AXIS, Target, make_mesh, padded_length
 from blurjax.runtime import UserError, processes
+
+MOST_TRIALS_PER_VMAP, COMPILATIONS = 32, 3
+"""Side by side on one device, however much memory it has (not measured on any accelerator), and how often at most a
+number is compiled to see whether it fits."""
+SHARE = 0.9
+"""Of the free memory that a program may need. The rest is for results on their way to the host, and fragmentation."""
 
 
 class Layout(NamedTuple):
@@ -33,21 +31,51 @@ class Layout(NamedTuple):
 
 
 def make_layout(
-    config: Config, dataset: Dataset, target: Target, bytes_per_trial: Callable[[], float]
+    config: Config, target: Target, memory: Callable[[Layout], tuple[float, float]]
 ) -> Layout:
     """Returns the layout that the settings ask for; where they say `auto`, what suits the devices.
 
     Args:
       config: fitted to the data.
-      dataset: decoded images.
       target: the devices.
-      bytes_per_trial: returns the device memory that each of several trials side by side takes; slow.
+      memory: layout -> bytes that each device needs for the training that needs most, and how many of these are
+        temporary and grow with the trials side by side; infinite where it does not compile. Slow.
 
     Raises:
       UserError: there are fewer devices than asked for, or batches do not divide evenly, or a process has no trial.
     """
     mesh = _mesh(config, target)
-    return Layout(mesh, _trials_per_vmap(config, dataset, target, mesh, bytes_per_trial))
+    side_by_side = config.compute.trials_per_vmap
+    if side_by_side != "auto":
+        return Layout(mesh, side_by_side)
+    # Trials are counted as seeds: every job has a multiple of them, so that none is padded.
+    trials = math.ceil(config.sweep.num_seeds / mesh.shape[TRIAL_AXIS])
+    if target.platform == "cpu" or trials == 1:
+        return Layout(mesh, 1)
+    free = SHARE * min(processes.gather(target.free_bytes(mesh)))
+    return Layout(mesh, _side_by_side(trials, free, lambda count: memory(Layout(mesh, count))))
+
+
+def _side_by_side(trials: int, free: float, memory: Callable[[int], tuple[float, float]]) -> int:
+    """Returns the largest number of trials, in groups as even as can be, of which programs were compiled and fit."""
+    count = _even(trials, MOST_TRIALS_PER_VMAP)
+    for _ in range(COMPILATIONS):
+        if count == 1:
+            return 1
+        needed, temporary = memory(count)
+        if needed <= free:
+            return count
+        fitting = count // 2
+        if math.isfinite(needed):
+            fitting = min(count - 1, int(count * (free - (needed - temporary)) / max(1, temporary)))
+        count = _even(trials, max(1, fitting))
+    return 1
+
+
+def _even(trials: int, most: int) -> int:
+    """Where 8 of 10 fit, returns 5: a second group of 8 would hold six copies of its last trial."""
+    groups = math.ceil(trials / most)
+    return math.ceil(trials / groups)
 
 
 def _mesh(config: Config, target: Target) -> Mesh:
@@ -98,30 +126,3 @@ def _check_mesh(config: Config, rows: int, data_devices: int, devices: int) -> N
                 f"compute.mesh is {mesh}, but {section}.batch_size {batch_size} is not a multiple of "
                 f"{data_devices}; change one of them."
             )
-
-
-def _trials_per_vmap(
-    config: Config,
-    dataset: Dataset,
-    target: Target,
-    mesh: Mesh,
-    bytes_per_trial: Callable[[], float],
-) -> int:
-    """`auto`: 1 on CPU, and elsewhere what the devices have memory for.
-
-    Trials are counted as seeds: every job has a multiple of them, so that none is padded.
-    """
-    if config.compute.trials_per_vmap != "auto":
-        return config.compute.trials_per_vmap
-    trials = math.ceil(config.sweep.num_seeds / mesh.shape[TRIAL_AXIS])
-    if target.platform == "cpu" or trials == 1:
-        return 1
-    free = min(processes.gather(target.free_bytes(mesh)))
-    if dataset.fits(config.data.resident_limit):
-        free -= dataset.images.nbytes
-    if {*CODECS} & {
-        *config.train_views,
-        *config.test_views,
-    }:  # how many qualities there will be is not known yet
-        free -= config.data.resident_limit * 2**30
-    return trials_that_fit(trials, bytes_per_trial(), free)

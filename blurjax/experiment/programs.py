@@ -16,11 +16,10 @@ import numpy as np
 from blurjax.config.settings import Config, TrainingConfig, fitted
 from blurjax.config.trials import Trial, classifier_trials, num_folds, views_in_use
 from blurjax.data import Dataset
-from blurjax.engine import Target, fetch, per_trial, place, shared, sweep, this_machine
+from blurjax.engine import Target, fetch, per_trial, place, shared, sweep
 from blurjax.experiment.hyperparameters import hyperparameters_of
-from blurjax.experiment.layout import Layout, make_layout
+from blurjax.experiment.layout import Layout
 from blurjax.experiment.networks import Networks, TrainingData
-from blurjax.experiment.step_memory import bytes_per_trial
 from blurjax.train import steps
 from blurjax.train.batches import evaluation_loop, training_loop
 from blurjax.train.feed import (
@@ -53,38 +52,31 @@ class Programs:
     Args:
       config: settings fitted to the data.
       dataset: decoded images.
-      target: the devices; None: those of this machine.
-      like: programs of other settings for the same images, whose layout and feed are used again.
+      target: the devices.
+      layout: the arrangement of trials and batches on them.
+      feed: of programs of other settings for the same images and layout, used again.
     """
 
     def __init__(
         self,
         config: Config,
         dataset: Dataset,
-        *,
-        target: Target | None = None,
-        like: Programs | None = None,
+        target: Target,
+        layout: Layout,
+        feed: Feed | None = None,
     ):
-        self.config, self.dataset, self._like = config, dataset, like
-        self.target = like.target if like is not None else target or this_machine()
+        self.config, self.dataset = config, dataset
+        self.target, self.layout, self._feed = target, layout, feed
         self.fold_of = assign_folds(dataset, num_folds(config), config.data.split_seed)
         self.monitored = monitored_positions(dataset, config.data.split_seed)
-        self.networks = Networks(config, TrainingData.of(dataset), self.target.platform)
+        self.networks = Networks(config, TrainingData.of(dataset), target.platform)
         self.view = partial(apply_view, in_use=views_in_use(config))
-
-    @cached_property
-    def layout(self) -> Layout:
-        """The arrangement of trials and batches on the devices."""
-        if self._like is not None:
-            return self._like.layout
-        memory = partial(bytes_per_trial, self.networks)
-        return make_layout(self.config, self.dataset, self.target, memory)
 
     @cached_property
     def feed(self) -> Feed:
         """The decoded images, resident or streamed."""
-        if self._like is not None:
-            return self._like.feed
+        if self._feed is not None:
+            return self._feed
         return make_feed(self.dataset, self.streamed, self.capacity, self.layout.mesh)
 
     @property

@@ -15,13 +15,13 @@ from blurjax.config.loading import flat, to_yaml
 from blurjax.config.settings import SPLITS, Config
 from blurjax.config.trials import all_autoencoder_trials, classifier_trials
 from blurjax.data import Dataset, audit_dataset
+from blurjax.experiment.calls import make_programs
 from blurjax.experiment.context import Context
+from blurjax.experiment.estimate import make_plan
 from blurjax.experiment.fingerprints import check_fingerprints
 from blurjax.experiment.galleries import write_flips, write_gallery
-from blurjax.experiment.plan import make_plan
 from blurjax.experiment.predictions import write_predictions, write_probes
 from blurjax.experiment.preparation import prepare
-from blurjax.experiment.programs import Programs
 from blurjax.experiment.progress import progress_bar
 from blurjax.experiment.training import train_autoencoders, train_classifiers, train_longer
 from blurjax.experiment.view_stage import make_views
@@ -85,7 +85,7 @@ def run_experiment(
         with contextlib.ExitStack() as held:
             processes.on_first(lambda: held.enter_context(run.lock(take_over=take_over)))
             processes.on_first(begin)
-            programs = Programs(config, dataset)
+            programs = make_programs(config, dataset)
             if progress is None:
                 plan = partial(make_plan, config, dataset, out)
                 progress = held.enter_context(progress_bar(plan))

@@ -210,15 +210,10 @@ def cached_images_gradient(dy: Array, kernel: Array, padding: Padding, **how: An
     return dx.reshape(dy.shape[0], *dx.shape[2:])
 
 
-def side_by_side(function: Callable[..., Array], batched: Callable[..., Array] | None) -> Callable:
-    """The function, with another way for vmap.
+def looped(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Returns a function of arrays for one trial that under vmap is computed for one trial after another.
 
-    XLA makes a grouped convolution of a vmap over kernels, which is slow everywhere. An axis of one
-    element costs nothing.
-
-    Args:
-      function: of arrays, for one trial.
-      batched: computes the same, and is put under vmap instead; None: a loop over `function`.
+    XLA for CPUs makes a slow grouped convolution of a vmap over kernels. An axis of one element costs nothing.
     """
     mapped = custom_vmap(function)
 
@@ -227,9 +222,6 @@ def side_by_side(function: Callable[..., Array], batched: Callable[..., Array] |
         if axis_size == 1:
             one = [a[0] if b else a for a, b in zip(arguments, in_batched, strict=True)]
             return mapped(*one)[None], True
-        if batched is not None:
-            axes = [0 if b else None for b in in_batched]
-            return jax.vmap(batched, axes, axis_size=axis_size)(*arguments), True
 
         def one_trial(i: Array) -> Array:
             return mapped(*(a[i] if b else a for a, b in zip(arguments, in_batched, strict=True)))
@@ -240,19 +232,19 @@ def side_by_side(function: Callable[..., Array], batched: Callable[..., Array] |
 
 
 class Lowering(NamedTuple):
-    """A way to compute each of the three contractions, and what vmap uses instead of it."""
+    """A way to compute each of the three contractions."""
 
     forward: Callable[..., Array]
     images_gradient: Callable[..., Array]
     kernel_gradient: Callable[..., Array]
-    in_vmap: str
-    """"itself" (as XLA batches it), "loop" (one trial after another), or another lowering."""
+    is_looped: bool
+    """Whether vmap computes one trial after another; else XLA batches it."""
 
 
 LOWERINGS = {
-    "hybrid": Lowering(padded_forward, cached_images_gradient, cached_kernel_gradient, "loop"),
-    "patches": Lowering(patch_forward, patch_images_gradient, patch_kernel_gradient, "itself"),
-    "accelerator": Lowering(lax_forward, lax_images_gradient, lax_kernel_gradient, "patches"),
+    "hybrid": Lowering(padded_forward, cached_images_gradient, cached_kernel_gradient, True),
+    "patches": Lowering(patch_forward, patch_images_gradient, patch_kernel_gradient, False),
+    "accelerator": Lowering(lax_forward, lax_images_gradient, lax_kernel_gradient, False),
 }
 
 
@@ -260,11 +252,7 @@ def _apply(lowering: str, part: str, *arrays: Array, **static: Any) -> Array:
     """One of a lowering's three functions on its arrays."""
     way = LOWERINGS[lowering]
     function = functools.partial(getattr(way, part), **static)
-    if way.in_vmap == "itself":
-        return function(*arrays)
-    other = LOWERINGS.get(way.in_vmap)
-    batched = None if other is None else functools.partial(getattr(other, part), **static)
-    return side_by_side(function, batched)(*arrays)
+    return (looped(function) if way.is_looped else function)(*arrays)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))

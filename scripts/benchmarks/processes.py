@@ -105,7 +105,7 @@ def first_step(directory: str) -> None:
 
     config = settings.load("digits", {"compute.chunk_steps": 1})
     from blurjax.engine import configure_jax
-    from blurjax.experiment.plan import make_plan
+    from blurjax.experiment.estimate import make_plan
     from blurjax.experiment.preparation import prepare
     from blurjax.experiment.run import run_experiment
     from blurjax.train.loop import Interrupted
@@ -145,7 +145,6 @@ def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolutio
     from benchmarks.networks import CNN
     from benchmarks.stage import Stage, random_dataset
     from blurjax import configure_jax
-    from blurjax.experiment.step_memory import bytes_per_trial
 
     configure_jax(cache_programs=False)
     settings = {
@@ -164,7 +163,6 @@ def peak(trials: int, side_by_side: int, batch_size: int, dtype: str, convolutio
         "resident_set_before": before,
         "peak_resident_set": _resident_set(),
         "peak_device_bytes": max(each.get("peak_bytes_in_use", 0) for each in stats) or None,
-        "estimated_bytes_per_trial": bytes_per_trial(stage.programs.networks),
     }
     print(json.dumps(found))
 

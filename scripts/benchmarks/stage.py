@@ -15,7 +15,7 @@ from blurjax.config import loading as settings
 from blurjax.config.settings import SPLITS
 from blurjax.config.trials import autoencoder_trials, classifier_trials
 from blurjax.data.dataset import Dataset
-from blurjax.experiment.programs import Programs
+from blurjax.experiment.calls import make_programs
 from blurjax.views.functions import Autoencoders, ViewParameters
 
 
@@ -60,7 +60,7 @@ class Stage:
             shape=dataset.image_shape,
             train_examples=len(dataset.splits["train"]),
         )
-        self.config, self.programs = config, (programs := Programs(config, dataset))
+        self.config, self.programs = config, (programs := make_programs(config, dataset))
         training = getattr(config, network.stage)
         if network.stage == "autoencoder":
             rows = programs.place(autoencoder_trials(config), training)

@@ -241,7 +241,7 @@ def test_real_photographs_load(config, tmp_path):
             if not any(wanted.values()):
                 break
     dataset = load(config(f"folder:{tmp_path / 'scenes'}"))
-    assert dataset.image_shape == (64, 64, 3)
+    assert dataset.image_shape == (32, 32, 3)
     assert list(sizes(dataset).values()) == [10, 2, 12]
     for image, _ in by_name(dataset).values():
         assert image.std() > 10

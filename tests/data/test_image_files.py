@@ -191,11 +191,11 @@ def test_pillows_limit_is_an_error_and_not_a_warning(monkeypatch):
 )
 def test_the_size_fits_the_median_of_the_shorter_sides(sides, expected):
     files = [encoded(flat("L", 0, (side + 5, side))) for side in sides]
-    assert image_files.choose_size(files, None, 3) == (expected, 3)
+    assert image_files.choose_size(files, 1000, None, 3) == (expected, 3)
 
 
 def test_channels_fit_the_files():
     grey, colour = encoded(flat("L", 0)), encoded(flat("RGB", 0))
-    assert image_files.choose_size([grey, grey], 8, None) == (8, 1)
-    assert image_files.choose_size([grey, colour], 8, None) == (8, 3)
-    assert image_files.choose_size([b"unreadable", grey], 8, None) == (8, 1)
+    assert image_files.choose_size([grey, grey], 2, 8, None) == (8, 1)
+    assert image_files.choose_size([grey, colour], 2, 8, None) == (8, 3)
+    assert image_files.choose_size([b"unreadable", grey], 2, 8, None) == (8, 1)

@@ -46,7 +46,7 @@ def test_the_engine_needs_nothing_but_jax():
     imported = run(
         "import sys",
         "from blurjax import sweep, loop_steps, configure_jax",
-        "import blurjax.engine.memory",
+        "import blurjax.engine.targets",
         "print(*{name.split('.')[0] for name in sys.modules})",
         "print(*[name for name in sys.modules if name.startswith('blurjax.')])",
     )

@@ -9,7 +9,7 @@ from tiny import config, write_stripes
 
 from blurjax.engine import Target, find_target
 from blurjax.engine.hardware import GIB, cpu_hardware
-from blurjax.experiment.calls import TRAINING, calls
+from blurjax.experiment.calls import TRAINING, calls, make_programs
 from blurjax.experiment.compilation import compile_experiment
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
@@ -66,10 +66,11 @@ def test_a_run_calls_programs_with_the_shapes_that_are_compiled(
     source, tmp_path, monkeypatch, changes
 ):
     """All but the order of streamed images, which one process draws for all."""
+    from blurjax.experiment import calls as of_calls
     from blurjax.experiment import run as experiment
 
     fitted, dataset = loaded(source, **changes)
-    expected = {c.name: arrays(c.arguments) for c in calls(Programs(fitted, dataset))}
+    expected = {c.name: arrays(c.arguments) for c in calls(make_programs(fitted, dataset))}
     of_name = {
         "train_autoencoder": "train autoencoders",
         "evaluate_autoencoder": "evaluate autoencoders",
@@ -87,7 +88,7 @@ def test_a_run_calls_programs_with_the_shapes_that_are_compiled(
             for attribute, name in of_name.items():
                 setattr(self, attribute, Recorder(getattr(self, attribute), seen[name]))
 
-    monkeypatch.setattr(experiment, "Programs", Recorded)
+    monkeypatch.setattr(of_calls, "Programs", Recorded)
     experiment.run_experiment(fitted, tmp_path / "run", dataset=dataset)
     few = "evaluate classifiers on their own images"
     assert seen.keys() - expected.keys() <= {few}
@@ -109,7 +110,7 @@ def test_every_program_is_compiled_for_this_machine(source):
 
 def test_steps_of_the_whole_experiment_are_counted(source):
     fitted, dataset = loaded(source)  # 86 images in batches of 16, 3 epochs, 3 views
-    steps = {call.name: call.steps for call in calls(Programs(fitted, dataset))}
+    steps = {call.name: call.steps for call in calls(make_programs(fitted, dataset))}
     assert steps["train autoencoders"] == 18
     assert steps["train classifiers"] == 3 * 18
     assert steps["order for classifiers"] == 3 * 3

@@ -4,8 +4,7 @@ import pytest
 
 from blurjax.config.settings import AutoencoderConfig, ClassifierConfig
 from blurjax.config.trials import Trial
-from blurjax.experiment.hyperparameters import hyperparameters_of
-from blurjax.experiment.step_memory import HYPERPARAMETER_DTYPES
+from blurjax.experiment.hyperparameters import HYPERPARAMETER_DTYPES, hyperparameters_of
 
 
 def assert_values(found, **expected):

@@ -12,8 +12,8 @@ from tiny import config
 from blurjax import run_experiment
 from blurjax.config.trials import Trial
 from blurjax.data import load
+from blurjax.experiment.estimate import make_plan
 from blurjax.experiment.labels import labelled
-from blurjax.experiment.plan import make_plan
 from blurjax.experiment.preparation import prepare
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.files import read_json, read_npz

@@ -3,7 +3,7 @@
 import numpy as np
 from tiny import config, write_stripes
 
-from blurjax.experiment.plan import make_plan
+from blurjax.experiment.estimate import make_plan
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.run import run_experiment
 

@@ -15,9 +15,8 @@ jax.config.update("jax_num_cpu_devices", 1)
 from blurjax.config import loading
 from blurjax.engine import find_target
 from blurjax.experiment import compile_experiment
-from blurjax.experiment.calls import calls
+from blurjax.experiment.calls import calls, make_programs
 from blurjax.experiment.preparation import prepare
-from blurjax.experiment.programs import Programs
 from blurjax.experiment.stand_in import known_size, stand_in
 
 name = sys.argv[1]
@@ -25,7 +24,7 @@ config = loading.load("cifar10", {})
 fitted, dataset = prepare(config, stand_in(config, known_size(config)))
 wanted = lambda call: call.name == name
 (promised,) = compile_experiment(fitted, dataset, find_target("cpu"), wanted=wanted).programs
-(call,) = filter(wanted, calls(Programs(fitted, dataset)))
+(call,) = filter(wanted, calls(make_programs(fitted, dataset)))
 program = call.function.lower(*call.arguments).compile()
 
 

@@ -8,10 +8,10 @@ import pytest
 from tiny import config, write_stripes
 
 from blurjax.config.settings import Config
-from blurjax.experiment.plan import REST_SECONDS, duration, make_plan
+from blurjax.experiment.estimate import make_plan, time_plan
+from blurjax.experiment.plan import REST_SECONDS, duration
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.run import run_experiment
-from blurjax.experiment.timing import time_plan
 from blurjax.runtime.errors import UserError
 from blurjax.train.loop import Interrupted
 

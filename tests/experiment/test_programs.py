@@ -9,8 +9,8 @@ from tiny import config, write_stripes
 
 from blurjax.config.trials import autoencoder_trials, classifier_trials
 from blurjax.experiment import programs as module
+from blurjax.experiment.calls import make_programs
 from blurjax.experiment.preparation import prepare
-from blurjax.experiment.programs import Programs
 from blurjax.views.functions import Autoencoders, ViewParameters
 
 STEPS = 10
@@ -22,7 +22,7 @@ def source(tmp_path_factory):
 
 
 def programs(source, **changes):
-    return Programs(*prepare(config(source, compute__chunk_steps=STEPS, **changes)))
+    return make_programs(*prepare(config(source, compute__chunk_steps=STEPS, **changes)))
 
 
 def view_parameters(made, view, trials, autoencoders):

@@ -1,4 +1,4 @@
-"""Times the programs that take nearly all of an experiment's time, on zeros in place of images and models."""
+"""Estimates an experiment before it starts: what of it is left, and how long that takes."""
 
 from __future__ import annotations
 
@@ -8,21 +8,127 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from blurjax.config import LONGER, Config
-from blurjax.config.trials import measured_views
+from blurjax.config.settings import Config, TrainingConfig
+from blurjax.config.trials import (
+    LONGER,
+    Trial,
+    all_autoencoder_trials,
+    autoencoder_trials,
+    checked,
+    checked_views,
+    classifier_trials,
+    measured_views,
+)
 from blurjax.data import Dataset
-from blurjax.experiment.calls import EVALUATION, TRAINING, Call, calls
-from blurjax.experiment.plan import Plan
+from blurjax.data.messages import join_names
+from blurjax.experiment.calls import EVALUATION, TRAINING, Call, calls, make_programs
+from blurjax.experiment.fingerprints import check_fingerprints
+from blurjax.experiment.plan import Plan, Stage
+from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
-from blurjax.runtime import processes
+from blurjax.runtime import RunDirectory, processes
 from blurjax.runtime.errors import readable_memory_errors
+from blurjax.train.jobs import find_jobs
 
 TIMED_SECONDS, TIMED_STEPS = 0.1, 4
 """Least time over which steps are timed, and least number of them: the first of a call takes longer."""
+
+
+def make_plan(
+    config: Config,
+    dataset: Dataset,
+    out: str | Path,
+    *,
+    accept_changed_code: bool = False,
+) -> Plan:
+    """Says what an experiment consists of, and what of it is left; `time_plan` adds how long that takes.
+
+    Args:
+      config: settings; those left unset are fitted to the data.
+      dataset: decoded images.
+      out: the run directory, which need not exist, and is only read.
+      accept_changed_code: as for `run_experiment`.
+
+    Raises:
+      UserError: settings and data do not make an experiment, or do not continue the one in the directory.
+    """
+    config, dataset = prepare(config, dataset)
+    run = RunDirectory(out, writes=False)
+    run.check_place()
+    if run.format.exists():
+        check_fingerprints(run, config, dataset, accept_changed_code=accept_changed_code)
+    programs = make_programs(config, dataset)
+    layout = programs.layout
+    done = {line["job"]: line["step"] for line in run.metrics()}  # of each job the last line counts
+    stages = _stages(config, programs, run, done)
+    sizes = {name: len(positions) for name, positions in dataset.splits.items()}
+    height, width, channels = dataset.image_shape
+    return Plan(
+        dataset=f"{dataset.name}: {', '.join(f'{count:,} {name}' for name, count in sizes.items())} images of "
+        f"{height}x{width}x{channels}, {len(dataset.class_names)} classes: {join_names(dataset.class_names)}",
+        notes=dataset.notes,
+        devices=f"{layout.mesh.size} {programs.target.platform} device(s), {layout.trials_per_vmap} trial(s) each "
+        "side by side",
+        stages=stages,
+        data_bytes=dataset.images.nbytes,
+        resident=dataset.fits(config.data.resident_limit),
+        model_bytes=_model_bytes(config, programs),
+        steps_done=done,
+    )
+
+
+def _stages(
+    config: Config, programs: Programs, run: RunDirectory, done: Mapping[str, int]
+) -> tuple[Stage, ...]:
+    def stage(name: str, job: str, trials: list[Trial], training: TrainingConfig) -> Stage:
+        steps = programs.networks.num_steps(training) * (2 if job.startswith(LONGER) else 1)
+        of_job = {t: done.get(found.name, 0) for found in find_jobs(run, job) for t in found.trials}
+        begun = [of_job[trial] for trial in trials if trial in of_job]
+        left = len(trials) * steps - sum(begun)
+        return Stage(name, job, len(trials), len(begun), begun.count(steps), steps, left)
+
+    stages = [
+        stage("autoencoders", "autoencoder", all_autoencoder_trials(config), config.autoencoder)
+    ]
+    if config.autoencoder.check:
+        trials, job = checked(config, autoencoder_trials(config)), f"{LONGER}autoencoder"
+        stages.append(stage("autoencoders, longer", job, trials, config.autoencoder))
+    for view in config.train_views:
+        trials, job = classifier_trials(config, view), f"classifier/{view}"
+        stages.append(stage(f"classifiers on {view}", job, trials, config.classifier))
+        if view in checked_views(config):
+            of_view, name = checked(config, trials), f"classifiers on {view}, longer"
+            stages.append(stage(name, f"{LONGER}{job}", of_view, config.classifier))
+    return tuple(stages)
+
+
+def _model_bytes(config: Config, programs: Programs) -> int:
+    """Returns the bytes of parameters and the optimizer's two moments of the largest stage, in float32."""
+
+    def floats(model: nn.Module, inputs: tuple[Any, ...], count: int) -> int:
+        params = jax.eval_shape(partial(model.init, jax.random.key(0)), *inputs)
+        return count * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+    image = programs.networks.example_image
+    largest = max(
+        floats(
+            programs.networks.autoencoder,
+            (image, jnp.int32(1)),
+            len(all_autoencoder_trials(config)),
+        ),
+        floats(
+            programs.networks.classifier, (image,), len(classifier_trials(config, "reconstruction"))
+        ),
+    )
+    return 3 * 4 * largest
 
 
 def time_plan(plan: Plan, config: Config, dataset: Dataset) -> Plan:
@@ -34,7 +140,7 @@ def time_plan(plan: Plan, config: Config, dataset: Dataset) -> Plan:
       dataset: decoded images.
     """
     with readable_memory_errors():
-        programs = Programs(config, dataset)
+        programs = make_programs(config, dataset)
         timed = {call.name: call for call in calls(programs) if call.kind in (TRAINING, EVALUATION)}
         _compile(list(timed.values()))
         seconds, rest = _step_seconds(programs, timed), _view_seconds(programs, timed)
@@ -87,12 +193,8 @@ def _compile(programs: list[Call]) -> None:
     if not jax.config.values["jax_compilation_cache_dir"]:
         return
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # Lowering holds Python's lock, compiling does not. The numbers of steps are Python's, as in a run, since
-        # another kind of argument would be another program.
-        compiled = [
-            pool.submit(call.function.lower(*call.arguments[:-2], 0, 1).compile)
-            for call in programs
-        ]
+        # Lowering holds Python's lock, compiling does not.
+        compiled = [pool.submit(call.lower().compile) for call in programs]
     for program in compiled:
         program.result()
 

@@ -1,0 +1,119 @@
+"""Trials side by side: as many as compiled programs fit; and the end when memory runs out."""
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import pytest
+from tiny import config, write_stripes
+
+from blurjax.engine import Target, find_target
+from blurjax.experiment.calls import make_programs
+from blurjax.experiment.compilation import without_cache
+from blurjax.experiment.layout import COMPILATIONS, _side_by_side
+from blurjax.experiment.preparation import prepare
+from blurjax.experiment.run import run_experiment
+from blurjax.runtime.errors import UserError, readable_memory_errors
+
+
+def device(limit, in_use):
+    stats = {"bytes_limit": limit, "bytes_in_use": in_use, "num_allocs": 3}
+    return SimpleNamespace(memory_stats=lambda: stats, platform="gpu")
+
+
+def test_the_fullest_device_decides():
+    devices = (device(100, 10), device(100, 70), device(50, 0))
+    mesh = SimpleNamespace(local_devices=devices)
+    assert Target("here", devices, 1).free_bytes(mesh) == 30
+    mesh = SimpleNamespace(local_devices=jax.devices("cpu"))  # which do not say
+    assert Target("here", devices, 1).free_bytes(mesh) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("trials", "fitting", "expected"),
+    [
+        (10, 10, 10),
+        (10, 9, 5),  # two groups of 5, not of 9, the second of which would be padded by 8
+        (10, 4, 4),
+        (10, 1, 1),
+        (3, 0, 1),  # which is tried even where it does not fit
+        (32, math.inf, 32),
+        (33, math.inf, 17),
+    ],
+)
+def test_as_many_as_fit_in_even_groups(trials, fitting, expected):
+    asked = []
+
+    def memory(count):
+        asked.append(count)
+        return 100.0 + 7 * count, 7.0 * count
+
+    assert _side_by_side(trials, 100 + 7 * fitting, memory) == expected
+    assert len(asked) <= 2  # memory grows in proportion, so that the second number fits
+
+
+def test_what_does_not_compile_is_halved():
+    asked = []
+
+    def memory(count):
+        asked.append(count)
+        return (50.0, 40.0) if count <= 8 else (math.inf, math.inf)
+
+    assert _side_by_side(32, 60, memory) == 8
+    assert asked == [32, 16, 8]
+
+
+def test_no_number_that_was_not_seen_to_fit_is_taken():
+    asked = []
+
+    def memory(count):
+        asked.append(count)
+        return math.inf, math.inf
+
+    assert _side_by_side(32, 60, memory) == 1
+    assert len(asked) == COMPILATIONS
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return write_stripes(tmp_path_factory.mktemp("data") / "stripes.npz")
+
+
+def test_a_tpu_with_less_memory_has_fewer_side_by_side(source):
+    """By the compiler's word; what it leaves is enough for what the training was compiled to need."""
+    pytest.importorskip("libtpu")
+    fitted, dataset = prepare(config(source, sweep__num_seeds=8))
+    target = find_target("tpu:v5e:1x1")
+
+    def side_by_side(memory):
+        smaller = replace(target.hardware, memory=memory, share=1.0)
+        with without_cache():
+            return make_programs(fitted, dataset, replace(target, hardware=smaller)).layout[1]
+
+    assert side_by_side(16e9) == 8
+    assert side_by_side(1.0) == 1
+
+
+def run_out_of_memory(*_):
+    jax.block_until_ready(jnp.zeros(2**44))
+
+
+def test_running_out_of_memory_names_the_settings_to_lower():
+    with pytest.raises(UserError) as caught, readable_memory_errors():
+        run_out_of_memory()
+    settings = ("compute.trials_per_vmap", "classifier.batch_size", "data.image_size")
+    places = [str(caught.value).find(name) for name in (*settings, "data.resident_limit")]
+    assert places == sorted(places)
+    assert places[0] > 0
+
+
+def test_other_errors_of_the_device_are_left_alone():
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), readable_memory_errors():
+        raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
+
+
+def test_an_experiment_that_runs_out_of_memory_ends_in_the_sentence(source, tmp_path):
+    with pytest.raises(UserError, match=r"lower compute\.trials_per_vmap"):
+        run_experiment(config(source), tmp_path / "run", progress=run_out_of_memory)
