@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +26,7 @@ from blurjax.data import Dataset
 from blurjax.engine import Target, per_trial, shared, this_machine
 from blurjax.experiment.fitted_views import ViewShapes, on_devices
 from blurjax.experiment.hyperparameters import hyperparameters_of
-from blurjax.experiment.layout import Layout, make_layout
+from blurjax.experiment.layout import Layout, Memory, make_layout
 from blurjax.experiment.programs import AUTOENCODER_ORDER, CLASSIFIER_ORDER, Programs
 from blurjax.train.feed import abstract_chunk
 from blurjax.train.state import Hyperparameters, TrainState
@@ -63,7 +63,13 @@ class Call(NamedTuple):
         return self.function.lower(*arguments)
 
 
-def make_programs(config: Config, dataset: Dataset, target: Target | None = None) -> Programs:
+def make_programs(
+    config: Config,
+    dataset: Dataset,
+    target: Target | None = None,
+    *,
+    memory_of: Callable[[Call, Layout], Memory] | None = None,
+) -> Programs:
     """Returns the programs of an experiment, laid out on the devices.
 
     Where settings leave to the devices how many trials run side by side, those of training are compiled for it.
@@ -72,31 +78,32 @@ def make_programs(config: Config, dataset: Dataset, target: Target | None = None
       config: fitted to the data.
       dataset: decoded images.
       target: the devices; None: those of this machine.
+      memory_of: compiles a program; None: for jax's cache, in which the run finds it.
 
     Raises:
       UserError: the settings ask for more devices than there are, or batches do not divide evenly.
     """
     target = target or this_machine()
-    layout = make_layout(config, target, partial(_training_memory, config, dataset, target))
-    return Programs(config, dataset, target, layout)
+    measure = memory_of or (lambda call, layout: _memory_of(call, target))
+
+    def memory(layout: Layout) -> Memory:
+        every = calls(Programs(config, dataset, target, layout))
+        training = [call for call in every if call.kind == TRAINING]
+        with ThreadPoolExecutor(len(training)) as pool:
+            return max(pool.map(lambda call: measure(call, layout), training))
+
+    return Programs(config, dataset, target, make_layout(config, target, memory))
 
 
-def _training_memory(
-    config: Config, dataset: Dataset, target: Target, layout: Layout
-) -> tuple[float, float]:
-    """Returns the bytes that each device needs for the training that needs most, and how many are temporary."""
-    most = (0.0, 0.0)
-    for call in calls(Programs(config, dataset, target, layout)):
-        if call.kind == TRAINING:
-            try:
-                compiled = call.lower().compile(compiler_options=compiler_options(target))
-            except jax.errors.JaxRuntimeError:  # too large
-                return math.inf, math.inf
-            memory = compiled.memory_analysis()
-            own = memory.argument_size_in_bytes + memory.output_size_in_bytes
-            needed = own - memory.alias_size_in_bytes + memory.temp_size_in_bytes + call.beside
-            most = max(most, (needed, memory.temp_size_in_bytes))
-    return most
+def _memory_of(call: Call, target: Target) -> Memory:
+    try:
+        compiled = call.lower().compile(compiler_options=compiler_options(target))
+    except jax.errors.JaxRuntimeError:  # too large
+        return Memory(math.inf, math.inf)
+    memory = compiled.memory_analysis()
+    own = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    temporary = memory.temp_size_in_bytes
+    return Memory(own + temporary + call.beside, temporary)
 
 
 def compiler_options(target: Target) -> dict[str, Any]:
@@ -187,10 +194,8 @@ class _Calls:
         cells = len(config.train_views) * len(config.test_views)
         # In its own view and in the original one, and of the train split as many images.
         steps = 3 * validation * epochs + cells * self.batches(programs.dataset.splits["test"])
-        count, rest = (
-            self.padded(len(trials)),
-            self.bytes_of(states) - self.bytes_of(states.variables),
-        )
+        count = self.padded(len(trials))
+        rest = self.bytes_of(states) - self.bytes_of(states.variables)
 
         def evaluate(name: str, function: Any, batches: tuple[Any, ...], steps: float) -> Call:
             arguments = states.variables, views, *batches
@@ -236,11 +241,8 @@ class _Calls:
     def rows(self, of_one: Any, trials: int) -> Any:
         """Returns the shapes of what `Programs.place_rows` places."""
         padded = self.programs.layout.padded(trials)
-        return self.on_trials(
-            jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct((padded, *leaf.shape), leaf.dtype), of_one
-            )
-        )
+        stacked = lambda leaf: jax.ShapeDtypeStruct((padded, *leaf.shape), leaf.dtype)  # noqa: E731
+        return self.on_trials(jax.tree.map(stacked, of_one))
 
     def on_trials(self, shapes: Any) -> Any:
         return on_devices(shapes, per_trial(self.mesh))

@@ -20,6 +20,7 @@ from blurjax.engine import DATA_AXIS, Target
 from blurjax.engine.cost import collectives, matrix_flops, traffic
 from blurjax.engine.hardware import Hardware
 from blurjax.experiment.calls import TRAINING, Call, calls, compiler_options, make_programs
+from blurjax.experiment.layout import Layout, Memory
 
 
 @dataclass(frozen=True)
@@ -115,31 +116,36 @@ def compile_experiment(
     """
     assert target.hardware is not None
     hardware = target.hardware
+    done: dict[tuple[str, int], CompiledProgram] = {}
+
+    def finish(call: Call, layout: Layout) -> CompiledProgram:
+        key = call.name, layout.trials_per_vmap
+        if key not in done:
+            done[key] = _compile(call, layout.mesh.shape.get(DATA_AXIS, 1), target)
+            say(f"{target.name}: {call.name}, {done[key].seconds:.0f} s")
+        return done[key]
+
+    def memory_of(call: Call, layout: Layout) -> Memory:
+        program = finish(call, layout)
+        if program.error:
+            return Memory(math.inf, math.inf)
+        return Memory(program.needed_bytes, program.temporary_bytes)
+
     with without_cache():
-        programs = make_programs(config, dataset, target)
-    mesh = programs.layout.mesh
-
-    def finish(call: Call, lowered: Any, flops: float) -> CompiledProgram:
-        compiled = _compile(call, lowered, flops, target)
-        say(f"{target.name}: {call.name}, {compiled.seconds:.0f} s")
-        return compiled
-
-    # Lowering holds Python's lock, compiling does not.
-    with without_cache(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        order = [*filter(wanted, calls(programs))]
-        waiting = {}
-        for call in sorted(order, key=lambda call: call.kind != TRAINING):  # those take longest
-            traced = call.function.trace(*call.arguments)
-            flops = matrix_flops(traced.jaxpr.jaxpr) / mesh.shape.get(DATA_AXIS, 1)
-            waiting[call.name] = pool.submit(finish, call, traced.lower(), flops)
-        compiled = tuple(waiting[call.name].result() for call in order)
+        programs = make_programs(config, dataset, target, memory_of=memory_of)
+        layout, order = programs.layout, [*filter(wanted, calls(programs))]
+        # Lowering holds Python's lock, compiling does not.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            longest_first = sorted(order, key=lambda call: call.kind != TRAINING)
+            waiting = {call.name: pool.submit(finish, call, layout) for call in longest_first}
+            compiled = tuple(waiting[call.name].result() for call in order)
     return CompiledExperiment(
         target=target.name,
-        devices=mesh.size,
+        devices=layout.mesh.size,
         hardware=hardware,
-        mesh=dict(mesh.shape),
-        trials_per_vmap=programs.layout.trials_per_vmap,
-        most_per_vmap=_most_per_vmap(compiled, programs.layout.trials_per_vmap, hardware),
+        mesh=dict(layout.mesh.shape),
+        trials_per_vmap=layout.trials_per_vmap,
+        most_per_vmap=_most_per_vmap(compiled, layout.trials_per_vmap, hardware),
         programs=compiled,
     )
 
@@ -157,7 +163,10 @@ def without_cache() -> Iterator[None]:
         compilation_cache.reset_cache()
 
 
-def _compile(call: Call, lowered: Any, flops: float, target: Target) -> CompiledProgram:
+def _compile(call: Call, data_devices: int, target: Target) -> CompiledProgram:
+    traced = call.function.trace(*call.arguments)
+    flops = matrix_flops(traced.jaxpr.jaxpr) / data_devices
+    lowered = traced.lower()
     begun = time.perf_counter()
     hardware = target.hardware
     assert hardware is not None

@@ -30,16 +30,21 @@ class Layout(NamedTuple):
         return padded_length(num_trials, self.mesh, self.trials_per_vmap)
 
 
-def make_layout(
-    config: Config, target: Target, memory: Callable[[Layout], tuple[float, float]]
-) -> Layout:
+class Memory(NamedTuple):
+    """The bytes that each device needs for a program; infinite where it does not compile."""
+
+    needed: float
+    temporary: float
+    """The part that grows with the trials side by side."""
+
+
+def make_layout(config: Config, target: Target, memory: Callable[[Layout], Memory]) -> Layout:
     """Returns the layout that the settings ask for; where they say `auto`, what suits the devices.
 
     Args:
       config: fitted to the data.
       target: the devices.
-      memory: layout -> bytes that each device needs for the training that needs most, and how many of these are
-        temporary and grow with the trials side by side; infinite where it does not compile. Slow.
+      memory: layout -> that of the training that needs most; slow.
 
     Raises:
       UserError: there are fewer devices than asked for, or batches do not divide evenly, or a process has no trial.
@@ -56,7 +61,7 @@ def make_layout(
     return Layout(mesh, _side_by_side(trials, free, lambda count: memory(Layout(mesh, count))))
 
 
-def _side_by_side(trials: int, free: float, memory: Callable[[int], tuple[float, float]]) -> int:
+def _side_by_side(trials: int, free: float, memory: Callable[[int], Memory]) -> int:
     """Returns the largest number of trials, in groups as even as can be, of which programs were compiled and fit."""
     count = _even(trials, MOST_TRIALS_PER_VMAP)
     for _ in range(COMPILATIONS):

@@ -12,7 +12,7 @@ from tiny import config, write_stripes
 from blurjax.engine import Target, find_target
 from blurjax.experiment.calls import make_programs
 from blurjax.experiment.compilation import without_cache
-from blurjax.experiment.layout import COMPILATIONS, _side_by_side
+from blurjax.experiment.layout import COMPILATIONS, Memory, _side_by_side
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.run import run_experiment
 from blurjax.runtime.errors import UserError, readable_memory_errors
@@ -48,7 +48,7 @@ def test_as_many_as_fit_in_even_groups(trials, fitting, expected):
 
     def memory(count):
         asked.append(count)
-        return 100.0 + 7 * count, 7.0 * count
+        return Memory(100.0 + 7 * count, 7.0 * count)
 
     assert _side_by_side(trials, 100 + 7 * fitting, memory) == expected
     assert len(asked) <= 2  # memory grows in proportion, so that the second number fits
@@ -59,7 +59,7 @@ def test_what_does_not_compile_is_halved():
 
     def memory(count):
         asked.append(count)
-        return (50.0, 40.0) if count <= 8 else (math.inf, math.inf)
+        return Memory(50.0, 40.0) if count <= 8 else Memory(math.inf, math.inf)
 
     assert _side_by_side(32, 60, memory) == 8
     assert asked == [32, 16, 8]
@@ -70,7 +70,7 @@ def test_no_number_that_was_not_seen_to_fit_is_taken():
 
     def memory(count):
         asked.append(count)
-        return math.inf, math.inf
+        return Memory(math.inf, math.inf)
 
     assert _side_by_side(32, 60, memory) == 1
     assert len(asked) == COMPILATIONS
