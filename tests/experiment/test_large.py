@@ -90,5 +90,5 @@ def test_a_thousand_classes_of_224_pixels(prepared, tmp_path):
     assert sorted(arrays["label"]) == list(range(CLASSES))
     sizes = {name: (out / name).stat().st_size / 1e6 for name in ("results.json", "report.html")}
     assert max(sizes.values()) < 10, sizes
-    # Of the decoded images 0.45 GB are mapped, and count as well.
-    assert float(ended.stdout.splitlines()[-1]) < 4e6
+    # Of the decoded images 0.45 GB are mapped, and count as well; several programs compile at once.
+    assert float(ended.stdout.splitlines()[-1]) < 4.5e6
