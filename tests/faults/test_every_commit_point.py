@@ -24,7 +24,7 @@ SMALL = {
 def programs_and_drawings_are_made_once(monkeypatch):
     """They depend on settings and results alone, and take most of the time of so small a run."""
     programs, hashes, drawings = [], [], {}
-    make, trace, draw = experiment.Programs, fingerprints.code_hashes, page.draw_figures
+    make, trace, draw = experiment.make_programs, fingerprints.code_hashes, page.draw_figures
 
     def make_once(settings, dataset):
         if not programs:
@@ -43,7 +43,7 @@ def programs_and_drawings_are_made_once(monkeypatch):
             drawings[key] = list(draw(data, *kinds))
         return drawings[key]
 
-    monkeypatch.setattr(experiment, "Programs", make_once)
+    monkeypatch.setattr(experiment, "make_programs", make_once)
     monkeypatch.setattr(fingerprints, "code_hashes", trace_once)
     monkeypatch.setattr(page, "draw_figures", draw_once)
 
