@@ -27,8 +27,9 @@ class TrainingLeft:
     def __init__(self, plan: Plan):
         self._seconds = {s.job: 1.0 if math.isnan(s.seconds) else s.seconds for s in plan.stages}
         """Of a step of one trial, by the name of a stage's jobs."""
-        self._left = {s.job: s.steps_left * self._seconds[s.job] for s in plan.stages}
-        self._total = sum(self._left.values())
+        self._steps_left = {s.job: s.steps_left for s in plan.stages}
+        """Of all trials together."""
+        self._total = sum(self._seconds_left().values())
         self._steps = dict(plan.steps_done)
         self._slower: dict[str, float] = {}
         """Section -> how many times as long as planned it takes."""
@@ -43,21 +44,23 @@ class TrainingLeft:
         """
         job, step = progress.job, progress.line["step"]
         stage = job.name.rpartition("/")[0]
-        each = len(job.trials) * self._seconds[stage]
-        done = (step - self._steps.get(job.name, 0)) * each
-        self._left[stage] = max(0.0, self._left[stage] - done)
+        done = (step - self._steps.get(job.name, 0)) * len(job.trials)
+        self._steps_left[stage] = max(0, self._steps_left[stage] - done)
         self._steps[job.name] = step
-        of_job = each * step * (progress.epochs - progress.epoch) / progress.epoch
+        steps_of_job = step * (progress.epochs - progress.epoch) / progress.epoch
+        of_job = len(job.trials) * self._seconds[stage] * steps_of_job
         if of_job and job.name in self._measured:
             self._slower[job.section] = progress.seconds_left / of_job
         self._measured.add(job.name)
-        sections = {s: s.split("/")[0].removeprefix(LONGER) for s in self._left}
+        planned = self._seconds_left()
+        sections = {s: s.split("/")[0].removeprefix(LONGER) for s in planned}
         latest = self._slower.get(job.section, 1.0)
-        seconds = sum(
-            left * self._slower.get(sections[s], latest) for s, left in self._left.items()
-        )
+        seconds = sum(left * self._slower.get(sections[s], latest) for s, left in planned.items())
         # Epochs after the last checkpoint are trained again, so that more may be left than was planned.
-        return max(0.0, 1 - sum(self._left.values()) / max(self._total, 1e-9)), seconds
+        return max(0.0, 1 - sum(planned.values()) / max(self._total, 1e-9)), seconds
+
+    def _seconds_left(self) -> dict[str, float]:
+        return {stage: left * self._seconds[stage] for stage, left in self._steps_left.items()}
 
 
 class ProgressBar:
@@ -87,7 +90,8 @@ class ProgressBar:
         if progress.failed:
             parts.append(f"{progress.failed} frozen: not finite")
         self._bar.set_description_str("  ".join(parts), refresh=False)
-        self._bar.update(done - self._bar.n)
+        self._bar.n = done  # update(done - n) would end a rounding error below 1
+        self._bar.update(0)
 
     def close(self) -> None:
         """Leaves the bar as it is, and the cursor below it."""
