@@ -1,0 +1,5 @@
+"""Which photographs are blurry: a learned detector, classical measures, and what is done with the files."""
+
+from blurjax.sharpness.rating import RATED_SIZE, Detector, Rating, rate, rate_images
+
+__all__ = ["RATED_SIZE", "Detector", "Rating", "rate", "rate_images"]

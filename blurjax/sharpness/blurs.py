@@ -1,0 +1,174 @@
+"""Blurs of known kind and strength, made on the device from sharp images, to learn from and to be tested on."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from blurjax.engine import Array, Key, Scalar
+
+KINDS = ("sharp", "gaussian", "defocus", "motion", "codec", "compression", "enlarged")
+STRENGTHS = tuple(float(s) for s in np.geomspace(0.25, 12, 24))
+"""Standard deviations of the Gaussian blurs, in pixels, that another blur is compared with."""
+MARGIN = 28
+"""Pixels by which an image is continued, mirrored, beyond each edge before it is blurred: the widest kernel's radius."""
+# Table K.1 of ITU-T T.81 (JPEG), for brightness at quality 50.
+LUMINANCE = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ],
+    np.float32,
+)
+
+
+def cosine_basis(size: int) -> np.ndarray:
+    """Returns the orthonormal cosine transform (DCT-II) of `size` values, f32[size,size]."""
+    k, x = np.arange(size)[:, None], np.arange(size)[None, :]
+    basis = np.cos(np.pi * k * (2 * x + 1) / (2 * size)) * np.sqrt(2 / size)
+    basis[0] /= np.sqrt(2)
+    return basis.astype(np.float32)
+
+
+def kernel(kind: Array, sigma: Array, angle: Array) -> Array:
+    """Draws the point spread function of a Gaussian, a defocus (disc) or a motion (line) blur.
+
+    Args:
+      kind: i32[], 1, 2 or 3, a position in `KINDS`.
+      sigma: f32[], standard deviation along an axis, in pixels: a disc has a radius of 2 sigma, a line a length of
+        sqrt(24) sigma.
+      angle: f32[], of the line, in radians.
+
+    Returns:
+      f32[2*MARGIN+1,2*MARGIN+1], of sum 1.
+    """
+    at = jnp.arange(-MARGIN, MARGIN + 1, dtype=jnp.float32)
+    y, x = jnp.meshgrid(at, at, indexing="ij")
+    radius = jnp.hypot(x, y)
+    gaussian = jnp.exp(-(radius**2) / (2 * jnp.maximum(sigma, 0.05) ** 2))
+    # Edges one pixel wide stand for the share of a pixel that is covered.
+    disc = jnp.clip(2 * sigma + 0.5 - radius, 0, 1)
+    along, across = x * jnp.cos(angle) + y * jnp.sin(angle), y * jnp.cos(angle) - x * jnp.sin(angle)
+    half = jnp.sqrt(24.0) * sigma / 2
+    line = jnp.clip(half + 0.5 - jnp.abs(along), 0, 1) * jnp.clip(1 - jnp.abs(across), 0, 1)
+    drawn = jnp.select([kind == 1, kind == 2], [gaussian, disc], line)
+    return drawn / drawn.sum()
+
+
+def convolve(image: Array, drawn: Array) -> Array:
+    """Convolves an image f32[H,W], mirrored at its edges, with a kernel f32[2*MARGIN+1,2*MARGIN+1]."""
+    padded = jnp.pad(image, MARGIN, mode="symmetric")
+    spectrum = jnp.fft.rfft2(padded) * jnp.fft.rfft2(drawn, s=padded.shape)
+    full = jnp.fft.irfft2(spectrum, s=padded.shape)
+    return full[2 * MARGIN :, 2 * MARGIN :][: image.shape[0], : image.shape[1]]
+
+
+def compress(image: Array, quality: Array) -> Array:
+    """Quantizes the cosine transform of blocks of 8x8 pixels as JPEG does (libjpeg's scale of qualities).
+
+    Args:
+      image: f32[H,W] in [0,1], H and W multiples of 8.
+      quality: f32[] in [1,100].
+
+    Returns:
+      f32[H,W], clipped to [0,1].
+    """
+    scale = jnp.where(quality < 50, 50 / quality, 2 - quality / 50)
+    steps = jnp.clip(jnp.round(scale * LUMINANCE), 1, 255)
+    basis, (height, width) = cosine_basis(8), image.shape
+    blocks = (255 * image - 128).reshape(height // 8, 8, width // 8, 8)
+    coefficients = jnp.einsum("ui,aibj,vj->aubv", basis, blocks, basis)
+    quantized = jnp.round(coefficients / steps[:, None]) * steps[:, None]
+    restored = jnp.einsum("ui,aubv,vj->aibj", basis, quantized, basis)
+    return jnp.clip((restored.reshape(height, width) + 128) / 255, 0, 1)
+
+
+def encode(image: Array, sigma: Array) -> Array:
+    """Reconstructs an image from its lowest frequencies: what a linear autoencoder keeps of it.
+
+    Args:
+      image: f32[H,W].
+      sigma: f32[], of the Gaussian whose blur halves the first frequency that is lost, in pixels.
+    """
+    rows, columns = cosine_basis(image.shape[0]), cosine_basis(image.shape[1])
+    coefficients = rows @ image @ columns.T
+    fy, fx = jnp.arange(len(rows)) / (2 * len(rows)), jnp.arange(len(columns)) / (2 * len(columns))
+    cutoff = jnp.sqrt(2 * jnp.log(2.0)) / (2 * jnp.pi * jnp.maximum(sigma, 0.05))
+    kept = jnp.hypot(fy[:, None], fx[None, :]) <= cutoff
+    return rows.T @ (coefficients * kept) @ columns
+
+
+def resampling(size: int, scale: Array, sharpness: Array) -> Array:
+    """Returns the matrix f32[size,size] that resizes a line of pixels by `scale` about its first one, mirrored beyond.
+
+    Args:
+      size: of a line.
+      scale: f32[], below 1 to reduce: a pixel is then a mean over 1 / scale of them.
+      sharpness: f32[], of the cubic that interpolates (Keys 1981), 0.5 or so; 0 is the smoothest.
+    """
+    width = jnp.maximum(1.0, 1 / scale)
+    centre = (jnp.arange(size) + 0.5) / scale - 0.5
+    # Far enough for the widest reduction of a line and its mirror images.
+    source = jnp.arange(-size, 7 * size)
+    t = jnp.abs(centre[:, None] - source[None, :]) / width
+    a = -sharpness
+    near = (a + 2) * t**3 - (a + 3) * t**2 + 1
+    far = a * (t**3 - 5 * t**2 + 8 * t - 4)
+    weights = jnp.select([t <= 1, t < 2], [near, far], 0.0)
+    weights /= weights.sum(1, keepdims=True)
+    mirrored = np.arange(-size, 7 * size) % (2 * size)
+    mirrored = np.where(mirrored < size, mirrored, 2 * size - 1 - mirrored)
+    return weights @ jax.nn.one_hot(mirrored, size)
+
+
+def resize(image: Array, scale: Array, sharpness: Array | float = 0.5) -> Array:
+    """Resizes an image f32[H,W] by `scale` about its corner, continued by its mirror image; the shape stays."""
+    rows, columns = (resampling(size, scale, jnp.asarray(sharpness)) for size in image.shape)
+    return rows @ image @ columns.T
+
+
+def blur(image: Array, kind: Array, sigma: Array, key: Key) -> tuple[Array, Array]:
+    """Blurs an image in one of the ways of `KINDS`.
+
+    Args:
+      image: f32[H,W], brightness in [0,1], H and W multiples of 8.
+      kind: i32[], a position in `KINDS`.
+      sigma: f32[] in [0.3,5.6], about the strength.
+      key: for the angle of motion and the like.
+
+    Returns:
+      The blurred image and its strength f32[]: the standard deviation, in pixels, of the Gaussian blur that changes
+      this image as much (mean squared difference); 0 for sharp.
+    """
+    angle = jax.random.uniform(key, maxval=jnp.pi)
+    smooth = jax.random.uniform(jax.random.fold_in(key, 1), maxval=0.6)
+    reduced = jnp.clip(0.6 / sigma, 0.15, 1)
+    ways = (
+        lambda: image,
+        *[lambda: convolve(image, kernel(kind, sigma, angle))] * 3,
+        lambda: encode(image, sigma),
+        lambda: compress(image, jnp.clip(12 / sigma**1.5, 1, 100)),
+        lambda: resize(resize(image, reduced), 1 / reduced, smooth),
+    )
+    blurred = jnp.clip(jax.lax.switch(kind, ways), 0, 1)
+    return blurred, jnp.where(kind == 0, 0.0, strength(image, blurred))
+
+
+def strength(image: Array, blurred: Array) -> Scalar:
+    """Returns the standard deviation in pixels of the Gaussian blur that changes an image f32[H,W] as much."""
+    rows, columns = (cosine_basis(size) for size in image.shape)
+    power = (rows @ image @ columns.T) ** 2
+    fy, fx = jnp.arange(len(rows)) / (2 * len(rows)), jnp.arange(len(columns)) / (2 * len(columns))
+    squared = fy[:, None] ** 2 + fx[None, :] ** 2
+    exponent = -2 * (jnp.pi * jnp.array(STRENGTHS)) ** 2
+    lost = (1 - jnp.exp(exponent[:, None, None] * squared)) ** 2
+    changes = jnp.einsum("syx,yx->s", lost, power)
+    change = jnp.sum((image - blurred) ** 2)
+    return jnp.interp(jnp.log(change + 1e-6), jnp.log(changes + 1e-6), jnp.array(STRENGTHS))

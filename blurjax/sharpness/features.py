@@ -1,0 +1,71 @@
+"""What the detector sees of an image: how much neighbouring pixels differ, in regions and at several scales."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from blurjax.engine import Array
+
+REGION = 32
+"""Pixels: height and width of a region."""
+LEVELS = 3
+"""Scales: the region's own pixels, means of 2x2 and of 4x4 of them."""
+STATISTICS = 3 * 12 * LEVELS + 2
+"""Features of a region."""
+SMALLEST = 0.5 / 255
+"""Added to all differences of brightness, since those of 8-bit pixels are not known better."""
+
+
+def region_starts(size: int) -> np.ndarray:
+    """Returns where regions begin along an axis of `size` >= REGION pixels: evenly, the last one ends at the edge."""
+    count = -(-size // REGION)
+    return np.round(np.linspace(0, size - REGION, count)).astype(int)
+
+
+def region_features(regions: Array) -> Array:
+    """Describes regions by logarithms of how much their pixels differ.
+
+    In four directions, first differences of neighbours, of pixels two apart and second differences; of each the mean
+    of the absolute values, the root of the mean square and the largest, at each of `LEVELS` scales. All of them turn
+    with the image, and none sees beyond its region.
+
+    Args:
+      regions: f32[N,REGION,REGION], brightness in [0,1].
+
+    Returns:
+      f32[N,STATISTICS], about in [-3,3].
+    """
+    found = [4 * regions.mean((1, 2))[:, None] - 2, _log(regions.std((1, 2)))[:, None]]
+    level = regions
+    for _ in range(LEVELS):
+        found += [_statistics(difference) for difference in _differences(level)]
+        level = level.reshape(len(level), level.shape[1] // 2, 2, level.shape[2] // 2, 2).mean((2, 4))
+    return jnp.concatenate(found, axis=1)
+
+
+def _differences(x: Array) -> list[Array]:
+    """Differences along rows, columns and both diagonals: of neighbours, of pixels two apart, and second ones."""
+    found = []
+    for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        first, last, middle = _shifted(x, 0, dy, dx), _shifted(x, 2, dy, dx), _shifted(x, 1, dy, dx)
+        found += [middle - first, last - first, last - 2 * middle + first]
+    return found
+
+
+def _shifted(x: Array, steps: int, dy: int, dx: int) -> Array:
+    """The pixels that lie `steps` of 2 steps along a direction from the first, for all lines of three pixels."""
+    height, width = x.shape[1] - 2 * dy, x.shape[2] - 2 * abs(dx)
+    top, left = steps * dy, steps * dx if dx >= 0 else 2 - steps
+    return x[:, top : top + height, left : left + width]
+
+
+def _statistics(difference: Array) -> Array:
+    size = jnp.abs(difference)
+    return _log(
+        jnp.stack([size.mean((1, 2)), jnp.sqrt((size**2).mean((1, 2))), size.max((1, 2))], axis=1)
+    )
+
+
+def _log(x: Array) -> Array:
+    return (jnp.log(x + SMALLEST) + 4) / 1.5
