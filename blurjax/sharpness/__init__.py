@@ -1,0 +1,1 @@
+"""Which photographs are blurry, how much, and where: classical measures, a learned detector, and their evaluation."""
