@@ -11,15 +11,16 @@ import argparse
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 from PIL import Image
 
 from blurjax import configure_jax
 from blurjax.sharpness import Detector
 from blurjax.sharpness.blurs import KINDS
-from blurjax.sharpness.examples import TILE
 from blurjax.sharpness.rating import SHIPPED
-from blurjax.sharpness.training import make_examples, train_detectors
+from detector.examples import TILE
+from detector.training import make_examples, train_detectors
 
 
 def main() -> None:
@@ -30,7 +31,10 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=16384)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--leave-out", choices=KINDS[1:], help="a kind of blur not to learn from, for evaluation")
+    parser.add_argument(
+        "--leave-out", choices=KINDS[1:], nargs="*", default=[], metavar="KIND",
+        help="train one more detector each that never sees a kind of blur, to be evaluated on it",
+    )
     args = parser.parse_args()
     configure_jax()
 
@@ -39,8 +43,8 @@ def main() -> None:
     examples = make_examples(images, args.examples, args.seed)
     print(f"{len(images)} images made {args.examples} examples in {time.perf_counter() - started:.0f} s.")
     started = time.perf_counter()
-    seeds = np.arange(args.detectors) + args.seed
-    left_out = np.full(args.detectors, KINDS.index(args.leave_out) if args.leave_out else 0)
+    left_out = np.array([0] * args.detectors + [KINDS.index(kind) for kind in args.leave_out])
+    seeds = np.arange(len(left_out)) + args.seed
     params, losses = train_detectors(examples, seeds, left_out, args.steps)
     last = losses[:, -args.steps // 10 :].mean(1)
     print(f"Trained in {time.perf_counter() - started:.0f} s; losses at the end: {np.round(last, 3)}.")
@@ -48,10 +52,12 @@ def main() -> None:
         "images": str(len(images)),
         "examples": str(args.examples),
         "steps": str(args.steps),
-        "seeds": f"{seeds[0]} to {seeds[-1]}",
-        "left out": args.leave_out or "nothing",
+        "seed": str(args.seed),
     }
-    Detector(params, facts).save(args.out)
+    for kind in (0, *left_out[args.detectors :]):
+        name = f"{args.out.stem}_without_{KINDS[kind]}" if kind else args.out.stem
+        chosen = jax.tree.map(lambda x: x[left_out == kind], params)  # noqa: B023
+        Detector(chosen, facts).save(args.out.with_stem(name))
     print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")
 
 

@@ -85,7 +85,8 @@ def compress(image: Array, quality: Array) -> Array:
     basis, (height, width) = cosine_basis(8), image.shape
     blocks = (255 * image - 128).reshape(height // 8, 8, width // 8, 8)
     coefficients = jnp.einsum("ui,aibj,vj->aubv", basis, blocks, basis)
-    quantized = jnp.round(coefficients / steps[:, None]) * steps[:, None]
+    steps = steps[None, :, None, :]
+    quantized = jnp.round(coefficients / steps) * steps
     restored = jnp.einsum("ui,aubv,vj->aibj", basis, quantized, basis)
     return jnp.clip((restored.reshape(height, width) + 128) / 255, 0, 1)
 
@@ -168,7 +169,7 @@ def strength(image: Array, blurred: Array) -> Scalar:
     fy, fx = jnp.arange(len(rows)) / (2 * len(rows)), jnp.arange(len(columns)) / (2 * len(columns))
     squared = fy[:, None] ** 2 + fx[None, :] ** 2
     exponent = -2 * (jnp.pi * jnp.array(STRENGTHS)) ** 2
-    lost = (1 - jnp.exp(exponent[:, None, None] * squared)) ** 2
+    lost = (1 - jnp.exp(exponent[:, None, None] * squared[None])) ** 2
     changes = jnp.einsum("syx,yx->s", lost, power)
     change = jnp.sum((image - blurred) ** 2)
     return jnp.interp(jnp.log(change + 1e-6), jnp.log(changes + 1e-6), jnp.array(STRENGTHS))

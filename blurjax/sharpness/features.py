@@ -48,16 +48,16 @@ def _differences(x: Array) -> list[Array]:
     """Differences along rows, columns and both diagonals: of neighbours, of pixels two apart, and second ones."""
     found = []
     for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
-        first, last, middle = _shifted(x, 0, dy, dx), _shifted(x, 2, dy, dx), _shifted(x, 1, dy, dx)
-        found += [middle - first, last - first, last - 2 * middle + first]
+        found += [_difference(x, dy, dx), _difference(x, 2 * dy, 2 * dx)]
+        found.append(_difference(_difference(x, dy, dx), dy, dx))
     return found
 
 
-def _shifted(x: Array, steps: int, dy: int, dx: int) -> Array:
-    """The pixels that lie `steps` of 2 steps along a direction from the first, for all lines of three pixels."""
-    height, width = x.shape[1] - 2 * dy, x.shape[2] - 2 * abs(dx)
-    top, left = steps * dy, steps * dx if dx >= 0 else 2 - steps
-    return x[:, top : top + height, left : left + width]
+def _difference(x: Array, dy: int, dx: int) -> Array:
+    """Differences of all pixels (y + dy, x + dx) and (y, x) that a region has; dy is not negative."""
+    height, width = x.shape[1] - dy, x.shape[2] - abs(dx)
+    left, right = max(-dx, 0), max(dx, 0)
+    return x[:, dy:, right : right + width] - x[:, :height, left : left + width]
 
 
 def _statistics(difference: Array) -> Array:

@@ -8,8 +8,8 @@ from sklearn import metrics
 
 from blurjax.analysis import scores as analysis_scores
 from blurjax.runtime.errors import UserError
-from blurjax.sharpness import evaluation
-from blurjax.sharpness.evaluation import auc_difference, evaluate, reliability
+from detector import evaluation
+from detector.evaluation import auc_difference, evaluate, reliability
 
 
 def drawn(rng, num_photographs, separation):

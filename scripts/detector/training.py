@@ -10,9 +10,9 @@ import numpy as np
 import optax
 
 from blurjax.engine import Array, Key, Params, Scalar, loop_steps, sweep
-from blurjax.sharpness.examples import TILES, Example, make_example
 from blurjax.sharpness.features import STATISTICS
 from blurjax.sharpness.network import Judgement, Network
+from detector.examples import TILES, Example, make_example
 
 BATCH = 128
 LEARNING_RATE = 3e-3

@@ -1,0 +1,1 @@
+"""How the detector of blurry images is made and judged."""
