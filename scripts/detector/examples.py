@@ -71,9 +71,12 @@ def make_example(key: Key, images: Array) -> Example:
     taken = _conditions(keys[1], subject, blurry)
 
     def tile(i: Array, key: Key, image: Array) -> tuple[Array, Array]:
-        cut, empty, noise = jax.random.split(key, 3)
+        cut, turn, empty, noise = jax.random.split(key, 4)
         start = jax.random.randint(cut, (2,), 0, jnp.array(image.shape) - TILE + 1)
         sharp = jax.lax.dynamic_slice(image.astype(jnp.float32) / 255, start, (TILE, TILE))
+        mirrored, turned = jax.random.bernoulli(turn, shape=(2,))
+        sharp = jnp.where(mirrored, sharp[::-1], sharp)
+        sharp = jnp.where(turned, sharp.T, sharp)
         sharp = jnp.clip(resize(sharp, taken.scale, taken.cubic), 0, 1)
         blurred, strength = blur(sharp, taken.kind, taken.sigma, keys[2])
         is_sharp = subject & (i == 0)
@@ -113,12 +116,12 @@ def _conditions(key: Key, subject: Array, blurry: Array) -> Conditions:
     sigma = log_uniform(WEAKEST, STRONGEST)
     contrast = sometimes(0.5, uniform(0.12, 1.0), 1.0)
     return Conditions(
-        scale=sometimes(0.75, log_uniform(0.35, 1.0), 1.0),
+        scale=sometimes(0.75, log_uniform(0.3, 1.0), 1.0),
         cubic=uniform(0.0, 0.75),
         kind=jnp.where(subject, out_of_focus, kind),
         sigma=jnp.where(subject, jnp.maximum(sigma, 1.2), sigma),
         contrast=contrast,
         brightness=uniform() * (1 - contrast),
-        noise=sometimes(0.4, log_uniform(0.5, 14.0), 0.0) / 255,
+        noise=sometimes(0.4, log_uniform(0.5, 20.0), 0.0) / 255,
         quality=sometimes(0.5, uniform(40.0, 100.0), 100.0),
     )
