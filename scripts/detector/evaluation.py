@@ -1,8 +1,8 @@
 """How well scores tell blurry images from sharp ones, with intervals that count photographs, not images.
 
-Sharp and blurred versions of one photograph are no independent evidence: they are one group, and
-intervals are bootstrapped over groups (Efron and Tibshirani 1993, "An Introduction to the Bootstrap",
-chapter 13). Axes: N images, G groups, B resamples, K bins.
+Versions of one photograph are no independent evidence: they are one group, and intervals are bootstrapped
+over groups (Efron and Tibshirani 1993, "An Introduction to the Bootstrap"). Axes: N images, G groups,
+B resamples, K bins.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ BINS = 15
 """Bins of equal width, each open below and closed above, as in `analysis.scores`."""
 RESAMPLES = 2000
 """They are the same in every call: numbers of the same photographs differ by the scores alone."""
-TAILS = (0.025, 0.975)
+TAILS, Z = (0.025, 0.975), 1.959964
+FEWEST = 15
+"""With fewer photographs of a label, the bootstrap's interval of the AUC is too narrow."""
 WEIGHTS_AT_ONCE = 2**21
 """Resamples are worked off in blocks of so many weights of images."""
 
@@ -49,16 +51,13 @@ class Evaluation(NamedTuple):
 
 
 class Reliability(NamedTuple):
-    """A reliability diagram; NaN in bins without images."""
+    """A reliability diagram: mean probability, f64[K], and share that is blurry of each bin; NaN without images."""
 
     probability: Floats
-    """Mean probability, f64[K]."""
     share_blurry: Floats
-    """Share of the images in the bin that is blurry, f64[K]."""
     interval: Floats
     """95% interval of that share over photographs, f64[K,2]."""
     count: NDArray[np.int64]
-    """Number of images, i64[K]."""
 
 
 def evaluate(
@@ -70,9 +69,9 @@ def evaluate(
     classes: |share of blurry images - mean probability| of each bin, weighted by its size. Intervals are
     the middle 95% of resamples, without those of one label. In two cases these would promise too much:
 
-    - Where the AUC is 1, all resamples agree. Its lower bound is then the AUC with which as many
-      independent pairs of a blurry and a sharp image all come out right with a probability of 2.5%
-      (Clopper and Pearson 1934). The average precision has no such bound.
+    - Where the AUC is 1, or one label has fewer than 15 photographs, resamples agree too well. The
+      interval of the AUC is then Newcombe's (2006, Statistics in Medicine 25, 559-573, method 5), of
+      as many images as photographs. The average precision has no such guard.
     - Chance adds to the calibration error, never takes from it. Its lower bound is the error minus
       the error that chance alone exceeds with a probability of 2.5%, at least 0.
 
@@ -90,9 +89,9 @@ def evaluate(
     found, resampled = _bootstrap(lambda weights: _ranking(values, labels, weights), group)
     (low, least), (high, most) = np.nanquantile(resampled, TAILS, axis=0).tolist()
     auc, precision, num_groups = *found.tolist(), int(group.max()) + 1
-    if auc == 1:
-        of_label = [np.unique(group[labels == label]).size for label in (True, False)]
-        low = TAILS[0] ** (1 / min(*of_label, num_groups // 2))
+    counts = [np.unique(group[labels == label]).size for label in (True, False)]
+    if auc == 1 or min(counts) < FEWEST:
+        low, high = _newcombe(auc, *counts)
     ece = _calibration(values, labels, group) if are_probabilities else None
     found = Bounded(auc, (low, high)), Bounded(precision, (least, most))
     return Evaluation(*found, ece, values.size, num_groups)
@@ -114,16 +113,22 @@ def auc_difference(
 
 @np.errstate(invalid="ignore")
 def reliability(probabilities: ArrayLike, blurry: ArrayLike, photographs: ArrayLike) -> Reliability:
-    """Computes a reliability diagram in 15 bins of equal width, each open below and closed above.
-
-    Arguments and errors are those of `evaluate`.
-    """
+    """Computes a reliability diagram in 15 bins of equal width; arguments and errors are those of `evaluate`."""
     values, labels, group = _checked(probabilities, blurry, photographs, True)
     inside, interval = _in_bins(values), np.full((BINS, 2), np.nan)
     count = np.count_nonzero(inside, axis=0)
     shares, resampled = _bootstrap(lambda w: (w * labels) @ inside / (w @ inside), group)
     interval[count > 0] = np.nanquantile(resampled[:, count > 0], TAILS, axis=0).T
     return Reliability(values @ inside / count, shares, interval, count)
+
+
+def _newcombe(auc: float, num_blurry: int, num_sharp: int) -> tuple[float, float]:
+    """Returns the least and the largest AUC whose standard error explains the one that is found."""
+    true, others = np.linspace(0, 1, 10_001), (num_blurry + num_sharp) / 2 - 1
+    spread = 1 + others * ((1 - true) / (2 - true) + true / (1 + true))
+    variance = true * (1 - true) * spread / (num_blurry * num_sharp)
+    near = true[np.square(auc - true) <= Z**2 * variance + 1e-12]
+    return float(near[0]), float(near[-1])
 
 
 def _calibration(scores: Floats, blurry: Labels, group: Groups) -> Bounded:
@@ -141,8 +146,7 @@ def _ranking(scores: Floats, blurry: Labels, weights: Floats) -> Floats:
     """Computes AUC and average precision, f64[B,2], of images weighted f64[B,N]; NaN with one label only."""
     order = np.argsort(-scores)
     firsts = np.flatnonzero(np.diff(-scores[order], prepend=-np.inf))
-    # Equal scores are one threshold; from the highest on.
-    blurred, sharp = (
+    blurred, sharp = (  # of each score, from the highest on
         np.add.reduceat(weights[:, order] * label[order], firsts, axis=1)
         for label in (blurry, ~blurry)
     )
@@ -170,7 +174,7 @@ def _bootstrap(statistic: Callable[[Floats], Floats], group: Groups) -> tuple[Fl
         size = min(block, RESAMPLES - start)
         drawn = rng.integers(num_groups, size=(size, num_groups))
         drawn += num_groups * np.arange(size)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=size * num_groups)
+        times = np.bincount(drawn.ravel(), minlength=drawn.size)
         values.append(statistic(times.reshape(size, num_groups)[:, group].astype(np.float64)))
     return values[0][0], np.concatenate(values[1:])
 
@@ -182,18 +186,14 @@ def _checked(
     values, labels = np.asarray(scores, np.float64), np.asarray(blurry, np.bool_)
     names = np.asarray(photographs)
     if values.ndim != 1 or not values.shape == labels.shape == names.shape:
-        raise UserError(
-            "Scores, labels and photographs must be lists of one length, not arrays of shapes "
-            f"{values.shape}, {labels.shape} and {names.shape}."
-        )
+        shapes = f"{values.shape}, {labels.shape} and {names.shape}"
+        raise UserError(f"Scores, labels and photographs must be of one length, not {shapes}.")
     if not np.isfinite(values).all():
         raise UserError("Some scores are NaN or infinite: leave these images out.")
     unique, group = np.unique(names, return_inverse=True)
     if labels.all() or not labels.any() or unique.size < 2:
-        raise UserError(
-            f"{values.size} images of {unique.size} photographs, {int(labels.sum())} of them blurry, cannot be "
-            "evaluated: give blurry and sharp images of at least two photographs."
-        )
+        given = f"{values.size} images of {unique.size} photographs, {labels.sum()} of them blurry"
+        raise UserError(f"Give blurry and sharp images of at least two photographs, not {given}.")
     if are_probabilities and not (values.min() >= 0 and values.max() <= 1):
         raise UserError("Some scores are not in [0, 1]: they are no probabilities.")
     return values, labels, group
