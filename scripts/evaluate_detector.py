@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from detector.evaluation import Bounded, auc_difference, evaluate, reliability
 from PIL import Image, ImageOps
 
 from blurjax import configure_jax
@@ -24,7 +25,6 @@ from blurjax.sharpness import Detector, Rating, rate_images
 from blurjax.sharpness.blurs import KINDS, blur
 from blurjax.sharpness.measures import MEASURES
 from blurjax.sharpness.rating import SHIPPED, brightness
-from detector.evaluation import Bounded, auc_difference, evaluate, reliability
 
 WEAKEST, STRONGEST = 1.0, 4.0
 MOST_IMAGES = 2400
@@ -51,6 +51,7 @@ class Images:
 
 
 def main() -> None:
+    """Prints the tables, and draws the diagrams."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--simulate", nargs="*", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--real", nargs="*", default=[], metavar="NAME=FOLDER")
@@ -114,7 +115,9 @@ def real(folder: Path) -> Images:
     blurry = np.array([path.parent.name == "blurred" for path in paths])
     unknown = np.full(len(paths), np.nan)
     scenes = np.array([path.stem.split("_")[0] for path in paths])
-    return Images([read(path) for path in paths], scenes, blurry, np.zeros(len(paths), int), unknown)
+    return Images(
+        [read(path) for path in paths], scenes, blurry, np.zeros(len(paths), int), unknown
+    )
 
 
 def read(path: Path) -> np.ndarray:
@@ -126,7 +129,9 @@ def report(data: Images, ratings: list[Rating], probabilities: np.ndarray) -> No
     """Prints the detector beside the classical measures."""
     found = evaluate(probabilities, data.blurry, data.photographs, are_probabilities=True)
     right = (probabilities >= 0.5) == data.blurry
-    print(f"{found.num_images} images of {found.num_photographs} photographs, {data.blurry.sum()} of them blurry.\n")
+    print(
+        f"{found.num_images} images of {found.num_photographs} photographs, {data.blurry.sum()} of them blurry.\n"
+    )
     print("| | AUC | average precision | detector's AUC minus this |\n| --- | --- | --- | --- |")
     print(f"| detector | {shown(found.auc)} | {shown(found.average_precision)} | |")
     scores = {name: [] for name in MEASURES}
@@ -137,14 +142,23 @@ def report(data: Images, ratings: list[Rating], probabilities: np.ndarray) -> No
     for name, values in scores.items():
         classical = evaluate(values, data.blurry, data.photographs)
         more = auc_difference(probabilities, values, data.blurry, data.photographs)
-        print(f"| {name} | {shown(classical.auc)} | {shown(classical.average_precision)} | {shown(more)} |")
-    print(f"\nCalibration error (ECE): {shown(found.ece)}. Right at a threshold of 0.5: {right.mean():.1%}; of sharp ", end="")
-    print(f"images {right[~data.blurry].mean():.1%}, of blurry ones {right[data.blurry].mean():.1%}.")
+        print(
+            f"| {name} | {shown(classical.auc)} | {shown(classical.average_precision)} | {shown(more)} |"
+        )
+    sharp, blurry = right[~data.blurry].mean(), right[data.blurry].mean()
+    print(
+        f"\nCalibration error (ECE): {shown(found.ece)}. Right at a threshold of 0.5: {right.mean():.1%}; "
+        f"of sharp images {sharp:.1%}, of blurry ones {blurry:.1%}."
+    )
 
 
-def report_kinds(data: Images, ratings: list[Rating], probabilities: np.ndarray, path: Path) -> None:
+def report_kinds(
+    data: Images, ratings: list[Rating], probabilities: np.ndarray, path: Path
+) -> None:
     """Prints one row for each kind of blur and each range of strengths."""
-    print("\n| blur | n | AUC | found at 0.5 | kind named | error of sigma | AUC of a detector that never saw it |")
+    print(
+        "\n| blur | n | AUC | found at 0.5 | kind named | error of sigma | AUC of a detector that never saw it |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     sigmas = np.array([rating.sigma for rating in ratings])
     errors = np.abs(np.log(sigmas / np.maximum(data.strengths, 0.1)))
@@ -158,7 +172,9 @@ def report_kinds(data: Images, ratings: list[Rating], probabilities: np.ndarray,
             images = [data.images[i] for i in np.flatnonzero(chosen)]
             others = [r.probability for r in rate_images(images, Detector.load(without))]
             unseen = shown(evaluate(others, labels, photographs).auc)
-        named = np.mean([ratings[i].kind == label for i in np.flatnonzero(rows)]) if kind else np.nan
+        named = (
+            np.mean([ratings[i].kind == label for i in np.flatnonzero(rows)]) if kind else np.nan
+        )
         print(
             f"| {label} | {rows.sum()} | {shown(auc)} | {(probabilities[rows] >= 0.5).mean():.1%} | "
             f"{'' if np.isnan(named) else f'{named:.0%}'} | {np.exp(np.median(errors[rows])) - 1:.0%} | {unseen} |"
@@ -169,7 +185,11 @@ def _parts(data: Images) -> Iterator[tuple[str, np.ndarray, bool]]:
     for kind in range(1, len(KINDS)):
         yield KINDS[kind], data.kinds == kind, True
     for low, high in ((1.0, 1.4), (1.4, 2.0), (2.0, 2.8), (2.8, 4.0)):
-        yield f"{low} to {high} pixels", data.blurry & (data.strengths >= low) & (data.strengths < high), False
+        yield (
+            f"{low} to {high} pixels",
+            data.blurry & (data.strengths >= low) & (data.strengths < high),
+            False,
+        )
 
 
 def shown(number: Bounded | None) -> str:
@@ -184,9 +204,23 @@ def draw(diagrams: dict, path: Path) -> None:
     for ax, (name, diagram) in zip(axes[0], diagrams.items(), strict=True):
         ax.plot([0, 1], [0, 1], color="0.7", linewidth=1)
         there = diagram.count > 0
-        low, high = (np.abs(diagram.interval[there, i] - diagram.share_blurry[there]) for i in (0, 1))
-        ax.errorbar(diagram.probability[there], diagram.share_blurry[there], (low, high), fmt="o", markersize=4)
-        ax.set(title=name, xlabel="probability of blurry", ylabel="share that is blurry", xlim=(0, 1), ylim=(-0.03, 1.03))
+        low, high = (
+            np.abs(diagram.interval[there, i] - diagram.share_blurry[there]) for i in (0, 1)
+        )
+        ax.errorbar(
+            diagram.probability[there],
+            diagram.share_blurry[there],
+            (low, high),
+            fmt="o",
+            markersize=4,
+        )
+        ax.set(
+            title=name,
+            xlabel="probability of blurry",
+            ylabel="share that is blurry",
+            xlim=(0, 1),
+            ylim=(-0.03, 1.03),
+        )
     figure.tight_layout()
     figure.savefig(path, dpi=150)
 

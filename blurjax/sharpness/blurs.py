@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from blurjax.engine import Array, Key, Scalar
+from blurjax.models.linear_code import cosines
 
 KINDS = ("sharp", "gaussian", "defocus", "motion", "codec", "compression", "enlarged")
 STRENGTHS = tuple(float(s) for s in np.geomspace(0.25, 12, 24))
 """Standard deviations of the Gaussian blurs, in pixels, that another blur is compared with."""
 MARGIN = 28
-"""Pixels by which an image is continued, mirrored, beyond each edge before it is blurred: the widest kernel's radius."""
+"""Pixels by which an image is continued, mirrored, beyond each edge to be blurred: the radius of the widest kernel."""
 # Table K.1 of ITU-T T.81 (JPEG), for brightness at quality 50.
 LUMINANCE = np.array(
     [
@@ -27,14 +28,6 @@ LUMINANCE = np.array(
     ],
     np.float32,
 )
-
-
-def cosine_basis(size: int) -> np.ndarray:
-    """Returns the orthonormal cosine transform (DCT-II) of `size` values, f32[size,size]."""
-    k, x = np.arange(size)[:, None], np.arange(size)[None, :]
-    basis = np.cos(np.pi * k * (2 * x + 1) / (2 * size)) * np.sqrt(2 / size)
-    basis[0] /= np.sqrt(2)
-    return basis.astype(np.float32)
 
 
 def kernel(kind: Array, sigma: Array, angle: Array) -> Array:
@@ -82,7 +75,7 @@ def compress(image: Array, quality: Array) -> Array:
     """
     scale = jnp.where(quality < 50, 50 / quality, 2 - quality / 50)
     steps = jnp.clip(jnp.round(scale * LUMINANCE), 1, 255)
-    basis, (height, width) = cosine_basis(8), image.shape
+    basis, (height, width) = cosines(8, 8), image.shape
     blocks = (255 * image - 128).reshape(height // 8, 8, width // 8, 8)
     coefficients = jnp.einsum("ui,aibj,vj->aubv", basis, blocks, basis)
     steps = steps[None, :, None, :]
@@ -98,7 +91,7 @@ def encode(image: Array, sigma: Array) -> Array:
       image: f32[H,W].
       sigma: f32[], of the Gaussian whose blur halves the first frequency that is lost, in pixels.
     """
-    rows, columns = cosine_basis(image.shape[0]), cosine_basis(image.shape[1])
+    rows, columns = (jnp.asarray(cosines(size, size)) for size in image.shape)
     coefficients = rows @ image @ columns.T
     fy, fx = jnp.arange(len(rows)) / (2 * len(rows)), jnp.arange(len(columns)) / (2 * len(columns))
     cutoff = jnp.sqrt(2 * jnp.log(2.0)) / (2 * jnp.pi * jnp.maximum(sigma, 0.05))
@@ -164,7 +157,7 @@ def blur(image: Array, kind: Array, sigma: Array, key: Key) -> tuple[Array, Arra
 
 def strength(image: Array, blurred: Array) -> Scalar:
     """Returns the standard deviation in pixels of the Gaussian blur that changes an image f32[H,W] as much."""
-    rows, columns = (cosine_basis(size) for size in image.shape)
+    rows, columns = (jnp.asarray(cosines(size, size)) for size in image.shape)
     power = (rows @ image @ columns.T) ** 2
     fy, fx = jnp.arange(len(rows)) / (2 * len(rows)), jnp.arange(len(columns)) / (2 * len(columns))
     squared = fy[:, None] ** 2 + fx[None, :] ** 2

@@ -40,7 +40,9 @@ def region_features(regions: Array) -> Array:
     level = regions
     for _ in range(LEVELS):
         found += [_statistics(difference) for difference in _differences(level)]
-        level = level.reshape(len(level), level.shape[1] // 2, 2, level.shape[2] // 2, 2).mean((2, 4))
+        level = level.reshape(len(level), level.shape[1] // 2, 2, level.shape[2] // 2, 2).mean(
+            (2, 4)
+        )
     return jnp.concatenate(found, axis=1)
 
 

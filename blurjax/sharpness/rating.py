@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +122,11 @@ def brightness(image: np.ndarray) -> np.ndarray:
     Raises:
       UserError: see `rate`.
     """
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,)):
+    if (
+        image.dtype != np.uint8
+        or image.ndim not in (2, 3)
+        or image.shape[2:] not in ((), (1,), (3,))
+    ):
         raise UserError(
             f"An image to rate must be an array uint8 [height, width] or [height, width, 3], but this one is "
             f"{image.dtype} {list(image.shape)}."
@@ -150,7 +153,7 @@ def _regions(image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def _describe(regions: np.ndarray) -> np.ndarray:
-    """Computes the features of regions u8[R,REGION,REGION], a fixed number at once, so that few programs are compiled."""
+    """Computes the features of regions u8[R,REGION,REGION], a fixed number at once: one program is compiled."""
     parts = []
     for start in range(0, len(regions), REGIONS_AT_ONCE):
         part = regions[start : start + REGIONS_AT_ONCE]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -105,7 +106,7 @@ def _conditions(key: Key, subject: Array, blurry: Array) -> Conditions:
         return jax.random.uniform(next(keys), minval=low, maxval=high)
 
     def log_uniform(low: float, high: float) -> Array:
-        return jnp.exp(uniform(jnp.log(low), jnp.log(high)))
+        return jnp.exp(uniform(math.log(low), math.log(high)))
 
     def sometimes(share: float, value: Array, otherwise: float) -> Array:
         return jnp.where(uniform() < share, value, otherwise)

@@ -60,7 +60,9 @@ def train_detectors(
     Returns:
       Parameters of `Network`, with a leading axis [T], and the losses f32[T,num_steps].
     """
-    optimizer = optax.adamw(optax.cosine_onecycle_schedule(num_steps, LEARNING_RATE), weight_decay=1e-4)
+    optimizer = optax.adamw(
+        optax.cosine_onecycle_schedule(num_steps, LEARNING_RATE), weight_decay=1e-4
+    )
     steps = loop_steps(_make_step(optimizer), _get_batch, num_steps)
 
     def train(seed: Scalar, left_out: Scalar, examples: Example) -> tuple[Params, Array]:
@@ -92,7 +94,9 @@ def _part(key: Key, regions: int) -> Array:
     height = jax.random.randint(size, (), 1, side + 1)
     top, left = jax.random.randint(place, (2,), 0, side - height + 1)
     at = jnp.arange(side)
-    block = ((at >= top) & (at < top + height))[:, None] & ((at >= left) & (at < left + height))[None]
+    block = ((at >= top) & (at < top + height))[:, None] & ((at >= left) & (at < left + height))[
+        None
+    ]
     first = jnp.pad(block.reshape(-1), (0, regions - side**2))
     others = jnp.arange(regions) >= side**2
     draw = jax.random.uniform(which)

@@ -18,7 +18,9 @@ from blurjax.sharpness.blurs import KINDS
 def image():
     """A photograph, u8[128,128] of brightness."""
     picture = Image.fromarray(load_sample_image("china.jpg")).convert("L")
-    return np.asarray(picture.crop((100, 100, 484, 484)).resize((128, 128), Image.Resampling.LANCZOS))
+    return np.asarray(
+        picture.crop((100, 100, 484, 484)).resize((128, 128), Image.Resampling.LANCZOS)
+    )
 
 
 @pytest.mark.parametrize("kind", [1, 2, 3])
@@ -41,7 +43,9 @@ def test_motion_goes_along_its_angle():
 def test_convolution_is_that_of_scipy(image):
     kernel = np.asarray(blurs.kernel(3, 3.0, 0.3))
     found = blurs.convolve(jnp.float32(image), kernel)
-    assert found == pytest.approx(ndimage.convolve(np.float64(image), kernel, mode="reflect"), abs=1e-2)
+    assert found == pytest.approx(
+        ndimage.convolve(np.float64(image), kernel, mode="reflect"), abs=1e-2
+    )
 
 
 @pytest.mark.parametrize("quality", [5, 20, 60, 95])
@@ -49,7 +53,7 @@ def test_compression_is_that_of_jpeg(image, quality):
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality)
     found = np.round(255 * np.asarray(blurs.compress(jnp.float32(image) / 255, float(quality))))
-    assert np.abs(found - np.asarray(Image.open(file))).mean() < 0.5  # levels of 255; its cosine transform is of integers
+    assert np.abs(found - np.asarray(Image.open(file))).mean() < 0.5  # JPEG computes with integers
 
 
 def test_an_encoder_keeps_low_frequencies_alone():
@@ -75,7 +79,9 @@ def test_resizing_continues_an_image_by_its_mirror_image(image):
 @pytest.mark.parametrize("sigma", [1.0, 2.0, 4.0])
 def test_a_gaussian_is_as_strong_as_it_is(image, sigma):
     blurred = ndimage.gaussian_filter(np.float32(image) / 255, sigma, mode="reflect", truncate=6)
-    assert blurs.strength(jnp.float32(image) / 255, blurred) == pytest.approx(sigma, rel=0.02, abs=0.02)
+    assert blurs.strength(jnp.float32(image) / 255, blurred) == pytest.approx(
+        sigma, rel=0.02, abs=0.02
+    )
 
 
 @pytest.mark.parametrize("kind", range(1, len(KINDS)), ids=KINDS[1:])

@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from detector import evaluation
+from detector.evaluation import auc_difference, evaluate, reliability
 from sklearn import metrics
 
 from blurjax.analysis import scores as analysis_scores
 from blurjax.runtime.errors import UserError
-from detector import evaluation
-from detector.evaluation import auc_difference, evaluate, reliability
 
 
 def drawn(rng, num_photographs, separation):

@@ -25,12 +25,16 @@ def test_a_slope_has_the_differences_of_a_slope():
 
 
 def test_turning_a_region_turns_its_directions(region):
-    found, turned = (described(x)[2:].reshape(LEVELS, 4, 9) for x in (region, np.rot90(region).copy()))
+    found, turned = (
+        described(x)[2:].reshape(LEVELS, 4, 9) for x in (region, np.rot90(region).copy())
+    )
     assert turned[:, [1, 0, 3, 2]] == pytest.approx(found, abs=1e-4)
 
 
 def test_mirrored_regions_differ_in_the_diagonals_alone(region):
-    found, mirrored = (described(x)[2:].reshape(LEVELS, 4, 9) for x in (region, region[:, ::-1].copy()))
+    found, mirrored = (
+        described(x)[2:].reshape(LEVELS, 4, 9) for x in (region, region[:, ::-1].copy())
+    )
     assert mirrored[:, [0, 1, 3, 2]] == pytest.approx(found, abs=1e-4)
 
 
