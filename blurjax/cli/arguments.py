@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from blurjax.cli import sharpness_options
 from blurjax.cli.parser import Parser, PrintCompletion
 from blurjax.config import loading as settings
 
@@ -115,7 +116,7 @@ def make_parser() -> Parser:
         epilog="exit codes: 0, no photograph is blurry; 1, at least one is, moved or not; 2, a mistake, or a file that "
         "could not be read, moved or copied, whatever the others are.",
     )
-    _add_sharpness_options(sharpness)
+    sharpness_options.add_options(sharpness)
     datasets = commands.add_parser(
         "datasets", help="list the data sources and the data sets that are available"
     )
@@ -198,27 +199,6 @@ def _add_predict_options(predict: argparse.ArgumentParser) -> None:
     output = predict.add_mutually_exclusive_group()
     output.add_argument("--csv", action="store_true", help="print CSV")
     output.add_argument("--json", action="store_true", help="print JSON, with all probabilities")
-
-
-def _add_sharpness_options(sharpness: argparse.ArgumentParser) -> None:
-    add = sharpness.add_argument
-    paths = "a photograph, or a folder of them and of folders"
-    add("paths", nargs="+", type=Path, metavar="PATH", help=paths)
-    least = "the probability from which on a photograph counts as blurry (0.5)"
-    add("--threshold", type=float, default=0.5, metavar="P", help=least)
-    add("--top", type=int, metavar="N", help="show, move and copy the N blurriest alone")
-    add("--json", action="store_true", help="print JSON instead of a table")
-    add("--csv", type=Path, metavar="FILE.csv", help="also write the table there")
-    page = "also write a page of small pictures that shows where they are blurry"
-    add("--html", type=Path, metavar="FILE.html", help=page)
-    add("--max-pixels", type=int, metavar="N", help="a larger file is not read (300 million)")
-    add = sharpness.add_argument_group(
-        "what to do with blurry photographs",
-        "Without --yes this only says what would be done. Nothing is ever replaced: a name that is taken gets a number.",
-    ).add_argument
-    add("--move-to", type=Path, metavar="DIR", help="move them to a folder, which is not searched")
-    add("--copy-to", type=Path, metavar="DIR", help="copy them to a folder, which is not searched")
-    add("--yes", action="store_true", help="do it")
 
 
 def _add_export_options(export: argparse.ArgumentParser) -> None:

@@ -39,7 +39,7 @@ Row = dict[str, Any]
 
 
 def check_options(parsed: argparse.Namespace) -> None:
-    """Raises UserError where options do not go together; suffixes are checked since --csv *.jpg would replace a photo."""
+    """Raises UserError where options make no sense, such as --csv *.jpg, which would replace a photograph."""
     if not 0 <= parsed.threshold <= 1:
         raise UserError(
             f"--threshold is a probability from 0 to 1 and cannot be {parsed.threshold:g}."
@@ -76,7 +76,6 @@ def sharpness(parsed: argparse.Namespace) -> int:
         raise UserError("There is no photograph to rate; name image files, or folders of some.")
     rated, failed = _rate(paths, parsed)
     unreadable += failed
-    blurry = [file for file in rated if file.rating.probability >= parsed.threshold]
     found = _found(rated, unreadable, parsed)
     for path, reason in unreadable:
         print(f"blurjax: {printable(path)} cannot be rated: {reason}.", file=sys.stderr)
@@ -94,14 +93,18 @@ def sharpness(parsed: argparse.Namespace) -> int:
     has_failed = bool(unreadable)
     if folder:
         plan = plan_transfers(
-            [file.path for file in shown if file in blurry], folder, move=bool(parsed.move_to)
+            [f.path for f in shown if f.rating.probability >= parsed.threshold],
+            folder,
+            move=bool(parsed.move_to),
         )
         done = _transfer(plan, parsed)
         found |= {"done": parsed.yes, "transfers": [_as_json(transfer) for transfer in done]}
         has_failed |= [t.target is None for t in plan] != [t.target is None for t in done]
     if parsed.json:
         print(json.dumps(jsonable(found), ensure_ascii=False, indent=1))
-    return FAILED if has_failed else BLURRY if blurry else 0
+    # The first is the blurriest.
+    is_blurry = any(row["blurry"] for row in found["images"][:1])
+    return FAILED if has_failed else BLURRY if is_blurry else 0
 
 
 def _rate(
@@ -149,11 +152,12 @@ def _found(
     ]
     blurry = sum(row["blurry"] for row in rows)
     verb = "is" if blurry == 1 else "are"
+    failed = f" {len(unreadable):,} could not be rated." if unreadable else ""
     return {
         "threshold": parsed.threshold,
         "rated_size": RATED_SIZE,
         "summary": f"{blurry:,} of {len(rows):,} photographs {verb} blurry with a probability of at least "
-        f"{parsed.threshold:g}.",
+        f"{parsed.threshold:g}.{failed}",
         "images": rows[: parsed.top],
         "unreadable": [{"file": _text(path), "reason": reason} for path, reason in unreadable],
     }
@@ -179,7 +183,7 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def _print_table(found: Mapping[str, Any]) -> None:
-    cells = [COLUMNS]
+    cells: list[tuple[str, ...]] = [COLUMNS]
     for row in found["images"]:
         low, high = row["interval"]
         burst = "" if row["burst"] is None else f"{row['burst']}{'*' * row['sharpest']}"

@@ -82,7 +82,8 @@ def decode_reduced(data: bytes, longest: int) -> tuple[np.ndarray, tuple[int, in
         image.draft(None, (min(side, size[0]), min(side, size[1])))
         flat = reduce(_flat(image, data), longest)
         turned = upright(flat, image)
-        return np.asarray(turned), size if turned.size == flat.size else size[::-1]
+        width, height = size
+        return np.asarray(turned), size if turned.size == flat.size else (height, width)
 
 
 def reduce(image: Image.Image, longest: int) -> Image.Image:

@@ -59,7 +59,7 @@ def write_contact_sheet(
 
 
 def heat_map(preview: Preview) -> HeatMap:
-    """Draws regions from blue (sharp) to orange (blurry); what cannot be judged stays clear, and so does what may be either."""
+    """Draws regions from blue (sharp) to orange (blurry); what may be either, or cannot be judged, stays clear."""
     regions = preview.regions
     judged = np.isfinite(regions)
     lean = np.where(judged, 2 * regions - 1, 0)  # -1 sharp, 1 blurry

@@ -4,10 +4,11 @@ from blurjax.sharpness.bursts import find_bursts, sharpest
 from blurjax.sharpness.files import RatedFile, rate_files, rate_sharpness
 from blurjax.sharpness.moving import Transfer, make_transfers, plan_transfers
 from blurjax.sharpness.rating import RATED_SIZE, Detector, Rating, rate
-from blurjax.sharpness.reading import Unreadable
+from blurjax.sharpness.reading import SMALLEST, Unreadable
 
 __all__ = [
     "RATED_SIZE",
+    "SMALLEST",
     "Detector",
     "RatedFile",
     "Rating",

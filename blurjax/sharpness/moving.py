@@ -29,9 +29,9 @@ class Transfer(NamedTuple):
 def plan_transfers(paths: Iterable[Path], directory: Path, *, move: bool) -> list[Transfer]:
     """Says where files would go, and changes nothing.
 
-    A name that is taken gets " (2)" and so on, also where it differs in the case of letters alone. A file that is in the
-    directory already, under its name and with the same content, stays: it is not copied or moved a second time. Links
-    are not moved, since they may not lead anywhere from another place.
+    A name that is taken gets " (2)" and so on, also where it differs in the case of letters alone. A file that is in
+    the directory already, under its name and with the same content, stays: it is not copied or moved a second time.
+    Links are not moved, since they may not lead anywhere from another place.
 
     Args:
       paths: of files.
