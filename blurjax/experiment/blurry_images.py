@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from blurjax.config.settings import DataConfig
-from blurjax.data import Dataset, cache
-from blurjax.data.dataset import drop_blurry
+from blurjax.data import Dataset, cache, drop_blurry
 from blurjax.runtime import UserError
 from blurjax.sharpness import SMALLEST, rate
 
