@@ -78,8 +78,8 @@ def decode_reduced(data: bytes, longest: int) -> tuple[np.ndarray, tuple[int, in
         _check_size(image)
         _check_not_raw(image, data)
         size = image.size
-        side = round(longest * REDUCED_DECODING)
-        image.draft(None, (min(side, size[0]), min(side, size[1])))
+        scale = min(longest * REDUCED_DECODING / max(size), 1)
+        image.draft(None, (int(scale * size[0]) or 1, int(scale * size[1]) or 1))
         flat = reduce(_flat(image, data), longest)
         turned = upright(flat, image)
         width, height = size

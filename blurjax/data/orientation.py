@@ -26,7 +26,7 @@ def upright(flat: Image.Image, image: Image.Image) -> Image.Image:
 
 def _orientation(image: Image.Image) -> int:
     """Returns EXIF's orientation, whatever the other tags are: Pillow reads none after one that is cut off."""
-    exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
+    exif = (image.info.get("exif") or b"").removeprefix(b"Exif\0\0")
     order = "little" if exif.startswith(b"II") else "big"
 
     def number(start: int, length: int) -> int:

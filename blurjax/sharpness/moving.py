@@ -143,7 +143,7 @@ def _reserve(target: Path) -> Path:
     """Makes an empty file under the first name that is free."""
     for name in names_for(target.name):
         with contextlib.suppress(FileExistsError):
-            target.with_name(name).open("xb").close()
+            target.with_name(name).touch(exist_ok=False)
             return target.with_name(name)
     raise AssertionError("there is always another name")
 
