@@ -18,14 +18,13 @@ from tqdm import tqdm
 from blurjax.data.messages import expand_path, printable, valid_utf8
 from blurjax.report.contact_sheet import Preview, write_contact_sheet
 from blurjax.runtime import UserError, jsonable, readable_os_errors, write_bytes
+from blurjax.runtime.transfers import Transfer, make_transfers, plan_transfers
 from blurjax.sharpness import (
+    NOTHING,
     RATED_SIZE,
     RatedFile,
-    Transfer,
     Unreadable,
     find_bursts,
-    make_transfers,
-    plan_transfers,
     rate_files,
     sharpest,
 )
@@ -84,16 +83,14 @@ def sharpness(parsed: argparse.Namespace) -> int:
         with readable_os_errors(parsed.csv):
             write_bytes(expand_path(parsed.csv), _csv(found["images"]).encode())
     if parsed.html:
-        previews = {
-            _text(f.path): Preview(f.preview, f.rating.regions, f.rated_size) for f in shown
-        }
+        previews = {_text(f.path): Preview(f.preview, f.rating.regions) for f in shown}
         write_contact_sheet(expand_path(parsed.html), found, previews)
     if not parsed.json:
         _print_table(found)
     has_failed = bool(unreadable)
     if folder:
         plan = plan_transfers(
-            [f.path for f in shown if f.rating.probability >= parsed.threshold],
+            [file.path for file in shown if _is_blurry(file, parsed)],
             folder,
             move=bool(parsed.move_to),
         )
@@ -102,8 +99,7 @@ def sharpness(parsed: argparse.Namespace) -> int:
         has_failed |= [t.target is None for t in plan] != [t.target is None for t in done]
     if parsed.json:
         print(json.dumps(jsonable(found), ensure_ascii=False, indent=1))
-    # The first is the blurriest.
-    is_blurry = any(row["blurry"] for row in found["images"][:1])
+    is_blurry = any(_is_blurry(file, parsed) for file in rated)
     return FAILED if has_failed else BLURRY if is_blurry else 0
 
 
@@ -142,7 +138,7 @@ def _found(
             "interval": [*file.rating.interval],
             "kind": file.rating.kind,
             "sigma": file.rating.sigma,
-            "blurry": file.rating.probability >= parsed.threshold,
+            "blurry": _is_blurry(file, parsed),
             "burst": burst_of.get(i),
             "sharpest": i in sharpest_of_bursts,
             "width": file.size[0],
@@ -161,6 +157,10 @@ def _found(
         "images": rows[: parsed.top],
         "unreadable": [{"file": _text(path), "reason": reason} for path, reason in unreadable],
     }
+
+
+def _is_blurry(file: RatedFile, parsed: argparse.Namespace) -> bool:
+    return file.rating.kind != NOTHING and file.rating.probability >= parsed.threshold
 
 
 def _text(path: Path) -> str:

@@ -87,12 +87,12 @@ def decode_reduced(data: bytes, longest: int) -> tuple[np.ndarray, tuple[int, in
 
 
 def reduce(image: Image.Image, longest: int) -> Image.Image:
-    """Makes the longer side of an image at most `longest` pixels by Pillow's bicubic filter, which antialiases."""
+    """Makes the longer side of an image at most `longest` pixels by Pillow's Lanczos filter, which antialiases."""
     scale = longest / max(image.size)
     if scale >= 1:
         return image
     width, height = (max(round(scale * side), 1) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3)
 
 
 def flatten(image: Image.Image) -> Image.Image:

@@ -10,8 +10,9 @@ import numpy as np
 from blurjax.config.settings import DataConfig
 from blurjax.data import Dataset, cache, drop_blurry
 from blurjax.runtime import UserError
-from blurjax.sharpness import SMALLEST, rate
+from blurjax.sharpness import NOTHING, SMALLEST, rate_images
 
+BATCH = 256
 PROBED = 4
 """Training images that are rated each time: other ratings than those in the cache are of another detector."""
 _log = logging.getLogger("blurjax")
@@ -59,6 +60,11 @@ def _rated(dataset: Dataset, config: DataConfig) -> np.ndarray:
 
 
 def _probabilities(dataset: Dataset, positions: np.ndarray) -> np.ndarray:
-    images = (dataset.images[position] for position in positions)
-    ratings = [rate(image[..., 0] if image.shape[-1] == 1 else image) for image in images]
-    return np.array([rating.probability for rating in ratings], np.float32)
+    probabilities = []
+    for first in range(0, len(positions), BATCH):
+        images = dataset.images[positions[first : first + BATCH]]
+        ratings = rate_images(
+            [image.squeeze(-1) if image.shape[-1] == 1 else image for image in images]
+        )
+        probabilities += [0 if r.kind == NOTHING else r.probability for r in ratings]
+    return np.array(probabilities, np.float32)

@@ -2,23 +2,21 @@
 
 from blurjax.sharpness.bursts import find_bursts, sharpest
 from blurjax.sharpness.files import RatedFile, rate_files, rate_sharpness
-from blurjax.sharpness.moving import Transfer, make_transfers, plan_transfers
-from blurjax.sharpness.rating import RATED_SIZE, Detector, Rating, rate
+from blurjax.sharpness.rating import NOTHING, RATED_SIZE, Detector, Rating, rate, rate_images
 from blurjax.sharpness.reading import SMALLEST, Unreadable
 
 __all__ = [
+    "NOTHING",
     "RATED_SIZE",
     "SMALLEST",
     "Detector",
     "RatedFile",
     "Rating",
-    "Transfer",
     "Unreadable",
     "find_bursts",
-    "make_transfers",
-    "plan_transfers",
     "rate",
     "rate_files",
+    "rate_images",
     "rate_sharpness",
     "sharpest",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,10 +12,10 @@ from PIL import Image
 from blurjax.runtime import UserError
 
 Detector: TypeAlias = Any
-RATED_SIZE = 1024
+RATED_SIZE = 768
 """Pixels: a larger image is reduced so that its longer side has this many; smaller ones are rated as they are."""
-SMALLEST = 32
-_REGION = 32
+REGION = 32
+NOTHING = "nothing to judge"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def rate(image: np.ndarray, detector: Detector | None = None) -> Rating:
     Raises:
       UserError: it is smaller.
     """
-    if min(image.shape[:2]) < SMALLEST:
+    if min(image.shape[:2]) < REGION:
         raise UserError(f"An image of {image.shape[1]}x{image.shape[0]} pixels is too small.")
     pixels = Image.fromarray(image).convert("L")
     scale = RATED_SIZE / max(pixels.size)
@@ -52,15 +53,22 @@ def rate(image: np.ndarray, detector: Detector | None = None) -> Rating:
         4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
     )
     probability = _probability(laplacian)
-    rows, columns = grey.shape[0] // _REGION, grey.shape[1] // _REGION
+    rows, columns = grey.shape[0] // REGION, grey.shape[1] // REGION
     regions = np.full((rows, columns), np.nan, np.float32)
     for row in range(rows):
         for column in range(columns):
-            y, x = row * _REGION, column * _REGION
-            block = laplacian[y : y + _REGION - 2, x : x + _REGION - 2]
+            y, x = row * REGION, column * REGION
+            block = laplacian[y : y + REGION - 2, x : x + REGION - 2]
             regions[row, column] = _probability(block) if block.std() else np.nan
     kind = "gaussian" if probability >= 0.5 else "sharp"
+    if np.isnan(regions).all():
+        probability, kind = 0.5, NOTHING
     return Rating(probability, (probability, probability), 4 * probability, kind, regions)
+
+
+def rate_images(images: Sequence[np.ndarray], detector: Detector | None = None) -> list[Rating]:
+    """Rates images, each as `rate` does."""
+    return [rate(image, detector) for image in images]
 
 
 def _probability(laplacian: np.ndarray) -> float:

@@ -19,15 +19,15 @@ from blurjax.data import image_files
 from blurjax.data.given_images import find_images
 from blurjax.data.near_duplicates import THUMBNAIL
 from blurjax.data.prefetch import run_ahead
-from blurjax.sharpness.rating import RATED_SIZE
+from blurjax.sharpness.rating import RATED_SIZE, REGION
 
 MAX_PIXELS = DataConfig().max_pixels
 """Of a file; decoding one takes up to 24 bytes a pixel, on each decoder."""
 MOST_BYTES = 2 * 2**30
 """Of a file, which is read as a whole."""
 MOST_DECODERS = 8
-SMALLEST = 32
-"""Pixels of the shorter side, after reduction."""
+SMALLEST = REGION
+"""Pixels of the shorter side, after reduction, at least."""
 PREVIEW = 240
 """Pixels of the longer side of a preview."""
 _PREVIEW_QUALITY = 80

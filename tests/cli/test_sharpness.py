@@ -8,6 +8,7 @@ from pathlib import Path
 import photographs
 import pytest
 from command import run
+from PIL import Image
 
 from blurjax.cli import photographs as command
 from blurjax.cli.arguments import make_parser
@@ -103,6 +104,16 @@ def test_exit_codes(place, capsys):
     assert "blurjax: in/sharp/broken.jpg cannot be rated: " in captured.err
     assert "0 of 2 photographs are blurry" in captured.out
     assert captured.out.splitlines()[-1].endswith("1 could not be rated.")
+
+
+def test_what_has_nothing_to_judge_is_not_blurry(place, capsys):
+    photographs.save(Image.new("RGB", (256, 256)), place / "cap/on.png")
+    assert call("cap", "--threshold", "0", "--json", "--move-to", "out", "--yes") == 0
+    found = read_json(capsys)
+    (image,) = found["images"]
+    assert (image["kind"], image["blurry"]) == ("nothing to judge", False)
+    assert found["transfers"] == []
+    assert (place / "cap/on.png").exists()
 
 
 def test_top_shows_and_moves_the_blurriest_alone(place, capsys):

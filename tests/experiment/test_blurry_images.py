@@ -68,10 +68,19 @@ def test_it_is_counted_in_the_plan_and_the_audit(settings, dataset, tmp_path):
 
 
 def test_by_default_nothing_is_rated(settings, dataset, monkeypatch):
-    monkeypatch.setattr(blurry_images, "rate", None)
+    monkeypatch.setattr(blurry_images, "rate_images", None)
     _, found = prepare(settings(), dataset)
     assert found is dataset
     assert DataConfig().drop_blurry is None
+
+
+def test_what_has_nothing_to_judge_stays(settings):
+    images, labels = arrays()
+    images[0] = 128
+    _, found = prepare(
+        settings(data__drop_blurry=0.5), Dataset.from_arrays(images, labels, splits=SPLITS)
+    )
+    assert [int(found.names[i]) for i in found.splits["train"]] == LEFT
 
 
 def test_the_setting_is_part_of_a_runs_identity(settings):
@@ -79,8 +88,13 @@ def test_the_setting_is_part_of_a_runs_identity(settings):
 
 
 def test_a_data_set_is_rated_once(settings, dataset, monkeypatch):
-    calls, rate = [], blurry_images.rate
-    monkeypatch.setattr(blurry_images, "rate", lambda image: calls.append(1) or rate(image))
+    calls, rate_images = [], blurry_images.rate_images
+
+    def count(images):
+        calls.extend(images)
+        return rate_images(images)
+
+    monkeypatch.setattr(blurry_images, "rate_images", count)
     config = settings(data__drop_blurry=0.5)
     _, first = prepare(config, dataset)
     assert len(calls) == blurry_images.PROBED + 12
@@ -96,13 +110,12 @@ def test_a_data_set_is_rated_once(settings, dataset, monkeypatch):
 def test_another_detector_rates_again(settings, dataset, monkeypatch):
     config = settings(data__drop_blurry=0.9)
     before = prepare(config, dataset)[1].blurry
-    rate = blurry_images.rate
+    rate_images = blurry_images.rate_images
 
-    def strict(image):
-        rating = rate(image)
-        return type(rating)(1.0 if rating.probability > 0.5 else 0.0, (0, 1), 1, "", rating.regions)
+    def strict(images):
+        return [replace(r, probability=float(r.probability > 0.5)) for r in rate_images(images)]
 
-    monkeypatch.setattr(blurry_images, "rate", strict)
+    monkeypatch.setattr(blurry_images, "rate_images", strict)
     assert prepare(config, dataset)[1].blurry == 4 >= before
 
 

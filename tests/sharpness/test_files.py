@@ -7,7 +7,7 @@ from PIL import Image
 
 import blurjax
 from blurjax.runtime import UserError
-from blurjax.sharpness import RatedFile, Unreadable, rate, rate_files, rate_sharpness
+from blurjax.sharpness import RATED_SIZE, RatedFile, Unreadable, rate, rate_files, rate_sharpness
 
 
 def test_files_of_folders_are_rated_and_the_damaged_ones_named(tmp_path):
@@ -27,8 +27,8 @@ def test_files_of_folders_are_rated_and_the_damaged_ones_named(tmp_path):
 def test_the_size_of_the_file_and_of_what_was_rated(tmp_path):
     path = photographs.save(photographs.large(2048, 1024), tmp_path / "a.png")
     (file,) = rate_files([path])
-    assert (file.size, file.rated_size) == ((2048, 1024), (1024, 512))
-    assert file.rating.regions.shape == (16, 32)
+    assert (file.size, file.rated_size) == ((2048, 1024), (RATED_SIZE, RATED_SIZE // 2))
+    assert file.rating.regions.shape == (RATED_SIZE // 64, RATED_SIZE // 32)
 
 
 def test_arrays_images_and_paths_have_the_same_rating(tmp_path):

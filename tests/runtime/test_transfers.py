@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from blurjax.runtime import UserError
-from blurjax.sharpness import Transfer, make_transfers, moving, plan_transfers
+from blurjax.runtime import UserError, transfers
+from blurjax.runtime.transfers import Transfer, make_transfers, plan_transfers
 
 
 def write(path, text):
@@ -189,7 +189,7 @@ def test_a_crash_at_any_point_loses_nothing_and_the_next_call_goes_on(
     plan = plan_transfers(paths, tmp_path / "out", move=True)
     calls = 0
     with monkeypatch.context() as patched:
-        owner = {"copy2": shutil, "synchronize": moving}.get(point, Path)
+        owner = {"copy2": shutil, "synchronize": transfers}.get(point, Path)
         original = getattr(owner, point)
 
         def die(*arguments, **options):

@@ -1,4 +1,4 @@
-"""Moves or copies photographs into a folder: nothing is replaced, and nothing is lost if the process is killed."""
+"""Moves or copies files into a folder: nothing is replaced, and nothing is lost if the process is killed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from blurjax.runtime import UserError, synchronize
-from blurjax.runtime.files import TEMPORARY
+from blurjax.runtime.errors import UserError
+from blurjax.runtime.files import TEMPORARY, synchronize
 
 
 class Transfer(NamedTuple):
