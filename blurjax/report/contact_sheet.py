@@ -23,8 +23,8 @@ class Preview(NamedTuple):
 
     jpeg: bytes
     regions: np.ndarray
-    """f32[rows,columns], the probability that each region is blurry; NaN: nothing to judge there. They are spread evenly
-    over the picture."""
+    """f32[rows,columns], the probability that each region is blurry, NaN where nothing can be judged; they are spread
+    evenly over the picture."""
 
 
 def write_contact_sheet(

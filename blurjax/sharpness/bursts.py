@@ -16,7 +16,8 @@ def find_bursts(thumbnails: Sequence[np.ndarray]) -> list[list[int]]:
     """Finds groups of photographs that are near duplicates of one another, directly or through others.
 
     Two are near duplicates where averages over 16x16 areas hardly differ, as `blurjax.data.near_duplicates` says: the
-    camera may have moved by about 2% of the picture between them, and either may be blurred. Every two are compared.
+    camera may have moved by 1% of the picture between them, often by 2%, and either may be blurred. Every two are
+    compared.
 
     Args:
       thumbnails: N arrays u8[16,16,3], those of `RatedFile`.
