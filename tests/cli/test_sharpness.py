@@ -21,7 +21,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number, name in enumerate("ab"):
         photographs.save(photographs.part(number), tmp_path / f"in/sharp/{name}.png")
-    for number, name, sigma in ((2, "c", 4), (3, "d", 8)):
+    for number, name, sigma in ((2, "c", 2), (3, "d", 4)):
         image = photographs.blurred(photographs.part(number), sigma)
         photographs.save(image, tmp_path / f"in/blurry/{name}.jpg", quality=95)
     return tmp_path
@@ -179,7 +179,7 @@ def test_a_file_that_cannot_be_moved_is_named_and_the_exit_code_is_2(place, caps
 
 
 def test_the_sharpest_of_a_burst_is_marked(place, capsys):
-    for shift, sigma in ((0, 0), (1, 2), (2, 6)):
+    for shift, sigma in ((0, 0), (1, 2), (2, 4)):
         image = photographs.part(4, shift=shift)
         image = photographs.blurred(image, sigma) if sigma else image
         photographs.save(image, place / f"burst/{shift}.png")

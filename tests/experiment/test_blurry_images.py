@@ -24,7 +24,7 @@ def arrays(size=64):
     images = []
     for i in range(20):
         image = photographs.part(i % 12, size=size, shift=2 * i)
-        images.append(np.asarray(photographs.blurred(image, 8) if i in BLURRY else image))
+        images.append(np.asarray(photographs.blurred(image, 3) if i in BLURRY else image))
     return np.stack(images), np.arange(20) % 2
 
 
