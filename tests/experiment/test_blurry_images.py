@@ -7,10 +7,11 @@ import photographs
 import pytest
 from tiny import config as tiny_config
 
+from blurjax.config import override
 from blurjax.config.settings import DataConfig
 from blurjax.data import Dataset, audit_dataset
 from blurjax.data import dataset as module
-from blurjax.experiment import blurry_images, make_plan
+from blurjax.experiment import blurry_images, export_view, make_plan, run_experiment
 from blurjax.experiment.fingerprints import identity_of
 from blurjax.experiment.preparation import prepare
 from blurjax.runtime import UserError
@@ -156,3 +157,29 @@ def test_mistakes_are_named(settings, dataset):
         prepare(settings(data__drop_blurry=0.4), dropped)
     with pytest.raises(UserError, match="drop_blurry"):
         settings(data__drop_blurry=1.5)
+
+
+def test_a_run_and_its_export_leave_them_out(settings, tmp_path):
+    images, labels = arrays()
+    np.savez(tmp_path / "photographs.npz", image=images, label=labels, split=SPLITS)
+    config = settings(
+        data__source=f"npz:{tmp_path / 'photographs.npz'}",
+        data__drop_blurry=0.5,
+        data__image_size=32,
+        views__train=["original"],
+        views__test=["original"],
+        sweep__num_seeds=2,
+        autoencoder__epochs=1,
+        classifier__epochs=1,
+    )
+    results = run_experiment(config, tmp_path / "run")
+    sizes = {name: sum(counts) for name, counts in results["dataset"]["class_counts"].items()}
+    dropped = 12 - sizes["train"]
+    assert (sizes["validation"], sizes["test"]) == (4, 4)
+    assert dropped == results["audit"]["blurry"] > 0
+    assert "training images were left out." in (tmp_path / "run/report.html").read_text()
+    exported = export_view(tmp_path / "run", "original", tmp_path / "out.npz")
+    with np.load(exported) as written:
+        assert np.sum(written["split"] == "train") == sizes["train"]
+    with pytest.raises(UserError, match=r"data\.drop_blurry = 0\.5, not None"):
+        run_experiment(override(config, {"data.drop_blurry": None}), tmp_path / "run")
