@@ -29,9 +29,21 @@ if TYPE_CHECKING:
     )
     from blurjax.report import compare_runs, make_report
     from blurjax.runtime import UserError
+    from blurjax.sharpness import rate_sharpness
     from blurjax.train import AllTrialsFailed, Interrupted, Progress
 
-_ROOMS = ("config", "data", "engine", "experiment", "models", "report", "runtime", "train", "views")
+_ROOMS = (
+    "config",
+    "data",
+    "engine",
+    "experiment",
+    "models",
+    "report",
+    "runtime",
+    "sharpness",
+    "train",
+    "views",
+)
 _ROOM_OF = {
     "AllTrialsFailed": "train",
     "Config": "config",
@@ -50,6 +62,7 @@ _ROOM_OF = {
     "loop_steps": "engine",
     "make_plan": "experiment",
     "make_report": "report",
+    "rate_sharpness": "sharpness",
     "run_experiment": "experiment",
     "sweep": "engine",
     "time_plan": "experiment",
@@ -74,6 +87,7 @@ __all__ = [
     "loop_steps",
     "make_plan",
     "make_report",
+    "rate_sharpness",
     "run_experiment",
     "sweep",
     "time_plan",

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "data": {"runtime", "config"},
     "views": {"engine", "config", "models"},
     "train": {"runtime", "engine", "config", "data", "models", "views"},
-    "sharpness": {"runtime", "engine", "config", "data", "models", "views", "train"},
+    "sharpness": {"runtime", "engine", "config", "data", "models", "views"},
     "analysis": {"runtime", "config"},
     "report": {"runtime", "config", "analysis"},
     "experiment": {
@@ -29,6 +29,7 @@ MAY_IMPORT = {
         "models",
         "views",
         "train",
+        "sharpness",
         "analysis",
         "report",
     },

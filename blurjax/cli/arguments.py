@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from blurjax.cli import sharpness_options
 from blurjax.cli.parser import Parser, PrintCompletion
 from blurjax.config import loading as settings
 
@@ -27,6 +28,7 @@ examples:
   blurjax compare runs/photos runs/wider-code
   blurjax predict runs/photos NEW_PHOTOS/
   blurjax export runs/photos --view reconstruction --out blurred/
+  blurjax sharpness PHOTOS/ --html blurry.html
   blurjax datasets"""
 
 
@@ -106,6 +108,15 @@ def make_parser() -> Parser:
         "--models FILE.safetensors)",
     )
     _add_export_options(export)
+    sharpness = commands.add_parser(
+        "sharpness",
+        help="say which photographs are blurry, how much and where; move or copy them",
+        description="Rate photographs with a trained detector: the probability that each is blurry, the kind and the "
+        "strength of its blur. Files that cannot be read are named on standard error.",
+        epilog="exit codes: 0, no photograph is blurry; 1, at least one is, moved or not; 2, a mistake, or a file that "
+        "could not be read, moved or copied, whatever the others are.",
+    )
+    sharpness_options.add_options(sharpness)
     datasets = commands.add_parser(
         "datasets", help="list the data sources and the data sets that are available"
     )
@@ -117,7 +128,18 @@ def make_parser() -> Parser:
     run.add_argument("--out", type=Path, metavar="DIR", help=out)
     _add_run_options(run)
     _add_run_options(extend)
-    for command in (run, plan, extend, config, report, compare, predict, export, datasets):
+    for command in (
+        run,
+        plan,
+        extend,
+        config,
+        report,
+        compare,
+        predict,
+        export,
+        sharpness,
+        datasets,
+    ):
         add_import(command)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     for command in (run, plan, extend, config):

@@ -237,6 +237,18 @@ def export(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def sharpness(parsed: argparse.Namespace) -> int:
+    """Runs `blurjax sharpness` and returns the exit code."""
+    cache = user_cache()
+    from blurjax.cli import photographs
+    from blurjax.engine import configure_jax
+
+    photographs.check_options(parsed)
+    # One device: its threads share the work on an image.
+    configure_jax(cpu_devices=1, cache_directory=cache / "programs")
+    return photographs.sharpness(parsed)
+
+
 def datasets(parsed: argparse.Namespace) -> int:
     """Runs `blurjax datasets` and returns the exit code."""
     from blurjax.data import sources
@@ -255,5 +267,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": compare,
     "predict": predict,
     "export": export,
+    "sharpness": sharpness,
     "datasets": datasets,
 }

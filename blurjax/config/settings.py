@@ -109,6 +109,8 @@ class DataConfig(Section):
     """an image of more is unusable; decoding one takes 8 to 24 bytes a pixel"""
     duplicates: Literal["keep", "drop"] = "keep"
     """drop leaves out of train what is in another split, repeated, or labelled twice"""
+    drop_blurry: OrNone[Annotated[float, Field(gt=0, le=1)]] = None
+    """leave training images out that are blurry with at least this probability, such as 0.9; none: keep all"""
     resident_limit: Free[NonNegativeFloat] = 2.0
     """GiB of decoded images kept on each device; larger data are streamed"""
     cache_dir: Free[OrNone[Path]] = None

@@ -3,7 +3,7 @@
 from blurjax.config.settings import SPLITS
 from blurjax.data.array_source import examples_of_arrays
 from blurjax.data.audit import audit_dataset
-from blurjax.data.dataset import Dataset
+from blurjax.data.dataset import Dataset, drop_blurry
 from blurjax.data.examples import Examples
 from blurjax.data.prefetch import read_batches
 from blurjax.data.sources import describe, load, register_source
@@ -15,6 +15,7 @@ __all__ = [
     "Examples",
     "audit_dataset",
     "describe",
+    "drop_blurry",
     "examples_of_arrays",
     "fold_assignment",
     "generator",

@@ -31,6 +31,7 @@ def audit_dataset(dataset: Dataset, duplicates: str = "keep") -> dict[str, Any]:
         "fingerprint": dataset.fingerprint,
         "duplicates": duplicates,
         "dropped": dataset.dropped,
+        "blurry": dataset.blurry,
         "exact": _exact(dataset, positions, groups),
         "near": _near(dataset, groups),
         "class_balance": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from blurjax.data.duplicates import drop_duplicates
 from blurjax.data.examples import Examples, check_classes, pixels_sha256
 from blurjax.data.messages import printable
 from blurjax.data.splits import split_positions, subset_of_train
+from blurjax.runtime.errors import UserError
 
 COPY_BYTES = 2**30
 """Scattered images of a memory map are copied into memory up to this size, or data.resident_limit."""
@@ -47,6 +49,10 @@ class Dataset:
     """Sentences that a reader of results should know, such as that images were skipped."""
     dropped: int = 0
     """How many duplicates were left out of train."""
+    blurry: int = 0
+    """How many blurry images were left out of train."""
+    drop_blurry: float | None = None
+    """The data.drop_blurry that was applied."""
     source: str = ARRAYS
     """The data.source that it was loaded from."""
 
@@ -154,26 +160,75 @@ def make_dataset(examples: Examples, config: DataConfig) -> Dataset:
     splits = subset_of_train(splits, examples.labels, config)
     fingerprint = _fingerprint(examples, splits)
 
-    images, in_use = examples.images, np.concatenate([splits[split] for split in SPLITS])
-    labels, names = examples.labels, examples.names
-    copied = len(in_use) * images[:1].nbytes <= max(COPY_BYTES, config.resident_limit * 2**30)
-    if copied or not isinstance(images, np.memmap):
-        if not np.array_equal(in_use, np.arange(len(images))):
-            images, labels = images[in_use], labels[in_use]
-            names = tuple(names[position] for position in in_use)
-        ends = np.cumsum([len(splits[split]) for split in SPLITS])
-        splits = dict(zip(SPLITS, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
-    return Dataset(
+    dataset = Dataset(
         name=examples.name,
         class_names=examples.class_names,
-        images=images,
-        labels=labels,
-        names=names,
+        images=examples.images,
+        labels=examples.labels,
+        names=examples.names,
         splits={split: splits[split].astype(np.int32) for split in SPLITS},
         fingerprint=fingerprint,
         notes=notes,
         dropped=dropped,
     )
+    return _without_gaps(dataset, config)
+
+
+def drop_blurry(dataset: Dataset, probabilities: np.ndarray, config: DataConfig) -> Dataset:
+    """Leaves out of train what is blurry with a probability of at least data.drop_blurry.
+
+    Args:
+      dataset: with all training images.
+      probabilities: f32[n], that each training image is blurry.
+      config: of the data.
+
+    Raises:
+      UserError: a class would lose all of its training images.
+    """
+    least, train = config.drop_blurry, dataset.splits["train"]
+    assert least is not None
+    stays = probabilities < least
+    count = int(np.sum(~stays))
+    left = np.bincount(dataset.labels[train[stays]], minlength=len(dataset.class_names))
+    lost = (left == 0) & (dataset.class_counts["train"] > 0)
+    if lost.any():
+        name = printable(dataset.class_names[int(np.argmax(lost))])
+        raise UserError(
+            f"All training images of class {name} are blurry with a probability of at least {least:g}; raise "
+            "data.drop_blurry, or add sharp images."
+        )
+    if not count:
+        return dataclasses.replace(dataset, drop_blurry=least)
+    verb = "image was" if count == 1 else "images were"
+    note = f"{count:,} {verb} dropped from train as blurry (data.drop_blurry={least:g})."
+    digest = hashlib.sha256(dataset.fingerprint.encode())
+    digest.update(train[~stays].astype("<i8").tobytes())
+    dataset = dataclasses.replace(
+        dataset,
+        splits={**dataset.splits, "train": train[stays]},
+        fingerprint=digest.hexdigest(),
+        notes=(*dataset.notes, note),
+        blurry=count,
+        drop_blurry=least,
+    )
+    return _without_gaps(dataset, config)
+
+
+def _without_gaps(dataset: Dataset, config: DataConfig) -> Dataset:
+    """Leaves out the images that are in no split, and orders the others by split, but in a large memory map."""
+    images, splits = dataset.images, dataset.splits
+    labels, names = dataset.labels, dataset.names
+    in_use = np.concatenate([splits[split] for split in SPLITS])
+    copied = len(in_use) * images[:1].nbytes <= max(COPY_BYTES, config.resident_limit * 2**30)
+    if isinstance(images, np.memmap) and not copied:
+        return dataset
+    if not np.array_equal(in_use, np.arange(len(images))):
+        images, labels = images[in_use], labels[in_use]
+        names = tuple(names[position] for position in in_use)
+    ends = np.cumsum([len(splits[split]) for split in SPLITS])
+    positions = np.split(np.arange(ends[-1], dtype=np.int32), ends[:-1])
+    ordered = dict(zip(SPLITS, positions, strict=True))
+    return dataclasses.replace(dataset, images=images, labels=labels, names=names, splits=ordered)
 
 
 def _fingerprint(examples: Examples, splits: Mapping[str, np.ndarray]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -39,7 +39,7 @@ def read_images(
       UserError: an image cannot be read, or an array is not as described.
     """
     if isinstance(given, np.ndarray):
-        return _resized(_as_batch(given), image_shape)
+        return _resized(as_batch(given), image_shape)
     several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
     if not several:
         raise UserError("No image was given; give at least one.")
@@ -47,8 +47,14 @@ def read_images(
         return np.concatenate([_read(image, image_shape) for image in several])
 
 
-def find_images(paths: Sequence[Path]) -> list[Path]:
+def find_images(
+    paths: Iterable[str | Path], on_error: Callable[[OSError], None] = raise_error
+) -> list[Path]:
     """Returns files as they are named, and of folders all images in them and below, hidden ones left out.
+
+    Args:
+      paths: of files and folders.
+      on_error: called for each folder that may not be read.
 
     Raises:
       UserError: a path does not exist, or may not be read.
@@ -57,7 +63,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     for path in map(expand_path, paths):
         with explain_read_errors(path):
             if path.is_dir():
-                for place, folders, _ in os.walk(path, onerror=raise_error):
+                for place, folders, _ in os.walk(path, onerror=on_error):
                     folders[:] = visible(folders)
                     found += images(Path(place))
             else:
@@ -86,25 +92,12 @@ def read_each(
     return np.concatenate(read), failed
 
 
-def _read(image: GivenImage, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Returns one image, u8[1,H,W,C]; of an array, as many as it holds."""
-    size, _, channels = image_shape
-    if isinstance(image, np.ndarray):
-        return _resized(_as_batch(image), image_shape)
-    try:
-        if isinstance(image, Image.Image):
-            name = "An image of Pillow's"
-            return image_files.square(image, size, channels)[None]
-        path = expand_path(image)
-        name = printable(path)
-        with explain_read_errors(path):
-            return image_files.decode(path.read_bytes(), size, channels)[None]
-    except image_files.BadImageError as error:
-        raise UserError(f"{name} cannot be used as an image: {error}.") from None
+def as_batch(array: np.ndarray) -> np.ndarray:
+    """Returns one or several images as u8[N,H,W,C].
 
-
-def _as_batch(array: np.ndarray) -> np.ndarray:
-    """Returns an array as u8[N,H,W,C]."""
+    Raises:
+      UserError: they are of another type or shape than `GivenImages` says.
+    """
     if array.dtype != np.uint8:
         raise UserError(
             f"Images must be uint8, from 0 to 255, and not {array.dtype}; values from 0 to 1 are converted by "
@@ -123,6 +116,23 @@ def _as_batch(array: np.ndarray) -> np.ndarray:
     if not len(array):
         raise UserError("No image was given; give at least one.")
     return array
+
+
+def _read(image: GivenImage, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Returns one image, u8[1,H,W,C]; of an array, as many as it holds."""
+    size, _, channels = image_shape
+    if isinstance(image, np.ndarray):
+        return _resized(as_batch(image), image_shape)
+    try:
+        if isinstance(image, Image.Image):
+            name = "An image of Pillow's"
+            return image_files.square(image, size, channels)[None]
+        path = expand_path(image)
+        name = printable(path)
+        with explain_read_errors(path):
+            return image_files.decode(path.read_bytes(), size, channels)[None]
+    except image_files.BadImageError as error:
+        raise UserError(f"{name} cannot be used as an image: {error}.") from None
 
 
 def _resized(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:

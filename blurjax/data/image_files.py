@@ -13,22 +13,15 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from blurjax.data import pixel_depth
 from blurjax.data.file_kinds import unreadable_kind
+from blurjax.data.orientation import upright
 
 VERSION = 4
 """Raised whenever the same file may become other pixels or is stored in another way: cached ones are decoded again."""
 SMALLEST = 8
 LARGEST = 256
+REDUCED_DECODING = 1.5
+"""A JPEG that is to be reduced is decoded at least so many times larger, and then by a filter that antialiases."""
 _GREY_MODES = ("1", "L", "LA", "La", *pixel_depth.DEEP_MODES)
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF's orientation -> what turns the image upright."""
 _SCALED = {"L;2": 85, "L;4": 17}
 """Pillow's name of the pixels of a grey PNG -> what it multiplies them by."""
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -59,14 +52,73 @@ def decode(data: bytes, size: int, channels: int) -> np.ndarray:
     Raises:
       BadImageError: no image, damaged, cut off, or unreasonably large or small.
     """
+    with _explained(data), _open(data) as image:
+        _check_size(image)
+        _check_not_raw(image, data)
+        return _square(upright(_flat(image, data), image), size, channels)
+
+
+def decode_reduced(data: bytes, longest: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Decodes an image file like `decode`, but keeps its shape and colours, and reduces it where it is large.
+
+    A large JPEG is decoded at a half, a quarter or an eighth of its size where that is at least `REDUCED_DECODING`
+    times what is asked for. Nothing is enlarged.
+
+    Args:
+      data: content of an image file.
+      longest: pixels of the longer side of the result at most.
+
+    Returns:
+      u8[H,W] of a grey image, else u8[H,W,3]; and the (width, height) of the file, turned upright.
+
+    Raises:
+      BadImageError: as for `decode`.
+    """
+    with _explained(data), _open(data) as image:
+        _check_size(image)
+        _check_not_raw(image, data)
+        size = image.size
+        scale = min(longest * REDUCED_DECODING / max(size), 1)
+        image.draft(None, (int(scale * size[0]) or 1, int(scale * size[1]) or 1))
+        flat = reduce(_flat(image, data), longest)
+        turned = upright(flat, image)
+        width, height = size
+        return np.asarray(turned), size if turned.size == flat.size else (height, width)
+
+
+def reduce(image: Image.Image, longest: int) -> Image.Image:
+    """Makes the longer side of an image at most `longest` pixels by Pillow's Lanczos filter, which antialiases."""
+    scale = longest / max(image.size)
+    if scale >= 1:
+        return image
+    width, height = (max(round(scale * side), 1) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3)
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """Turns an image of Pillow's upright, and makes it one of mode L or RGB as `decode` does.
+
+    Raises:
+      BadImageError: it is too small, or its pixels cannot be read.
+    """
+    _check_size(image)
     try:
-        with _open(data) as image:
-            _check_size(image)
-            _check_not_raw(image, data)
-            return _square(_upright(_flat(image, data), image), size, channels)
+        image.load()
+        return upright(_flat(image, b""), image)
     except BadImageError:
         raise
-    except Exception as error:  # whatever a plugin of Pillow's stumbles over, the file is bad
+    except Exception as error:
+        raise BadImageError(str(error)) from None
+
+
+@contextlib.contextmanager
+def _explained(data: bytes) -> Iterator[None]:
+    """Turns whatever a plugin of Pillow's stumbles over into a BadImageError: the file is bad."""
+    try:
+        yield
+    except BadImageError:
+        raise
+    except Exception as error:
         if not data:
             reason = "it is empty"
         elif isinstance(error, UnidentifiedImageError):
@@ -80,14 +132,7 @@ def decode(data: bytes, size: int, channels: int) -> np.ndarray:
 
 def square(image: Image.Image, size: int, channels: int) -> np.ndarray:
     """Makes an image that Pillow has opened already like those of `decode`; the arguments and errors are the same."""
-    _check_size(image)
-    try:
-        image.load()
-        return _square(_upright(_flat(image, b""), image), size, channels)
-    except BadImageError:
-        raise
-    except Exception as error:
-        raise BadImageError(str(error)) from None
+    return _square(flatten(image), size, channels)
 
 
 def resize(images: np.ndarray, size: int, channels: int) -> np.ndarray:
@@ -221,30 +266,6 @@ def _white_at_deep_colour(image: Image.Image, data: bytes) -> Image.Image:
     pixels = np.array(image)
     pixels[(values == np.array(image.info["transparency"])).all(-1)] = 255
     return Image.fromarray(pixels)
-
-
-def _upright(flat: Image.Image, image: Image.Image) -> Image.Image:
-    """Turns an image as its EXIF says; Pillow's own function writes all EXIF again, which fails where it is damaged."""
-    turn = _UPRIGHT.get(_orientation(image))
-    return flat if turn is None else flat.transpose(turn)
-
-
-def _orientation(image: Image.Image) -> int:
-    """Returns EXIF's orientation, whatever the other tags are: Pillow reads none after one that is cut off."""
-    exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
-    order = "little" if exif.startswith(b"II") else "big"
-
-    def number(start: int, length: int) -> int:
-        return int.from_bytes(exif[start : start + length], order)
-
-    first = number(4, 4) + 2
-    for entry in range(first, first + 12 * number(first - 2, 2), 12):
-        if number(entry, 2) == ExifTags.Base.Orientation:
-            has_16_bits = number(entry + 2, 2) == 3
-            return number(entry + 8, 2 if has_16_bits else 4)
-    with contextlib.suppress(Exception):
-        return int(image.getexif()[ExifTags.Base.Orientation])  # in metadata of another kind
-    return 1
 
 
 def _square(image: Image.Image, size: int, channels: int) -> np.ndarray:

@@ -13,13 +13,16 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def run_ahead(function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+def run_ahead(
+    function: Callable[[T], R], items: Iterable[T], ahead: int, threads: int | None = None
+) -> Iterator[R]:
     """Yields function(item) in order, computed in threads, for at most `ahead` + 1 items at a time.
 
-    An exception in a thread is raised here. Closing the iterator ends the threads.
+    By default there are as many threads as Python chooses, a few more than cores. An exception in a thread is raised
+    here. Closing the iterator ends the threads.
     """
     running: collections.deque[Future[R]] = collections.deque()
-    pool = ThreadPoolExecutor()
+    pool = ThreadPoolExecutor(threads)
     try:
         for item in items:
             running.append(pool.submit(function, item))

@@ -18,6 +18,7 @@ from blurjax.config import Trial, to_yaml
 from blurjax.config.settings import SPLITS
 from blurjax.config.trials import views_in_use
 from blurjax.data import Dataset, load
+from blurjax.experiment.blurry_images import leave_out_blurry
 from blurjax.experiment.calls import make_programs
 from blurjax.experiment.context import Context
 from blurjax.experiment.fingerprints import check_fingerprints
@@ -83,7 +84,7 @@ def export_view(
 def _views(saved: SavedRun, dataset: Dataset | None) -> tuple[Programs, FittedViews]:
     """Returns what the run's views are made with, which all lies in its directory."""
     config = saved.config
-    dataset = load(config.data) if dataset is None else dataset
+    dataset = leave_out_blurry(load(config.data) if dataset is None else dataset, config.data)
     run = RunDirectory(saved.path, writes=False)
     check_fingerprints(run, config, dataset)
     programs = make_programs(config, dataset)

@@ -13,6 +13,7 @@ from blurjax.config.settings import Config
 from blurjax.config.trials import num_folds, views_in_use
 from blurjax.config.view_table import CODECS
 from blurjax.data import Dataset, load
+from blurjax.experiment.blurry_images import leave_out_blurry
 from blurjax.runtime import UserError, processes
 from blurjax.views.codecs import is_available
 
@@ -34,7 +35,7 @@ def prepare(config: Config, dataset: Dataset | None = None) -> tuple[Config, Dat
             "Dataset.from_tf_data."
         )
     processes.start_devices()
-    dataset = load(config.data) if dataset is None else dataset
+    dataset = leave_out_blurry(load(config.data) if dataset is None else dataset, config.data)
     train_examples = len(dataset.splits["train"])
     found = {"source": dataset.source, **config.data.model_dump(include=set(DIRECTORIES))}
     found = rebase(found, Path.cwd())  # the directory may be continued from another one

@@ -61,5 +61,6 @@ def stand_in(config: Config, size: Size) -> Dataset:
         names=(),
         splits=dict(zip(counts, positions, strict=True)),
         fingerprint="",
+        drop_blurry=data.drop_blurry,  # which of them would go is not known
         source=data.source,
     )

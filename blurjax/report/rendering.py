@@ -40,6 +40,7 @@ def render(template: str, **values: Any) -> str:
         "average": lambda values: sum(values) / len(values),
         "decimals": lambda value, digits: "–" if value is None else f"{value:.{digits}f}",
         "data_uri": lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}",
+        "jpeg_uri": lambda jpeg: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}",
         "setting": setting,
         "words": lambda name: name.replace("_", " "),
         "explanation": lambda view: VIEWS[view].explanation,

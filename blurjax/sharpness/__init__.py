@@ -1,6 +1,24 @@
-"""Which photographs are blurry: a learned detector, classical measures, and what is done with the files."""
+"""Which photographs are blurry, how much and where: the detector, classical measures, and the files that are rated."""
 
+from blurjax.sharpness.bursts import find_bursts, sharpest
+from blurjax.sharpness.files import RatedFile, rate_files, rate_sharpness
 from blurjax.sharpness.measures import MEASURES
-from blurjax.sharpness.rating import RATED_SIZE, Detector, Rating, rate, rate_images
+from blurjax.sharpness.rating import NOTHING, RATED_SIZE, Detector, Rating, rate, rate_images
+from blurjax.sharpness.reading import SMALLEST, Unreadable
 
-__all__ = ["MEASURES", "RATED_SIZE", "Detector", "Rating", "rate", "rate_images"]
+__all__ = [
+    "MEASURES",
+    "NOTHING",
+    "RATED_SIZE",
+    "SMALLEST",
+    "Detector",
+    "RatedFile",
+    "Rating",
+    "Unreadable",
+    "find_bursts",
+    "rate",
+    "rate_files",
+    "rate_images",
+    "rate_sharpness",
+    "sharpest",
+]

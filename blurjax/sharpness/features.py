@@ -13,7 +13,7 @@ LEVELS = 3
 """Scales: the region's own pixels, means of 2x2 and of 4x4 of them."""
 STATISTICS = 3 * 12 * LEVELS + 2
 """Features of a region."""
-SMALLEST = 0.5 / 255
+LEAST_DIFFERENCE = 0.5 / 255
 """Added to all differences of brightness, since those of 8-bit pixels are not known better."""
 
 
@@ -70,4 +70,4 @@ def _statistics(difference: Array) -> Array:
 
 
 def _log(x: Array) -> Array:
-    return (jnp.log(x + SMALLEST) + 4) / 1.5
+    return (jnp.log(x + LEAST_DIFFERENCE) + 4) / 1.5

@@ -1,0 +1,221 @@
+"""What `blurjax sharpness` prints, writes and moves."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from blurjax.data.messages import expand_path, printable, valid_utf8
+from blurjax.report.contact_sheet import Preview, write_contact_sheet
+from blurjax.runtime import UserError, jsonable, readable_os_errors, write_bytes
+from blurjax.runtime.transfers import Transfer, make_transfers, plan_transfers
+from blurjax.sharpness import (
+    NOTHING,
+    RATED_SIZE,
+    RatedFile,
+    Unreadable,
+    find_bursts,
+    rate_files,
+    sharpest,
+)
+from blurjax.sharpness.reading import MAX_PIXELS, find_photographs
+
+BLURRY, FAILED = 1, 2
+"""Exit codes: at least one photograph is blurry; a file could not be read, moved or copied."""
+COLUMNS = ("probability", "interval", "kind", "sigma", "burst", "file")
+
+Row = dict[str, Any]
+
+
+def check_options(parsed: argparse.Namespace) -> None:
+    """Raises UserError where options make no sense, such as --csv *.jpg, which would replace a photograph."""
+    if not 0 <= parsed.threshold <= 1:
+        raise UserError(
+            f"--threshold is a probability from 0 to 1 and cannot be {parsed.threshold:g}."
+        )
+    for option, least in (("top", parsed.top), ("max-pixels", parsed.max_pixels)):
+        if least is not None and least < 1:
+            raise UserError(f"--{option} must be at least 1.")
+    for option, file, suffixes in (
+        ("csv", parsed.csv, (".csv",)),
+        ("html", parsed.html, (".html", ".htm")),
+    ):
+        if file is not None and file.suffix.casefold() not in suffixes:
+            raise UserError(
+                f"--{option} writes a file and cannot be {printable(file)}; name one that ends in {suffixes[0]}."
+            )
+    if parsed.move_to and parsed.copy_to:
+        raise UserError("--move-to and --copy-to exclude each other; name one of them.")
+    if parsed.yes and not (parsed.move_to or parsed.copy_to):
+        raise UserError("--yes says that files are to be moved or copied; name --move-to DIR, too.")
+
+
+def sharpness(parsed: argparse.Namespace) -> int:
+    """Rates photographs, shows them, moves or copies the blurry ones, and returns the exit code.
+
+    Raises:
+      UserError: a path does not exist, or there is no photograph.
+    """
+    folder = parsed.move_to or parsed.copy_to
+    folder = expand_path(folder) if folder else None
+    paths, unreadable = find_photographs(parsed.paths)
+    if folder:
+        paths = [path for path in paths if folder.resolve() not in path.resolve().parents]
+    if not paths and not unreadable:
+        raise UserError("There is no photograph to rate; name image files, or folders of some.")
+    rated, failed = _rate(paths, parsed)
+    unreadable += failed
+    found = _found(rated, unreadable, parsed)
+    for path, reason in unreadable:
+        print(f"blurjax: {printable(path)} cannot be rated: {reason}.", file=sys.stderr)
+    shown = rated[: parsed.top]
+    if parsed.csv:
+        with readable_os_errors(parsed.csv):
+            write_bytes(expand_path(parsed.csv), _csv(found["images"]).encode())
+    if parsed.html:
+        previews = {_text(f.path): Preview(f.preview, f.rating.regions) for f in shown}
+        write_contact_sheet(expand_path(parsed.html), found, previews)
+    if not parsed.json:
+        _print_table(found)
+    has_failed = bool(unreadable)
+    if folder:
+        plan = plan_transfers(
+            [file.path for file in shown if _is_blurry(file, parsed)],
+            folder,
+            move=bool(parsed.move_to),
+        )
+        done = _transfer(plan, parsed)
+        found |= {"done": parsed.yes, "transfers": [_as_json(transfer) for transfer in done]}
+        has_failed |= [t.target is None for t in plan] != [t.target is None for t in done]
+    if parsed.json:
+        print(json.dumps(jsonable(found), ensure_ascii=False, indent=1))
+    is_blurry = any(_is_blurry(file, parsed) for file in rated)
+    return FAILED if has_failed else BLURRY if is_blurry else 0
+
+
+def _rate(
+    paths: Sequence[Path], parsed: argparse.Namespace
+) -> tuple[list[RatedFile], list[Unreadable]]:
+    """Returns rated files, the blurriest first, and those that cannot be rated; shows a bar on a terminal."""
+    rated, unreadable = [], []
+    results = rate_files(
+        paths, previews=bool(parsed.html), max_pixels=parsed.max_pixels or MAX_PIXELS
+    )
+    for result in tqdm(results, total=len(paths), unit=" photographs", disable=None):
+        if isinstance(result, Unreadable):
+            unreadable.append(result)
+        elif parsed.html:
+            rated.append(result)
+        else:  # the most of the memory of a rated file
+            rating = replace(result.rating, regions=np.zeros((0, 0), np.float32))
+            rated.append(replace(result, rating=rating))
+    rated.sort(key=lambda file: (-file.rating.probability, -file.rating.sigma))
+    return rated, unreadable
+
+
+def _found(
+    rated: Sequence[RatedFile], unreadable: Sequence[Unreadable], parsed: argparse.Namespace
+) -> dict[str, Any]:
+    """Returns what --json prints (docs/sharpness.md)."""
+    burst_of, sharpest_of_bursts = {}, set()
+    for number, burst in enumerate(find_bursts([file.thumbnail for file in rated]), start=1):
+        burst_of |= dict.fromkeys(burst, number)
+        sharpest_of_bursts.add(burst[sharpest([rated[i].rating for i in burst])])
+    rows: list[Row] = [
+        {
+            "file": _text(file.path),
+            "probability": file.rating.probability,
+            "interval": [*file.rating.interval],
+            "kind": file.rating.kind,
+            "sigma": file.rating.sigma,
+            "blurry": _is_blurry(file, parsed),
+            "burst": burst_of.get(i),
+            "sharpest": i in sharpest_of_bursts,
+            "width": file.size[0],
+            "height": file.size[1],
+        }
+        for i, file in enumerate(rated)
+    ]
+    blurry = sum(row["blurry"] for row in rows)
+    verb = "is" if blurry == 1 else "are"
+    failed = f" {len(unreadable):,} could not be rated." if unreadable else ""
+    return {
+        "threshold": parsed.threshold,
+        "rated_size": RATED_SIZE,
+        "summary": f"{blurry:,} of {len(rows):,} photographs {verb} blurry with a probability of at least "
+        f"{parsed.threshold:g}.{failed}",
+        "images": rows[: parsed.top],
+        "unreadable": [{"file": _text(path), "reason": reason} for path, reason in unreadable],
+    }
+
+
+def _is_blurry(file: RatedFile, parsed: argparse.Namespace) -> bool:
+    return file.rating.kind != NOTHING and file.rating.probability >= parsed.threshold
+
+
+def _text(path: Path) -> str:
+    return valid_utf8(str(path))
+
+
+def _as_json(transfer: Transfer) -> dict[str, Any]:
+    source, target, reason = transfer
+    return {"file": _text(source), "target": target and _text(target), "reason": reason or None}
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    """Returns rows as CSV: those of --json, the interval in two columns."""
+    columns = ["file", "probability", "low", "high", *[*rows[0]][3:]] if rows else ["file"]
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, "low": row["interval"][0], "high": row["interval"][1]} for row in rows)
+    return file.getvalue()
+
+
+def _print_table(found: Mapping[str, Any]) -> None:
+    cells: list[tuple[str, ...]] = [COLUMNS]
+    for row in found["images"]:
+        low, high = row["interval"]
+        burst = "" if row["burst"] is None else f"{row['burst']}{'*' * row['sharpest']}"
+        numbers = (f"{row['probability']:.2f}", f"{low:.2f}-{high:.2f}", row["kind"])
+        cells.append((*numbers, f"{row['sigma']:.1f}", burst, printable(row["file"])))
+    if found["images"]:
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for *left, file in cells:
+            print("  ".join([f"{c:>{w}}" for c, w in zip(left, widths[:-1], strict=True)] + [file]))
+        print(
+            "\nprobability: that the photograph is blurry, with its interval over the detectors\n"
+            f"sigma: the Gaussian blur that would cost as much, in pixels of at most {RATED_SIZE}\n"
+            "burst: near-equal photographs have the same number, and * marks the sharpest of them\n"
+        )
+    print(found["summary"])
+
+
+def _transfer(plan: Sequence[Transfer], parsed: argparse.Namespace) -> list[Transfer]:
+    """Moves or copies what is planned where --yes was given, and says what it does or would do."""
+    verb, done = ("move", "moved") if parsed.move_to else ("copy", "copied")
+    say = (lambda text: None) if parsed.json else print
+    results = make_transfers(plan, move=bool(parsed.move_to)) if parsed.yes else plan
+    made = []
+    for transfer in results:
+        source, target, reason = transfer
+        if target is None:
+            say(f"stays: {printable(source)}, since {reason}")
+        else:
+            say(
+                f"{done if parsed.yes else f'would {verb}'}: {printable(source)} -> {printable(target)}"
+            )
+        made.append(transfer)
+    if not parsed.yes:
+        say(f"Nothing was {done}; --yes does it.")
+    return made
