@@ -17,13 +17,14 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from detector.blurs import blur
 from detector.evaluation import Bounded, auc_difference, evaluate, reliability
 from PIL import Image, ImageOps
 
 from blurjax import configure_jax
 from blurjax.sharpness import Detector, Rating, rate_images
-from blurjax.sharpness.blurs import KINDS, blur
 from blurjax.sharpness.measures import MEASURES
+from blurjax.sharpness.network import KINDS
 from blurjax.sharpness.rating import SHIPPED, brightness
 
 WEAKEST, STRONGEST = 1.0, 4.0

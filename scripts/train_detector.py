@@ -19,7 +19,7 @@ from PIL import Image
 
 from blurjax import configure_jax
 from blurjax.sharpness import Detector
-from blurjax.sharpness.blurs import KINDS
+from blurjax.sharpness.network import KINDS
 from blurjax.sharpness.rating import SHIPPED
 
 

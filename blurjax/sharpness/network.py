@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from blurjax.engine import Array
-from blurjax.sharpness.blurs import KINDS
 
+KINDS = ("sharp", "gaussian", "defocus", "motion", "codec", "compression", "enlarged")
+"""What an image is, as far as the network can tell: `codec` is what a linear autoencoder makes of it."""
 WIDTH = 64
 """Of both hidden layers."""
 

@@ -17,9 +17,8 @@ from safetensors.numpy import save_file
 
 from blurjax.engine import Array, Params
 from blurjax.runtime import UserError
-from blurjax.sharpness.blurs import KINDS
 from blurjax.sharpness.features import REGION, region_features, region_starts
-from blurjax.sharpness.network import Judgement, Network
+from blurjax.sharpness.network import KINDS, Judgement, Network
 
 RATED_SIZE = 768
 """Pixels: a larger image is reduced so that its longer side has this many; smaller ones are rated as they are."""

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from blurjax.engine import Array, Key
-from blurjax.sharpness.blurs import KINDS, blur, compress, convolve, kernel, resize
 from blurjax.sharpness.features import REGION, region_features
+from blurjax.sharpness.network import KINDS
+from detector.blurs import blur, compress, convolve, kernel, resize
 
 TILES = 4
 """Images that one photograph is made of."""

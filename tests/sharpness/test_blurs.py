@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from detector import blurs
 from PIL import Image
 from scipy import ndimage
 from sklearn.datasets import load_sample_image
 
-from blurjax.sharpness import blurs
-from blurjax.sharpness.blurs import KINDS
+from blurjax.sharpness.network import KINDS
 
 
 @pytest.fixture(scope="module")

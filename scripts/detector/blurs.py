@@ -9,7 +9,6 @@ import numpy as np
 from blurjax.engine import Array, Key, Scalar
 from blurjax.models.linear_code import cosines
 
-KINDS = ("sharp", "gaussian", "defocus", "motion", "codec", "compression", "enlarged")
 STRENGTHS = tuple(float(s) for s in np.geomspace(0.25, 12, 24))
 """Standard deviations of the Gaussian blurs, in pixels, that another blur is compared with."""
 MARGIN = 28
