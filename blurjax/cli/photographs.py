@@ -16,19 +16,20 @@ import numpy as np
 from tqdm import tqdm
 
 from blurjax.data.messages import expand_path, printable, valid_utf8
-from blurjax.report.contact_sheet import Preview, write_contact_sheet
-from blurjax.runtime import UserError, jsonable, readable_os_errors, write_bytes
+from blurjax.report.contact_sheet import Preview, contact_sheet
+from blurjax.runtime import UserError, jsonable, write_bytes
 from blurjax.runtime.transfers import Transfer, make_transfers, plan_transfers
 from blurjax.sharpness import (
+    MAX_PIXELS,
     NOTHING,
     RATED_SIZE,
     RatedFile,
     Unreadable,
     find_bursts,
+    find_photographs,
     rate_files,
     sharpest,
 )
-from blurjax.sharpness.reading import MAX_PIXELS, find_photographs
 
 BLURRY, FAILED = 1, 2
 """Exit codes: at least one photograph is blurry; a file could not be read, moved or copied."""
@@ -80,11 +81,10 @@ def sharpness(parsed: argparse.Namespace) -> int:
         print(f"blurjax: {printable(path)} cannot be rated: {reason}.", file=sys.stderr)
     shown = rated[: parsed.top]
     if parsed.csv:
-        with readable_os_errors(parsed.csv):
-            write_bytes(expand_path(parsed.csv), _csv(found["images"]).encode())
+        _write(parsed.csv, _csv(found["images"]))
     if parsed.html:
         previews = {_text(f.path): Preview(f.preview, f.rating.regions) for f in shown}
-        write_contact_sheet(expand_path(parsed.html), found, previews)
+        _write(parsed.html, contact_sheet(found, previews))
     if not parsed.json:
         _print_table(found)
     has_failed = bool(unreadable)
@@ -180,6 +180,16 @@ def _csv(rows: Sequence[Row]) -> str:
     writer.writeheader()
     writer.writerows({**row, "low": row["interval"][0], "high": row["interval"][1]} for row in rows)
     return file.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_bytes(expand_path(path), text.encode())
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"{printable(path)} cannot be written ({reason}); name another file."
+        ) from None
 
 
 def _print_table(found: Mapping[str, Any]) -> None:

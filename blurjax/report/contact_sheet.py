@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from blurjax.report.rendering import render
-from blurjax.runtime import readable_os_errors, write_bytes
 
 _BLURRY, _SHARP = (213, 94, 0), (0, 114, 178)
 """Colours of regions: orange and blue, which colour-blind readers can tell apart."""
@@ -27,23 +25,15 @@ class Preview(NamedTuple):
     evenly over the picture."""
 
 
-def write_contact_sheet(
-    page: Path, found: Mapping[str, Any], previews: Mapping[str, Preview]
-) -> None:
-    """Writes the page.
+def contact_sheet(found: Mapping[str, Any], previews: Mapping[str, Preview]) -> str:
+    """Returns the page as HTML.
 
     Args:
-      page: its file, which is replaced.
       found: the JSON of `blurjax sharpness` (docs/sharpness.md).
       previews: file -> what is shown of it, for all images of `found`.
-
-    Raises:
-      UserError: the page cannot be written.
     """
     maps = {file: heat_map(preview.regions) for file, preview in previews.items()}
-    html = render("contact_sheet.html.jinja", **found, previews=previews, maps=maps)
-    with readable_os_errors(page):
-        write_bytes(page, html.encode("utf-8", "backslashreplace"))
+    return render("contact_sheet.html.jinja", **found, previews=previews, maps=maps)
 
 
 def heat_map(regions: np.ndarray) -> bytes:

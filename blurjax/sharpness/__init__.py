@@ -4,9 +4,10 @@ from blurjax.sharpness.bursts import find_bursts, sharpest
 from blurjax.sharpness.files import RatedFile, rate_files, rate_sharpness
 from blurjax.sharpness.measures import MEASURES
 from blurjax.sharpness.rating import NOTHING, RATED_SIZE, Detector, Rating, rate, rate_images
-from blurjax.sharpness.reading import SMALLEST, Unreadable
+from blurjax.sharpness.reading import MAX_PIXELS, SMALLEST, Unreadable, find_photographs
 
 __all__ = [
+    "MAX_PIXELS",
     "MEASURES",
     "NOTHING",
     "RATED_SIZE",
@@ -16,6 +17,7 @@ __all__ = [
     "Rating",
     "Unreadable",
     "find_bursts",
+    "find_photographs",
     "rate",
     "rate_files",
     "rate_images",

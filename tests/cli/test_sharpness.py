@@ -225,6 +225,14 @@ def test_options_that_make_no_sense_are_named(place, arguments, message):
         call("in", *arguments)
 
 
+@pytest.mark.parametrize("option", ["--csv", "--html"])
+def test_a_file_that_cannot_be_written_is_a_mistake(place, option):
+    name = f"in/sharp/a.png/table.{option[2:]}"
+    with pytest.raises(UserError, match=rf"{name} cannot be written \(.*\); name another file"):
+        call("in", option, name, "--move-to", "out", "--yes")
+    assert not (place / "out").exists()
+
+
 def test_a_folder_without_photographs_is_a_mistake(place):
     (place / "empty").mkdir()
     with pytest.raises(UserError, match="There is no photograph to rate"):
