@@ -39,7 +39,7 @@ class Rating:
       sigma: strength of the blur: the standard deviation, in pixels of the image as it is rated, of the Gaussian blur
         that would cost as much.
       kind: "sharp" below a probability of 0.5, else the most probable of `KINDS`; `NOTHING` where no region can be
-        judged, which is then a probability of 0.5 at most.
+        judged (the probability is then 0.5, its interval all there is, and sigma 0).
       regions: f32[rows,columns], the probability that each region of REGION x REGION pixels is blurry; NaN where
         nothing is to be judged.
     """
@@ -182,18 +182,15 @@ def _rating(
     probabilities = _sigmoid(judged.logit)
     of_regions = _sigmoid(judged.region_logits).mean(0)[: len(features)]
     of_regions[regions.std((1, 2)) < 255 * FLAT] = np.nan
-    probability = float(probabilities.mean())
     if np.isnan(of_regions).all():
-        kind = NOTHING
-    elif probability < 0.5:
-        kind = KINDS[0]
-    else:
-        kind = KINDS[1 + int(_softmax(judged.kind_logits).mean(0).argmax())]
+        return Rating(0.5, (0.0, 1.0), 0.0, NOTHING, of_regions.reshape(shape))
+    probability = float(probabilities.mean())
+    kind = KINDS[1 + int(_softmax(judged.kind_logits).mean(0).argmax())]
     return Rating(
         probability,
         tuple(np.quantile(probabilities, (0.05, 0.95)).tolist()),
         float(np.exp(judged.log_sigma.mean())),
-        kind,
+        kind if probability >= 0.5 else KINDS[0],
         of_regions.reshape(shape),
     )
 
