@@ -29,8 +29,8 @@ def main() -> None:
     parser.add_argument("photographs", type=Path)
     parser.add_argument("--out", type=Path, default=SHIPPED)
     parser.add_argument("--detectors", type=int, default=8)
-    parser.add_argument("--examples", type=int, default=24576)
-    parser.add_argument("--steps", type=int, default=10000)
+    parser.add_argument("--examples", type=int, default=16384)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--leave-out",

@@ -9,8 +9,8 @@ from blurjax.engine import Array
 
 REGION = 32
 """Pixels: height and width of a region."""
-LEVELS = 3
-"""Scales: the region's own pixels, means of 2x2 and of 4x4 of them."""
+LEVELS = 4
+"""Scales: the region's own pixels, and means of 2x2, 4x4 and 8x8 of them."""
 STATISTICS = 3 * 12 * LEVELS + 2
 """Features of a region."""
 LEAST_DIFFERENCE = 0.5 / 255

@@ -9,9 +9,9 @@ import numpy as np
 from blurjax.engine import Array, Key, Scalar
 from blurjax.models.linear_code import cosines
 
-STRENGTHS = tuple(float(s) for s in np.geomspace(0.25, 12, 24))
+STRENGTHS = tuple(float(s) for s in np.geomspace(0.25, 16, 26))
 """Standard deviations of the Gaussian blurs, in pixels, that another blur is compared with."""
-MARGIN = 28
+MARGIN = 32
 """Pixels by which an image is continued, mirrored, beyond each edge to be blurred: the radius of the widest kernel."""
 # Table K.1 of ITU-T T.81 (JPEG), for brightness at quality 50.
 LUMINANCE = np.array(
@@ -133,7 +133,7 @@ def blur(image: Array, kind: Array, sigma: Array, key: Key) -> tuple[Array, Arra
     Args:
       image: f32[H,W], brightness in [0,1], H and W multiples of 8.
       kind: i32[], a position in `KINDS`.
-      sigma: f32[] in [0.3,5.6], about the strength.
+      sigma: f32[] in [0.3,10], about the strength.
       key: for the angle of motion and the like.
 
     Returns:

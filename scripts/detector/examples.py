@@ -20,8 +20,10 @@ TILE = 96
 """Pixels: height and width of what is cut out of an image."""
 SHARP, SHARP_SUBJECT, NOTHING = 0.4, 0.14, 0.02
 """Shares of photographs that are sharp, that are so in their first tile alone, and that show nothing."""
-WEAKEST, STRONGEST = 0.7, 5.0
+WEAKEST, STRONGEST = 0.7, 10.0
 """Of the blurs, about, as `blur` takes it."""
+SKY_CONTRAST = 0.15
+"""Of where nothing is to be seen, as part of that of a photograph that is blurred until nothing is."""
 OUT_OF_FOCUS = (1, 2)
 """Kinds of blur, in `KINDS`, behind a sharp subject."""
 
@@ -85,6 +87,7 @@ def make_example(key: Key, images: Array) -> Example:
         seen = jnp.where(is_sharp, sharp, blurred)
         is_empty = nothing | ((i > 0) & (jax.random.uniform(empty) < 0.1))
         sky = convolve(sharp, kernel(jnp.int32(1), jnp.float32(11), jnp.float32(0)))
+        sky = sky.mean() + SKY_CONTRAST * (sky - sky.mean())
         seen = taken.contrast * jnp.where(is_empty, sky, seen) + taken.brightness
         seen = jnp.clip(seen + taken.noise * jax.random.normal(noise, seen.shape), 0, 1)
         seen = jnp.where(taken.quality < 100, compress(seen, taken.quality), seen)

@@ -61,6 +61,11 @@ def test_a_sharp_photograph_and_what_blur_makes_of_it(china):
         assert rating.regions.shape == (14, 20)
 
 
+@pytest.mark.parametrize("sigma", [1.2, 4, 8, 14])
+def test_weak_and_strong_blur_is_seen(china, sigma):
+    assert rate(blurred(china, sigma)).probability > 0.9
+
+
 @pytest.mark.parametrize("sigma", [0, 1, 2])
 def test_the_same_photograph_gets_the_same_answer(china, sigma):
     image = blurred(china, sigma)
