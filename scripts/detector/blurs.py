@@ -13,6 +13,8 @@ STRENGTHS = tuple(float(s) for s in np.geomspace(0.25, 16, 26))
 """Standard deviations of the Gaussian blurs, in pixels, that another blur is compared with."""
 MARGIN = 32
 """Pixels by which an image is continued, mirrored, beyond each edge to be blurred: the radius of the widest kernel."""
+POINTS = 96
+"""Of a path of motion."""
 # Table K.1 of ITU-T T.81 (JPEG), for brightness at quality 50.
 LUMINANCE = np.array(
     [
@@ -29,28 +31,49 @@ LUMINANCE = np.array(
 )
 
 
-def kernel(kind: Array, sigma: Array, angle: Array) -> Array:
-    """Draws the point spread function of a Gaussian, a defocus (disc) or a motion (line) blur.
+def spread(sigma: Array, *, disc: Array) -> Array:
+    """Draws the point spread function of a Gaussian, or of a lens out of focus: a disc.
 
     Args:
-      kind: i32[], 1, 2 or 3, a position in `KINDS`.
-      sigma: f32[], standard deviation along an axis, in pixels: a disc has a radius of 2 sigma, a line a length of
-        sqrt(24) sigma.
-      angle: f32[], of the line, in radians.
+      sigma: f32[], standard deviation along an axis, in pixels; a disc has a radius of 2 sigma.
+      disc: bool[].
 
     Returns:
       f32[2*MARGIN+1,2*MARGIN+1], of sum 1.
     """
     at = jnp.arange(-MARGIN, MARGIN + 1, dtype=jnp.float32)
-    y, x = jnp.meshgrid(at, at, indexing="ij")
-    radius = jnp.hypot(x, y)
+    radius = jnp.hypot(at[:, None], at[None, :])
     gaussian = jnp.exp(-(radius**2) / (2 * jnp.maximum(sigma, 0.05) ** 2))
-    # Edges one pixel wide stand for the share of a pixel that is covered.
-    disc = jnp.clip(2 * sigma + 0.5 - radius, 0, 1)
-    along, across = x * jnp.cos(angle) + y * jnp.sin(angle), y * jnp.cos(angle) - x * jnp.sin(angle)
-    half = jnp.sqrt(24.0) * sigma / 2
-    line = jnp.clip(half + 0.5 - jnp.abs(along), 0, 1) * jnp.clip(1 - jnp.abs(across), 0, 1)
-    drawn = jnp.select([kind == 1, kind == 2], [gaussian, disc], line)
+    # An edge one pixel wide stands for the share of a pixel that is covered.
+    drawn = jnp.where(disc, jnp.clip(2 * sigma + 0.5 - radius, 0, 1), gaussian)
+    return drawn / drawn.sum()
+
+
+def shake(sigma: Array, key: Key) -> Array:
+    """Draws the point spread function of a camera that moves: a path in any direction.
+
+    One in three is a straight line at constant speed; the others bend, and linger here and there.
+
+    Args:
+      sigma: f32[], root of the mean variance along both axes, in pixels; a straight line is sqrt(24) sigma long.
+      key: of the path.
+
+    Returns:
+      f32[2*MARGIN+1,2*MARGIN+1], of sum 1.
+    """
+    keys = jax.random.split(key, 3)
+    time = jnp.linspace(-1, 1, POINTS)
+    turn, faster, linger = jnp.where(
+        jax.random.uniform(keys[0]) < 1 / 3, 0, jax.random.normal(keys[1], (3,))
+    )
+    angle = jax.random.uniform(keys[2], maxval=2 * jnp.pi) + turn * time
+    exposure = jax.nn.softmax(faster * time + linger * jnp.cos(3 * jnp.pi * time))
+    path = jnp.stack([jnp.cumsum(jnp.sin(angle)), jnp.cumsum(jnp.cos(angle))])
+    path -= (path @ exposure)[:, None]
+    path *= sigma / jnp.sqrt((path**2 @ exposure).mean())
+    at = jnp.arange(-MARGIN, MARGIN + 1, dtype=jnp.float32)
+    near = jnp.clip(1 - jnp.abs(path[:, :, None] - at[None, None]), 0, 1)
+    drawn = jnp.einsum("i,iy,ix->yx", exposure, near[0], near[1])
     return drawn / drawn.sum()
 
 
@@ -134,18 +157,18 @@ def blur(image: Array, kind: Array, sigma: Array, key: Key) -> tuple[Array, Arra
       image: f32[H,W], brightness in [0,1], H and W multiples of 8.
       kind: i32[], a position in `KINDS`.
       sigma: f32[] in [0.3,10], about the strength.
-      key: for the angle of motion and the like.
+      key: of the path of motion and the like.
 
     Returns:
       The blurred image and its strength f32[]: the standard deviation, in pixels, of the Gaussian blur that changes
       this image as much (mean squared difference); 0 for sharp.
     """
-    angle = jax.random.uniform(key, maxval=jnp.pi)
     smooth = jax.random.uniform(jax.random.fold_in(key, 1), maxval=0.6)
     reduced = jnp.clip(0.6 / sigma, 0.15, 1)
     ways = (
         lambda: image,
-        *[lambda: convolve(image, kernel(kind, sigma, angle))] * 3,
+        *[lambda: convolve(image, spread(sigma, disc=kind == 2))] * 2,
+        lambda: convolve(image, shake(sigma, key)),
         lambda: encode(image, sigma),
         lambda: compress(image, jnp.clip(12 / sigma**1.5, 1, 100)),
         lambda: resize(resize(image, reduced), 1 / reduced, smooth),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -11,8 +10,7 @@ import jax.numpy as jnp
 
 from blurjax.engine import Array, Key
 from blurjax.sharpness.features import REGION, region_features
-from blurjax.sharpness.network import KINDS
-from detector.blurs import blur, compress, convolve, kernel, resize
+from detector.blurs import blur, compress, convolve, resize, spread
 
 TILES = 4
 """Images that one photograph is made of."""
@@ -24,6 +22,8 @@ WEAKEST, STRONGEST = 0.7, 10.0
 """Of the blurs, about, as `blur` takes it."""
 SKY_CONTRAST = 0.15
 """Of where nothing is to be seen, as part of that of a photograph that is blurred until nothing is."""
+BLURS = (1, 2, 3, 3, 4, 5, 6)
+"""Kinds of blur, in `KINDS`, all equally frequent: motion is the most various."""
 OUT_OF_FOCUS = (1, 2)
 """Kinds of blur, in `KINDS`, behind a sharp subject."""
 
@@ -86,7 +86,7 @@ def make_example(key: Key, images: Array) -> Example:
         is_sharp = subject & (i == 0)
         seen = jnp.where(is_sharp, sharp, blurred)
         is_empty = nothing | ((i > 0) & (jax.random.uniform(empty) < 0.1))
-        sky = convolve(sharp, kernel(jnp.int32(1), jnp.float32(11), jnp.float32(0)))
+        sky = convolve(sharp, spread(jnp.float32(11), disc=jnp.bool_(False)))
         sky = sky.mean() + SKY_CONTRAST * (sky - sky.mean())
         seen = taken.contrast * jnp.where(is_empty, sky, seen) + taken.brightness
         seen = jnp.clip(seen + taken.noise * jax.random.normal(noise, seen.shape), 0, 1)
@@ -115,9 +115,8 @@ def _conditions(key: Key, subject: Array, blurry: Array) -> Conditions:
     def sometimes(share: float, value: Array, otherwise: float) -> Array:
         return jnp.where(uniform() < share, value, otherwise)
 
-    of_kind = functools.partial(jax.random.randint, shape=())
-    kind = jnp.where(blurry, of_kind(next(keys), minval=1, maxval=len(KINDS)), 0)
-    out_of_focus = of_kind(next(keys), minval=OUT_OF_FOCUS[0], maxval=OUT_OF_FOCUS[-1] + 1)
+    kind = jnp.where(blurry, jax.random.choice(next(keys), jnp.array(BLURS)), 0)
+    out_of_focus = jax.random.choice(next(keys), jnp.array(OUT_OF_FOCUS))
     sigma = log_uniform(WEAKEST, STRONGEST)
     contrast = sometimes(0.5, uniform(0.12, 1.0), 1.0)
     return Conditions(

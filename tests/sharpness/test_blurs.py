@@ -23,25 +23,39 @@ def image():
     )
 
 
-@pytest.mark.parametrize("kind", [1, 2, 3])
-@pytest.mark.parametrize("sigma", [1.0, 2.5, 4.5])
-def test_kernels_have_their_standard_deviation(kind, sigma):
-    kernel = np.asarray(blurs.kernel(kind, sigma, 0.6))
-    at = np.arange(-blurs.MARGIN, blurs.MARGIN + 1)
+def moments(kernel):
+    """The covariance of a point spread function about its mean."""
+    at = np.stack(np.mgrid[-blurs.MARGIN : blurs.MARGIN + 1, -blurs.MARGIN : blurs.MARGIN + 1])
+    mean = (kernel * at).sum((1, 2))
+    centred = at - mean[:, None, None]
+    return np.einsum("yx,iyx,jyx->ij", kernel, centred, centred)
+
+
+@pytest.mark.parametrize("disc", [False, True])
+@pytest.mark.parametrize("sigma", [1.0, 2.5, 9.0])
+def test_a_lens_spreads_points_as_far_as_it_says(disc, sigma):
+    kernel = np.asarray(blurs.spread(sigma, disc=disc))
     assert kernel.sum() == pytest.approx(1, abs=1e-5)
-    variances = (kernel.sum(1) * at**2).sum() + (kernel.sum(0) * at**2).sum()
-    assert np.sqrt(variances / 2) == pytest.approx(sigma, abs=0.15)
+    assert moments(kernel) == pytest.approx(sigma**2 * np.eye(2), abs=0.15 * sigma)
 
 
-def test_motion_goes_along_its_angle():
-    kernel = np.asarray(blurs.kernel(3, 2.5, np.pi / 4))
-    y, x = np.mgrid[-blurs.MARGIN : blurs.MARGIN + 1, -blurs.MARGIN : blurs.MARGIN + 1]
-    assert (kernel * (x + y) ** 2 / 2).sum() == pytest.approx(2 * 2.5**2, rel=0.05)
-    assert (kernel * (x - y) ** 2 / 2).sum() < 0.3
+@pytest.mark.parametrize("sigma", [1.0, 2.5, 9.0])
+def test_cameras_move_in_all_directions_as_far_as_they_say(sigma):
+    keys = jax.random.split(jax.random.key(0), 60)
+    kernels = np.asarray(jax.vmap(blurs.shake, (None, 0))(sigma, keys))
+    assert kernels.sum((1, 2)) == pytest.approx(np.ones(60), abs=1e-5)
+    covariances = np.stack([moments(kernel) for kernel in kernels])
+    spreads = np.sqrt(np.trace(covariances, axis1=1, axis2=2) / 2)
+    assert spreads == pytest.approx(np.full(60, sigma), rel=0.15)
+    variances, axes = np.linalg.eigh(covariances)
+    straight = variances[:, 0] < 0.3
+    assert straight.mean() > 0.2
+    angles = np.arctan2(axes[:, 0, 1], axes[:, 1, 1]) % np.pi
+    assert (np.histogram(angles, 4, (0, np.pi))[0] > 5).all()
 
 
 def test_convolution_is_that_of_scipy(image):
-    kernel = np.asarray(blurs.kernel(3, 3.0, 0.3))
+    kernel = np.asarray(blurs.shake(3.0, jax.random.key(1)))
     found = blurs.convolve(jnp.float32(image), kernel)
     assert found == pytest.approx(
         ndimage.convolve(np.float64(image), kernel, mode="reflect"), abs=1e-2
