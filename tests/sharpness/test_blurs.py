@@ -36,7 +36,7 @@ def moments(kernel):
 def test_a_lens_spreads_points_as_far_as_it_says(disc, sigma):
     kernel = np.asarray(blurs.spread(sigma, disc=disc))
     assert kernel.sum() == pytest.approx(1, abs=1e-5)
-    assert moments(kernel) == pytest.approx(sigma**2 * np.eye(2), abs=0.15 * sigma)
+    assert moments(kernel) == pytest.approx(sigma**2 * np.eye(2), abs=0.2 * sigma)
 
 
 @pytest.mark.parametrize("sigma", [1.0, 2.5, 9.0])
