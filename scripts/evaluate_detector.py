@@ -73,7 +73,7 @@ def main() -> None:
             if read is simulated:
                 report_kinds(data, ratings, probabilities, args.detector)
     if args.figures:
-        draw(diagrams, args.figures / "sharpness_reliability.png")
+        draw(diagrams, args.figures / "sharpness-reliability.png")
 
 
 def find(folder: Path) -> list[Path]:
@@ -208,13 +208,9 @@ def draw(diagrams: dict, path: Path) -> None:
         low, high = (
             np.abs(diagram.interval[there, i] - diagram.share_blurry[there]) for i in (0, 1)
         )
-        ax.errorbar(
-            diagram.probability[there],
-            diagram.share_blurry[there],
-            (low, high),
-            fmt="o",
-            markersize=4,
-        )
+        x, y, count = diagram.probability[there], diagram.share_blurry[there], diagram.count[there]
+        ax.errorbar(x, y, (low, high), fmt="none", linewidth=1)
+        ax.scatter(x, y, s=3 + 80 * count / count.max())  # an area for a number of images
         ax.set(
             title=name,
             xlabel="probability of blurry",
