@@ -46,6 +46,24 @@ def region_features(regions: Array) -> Array:
     return jnp.concatenate(found, axis=1)
 
 
+def turned_and_mirrored(features: Array) -> Array:
+    """Returns what the features f32[N,STATISTICS] of regions are where images are turned by 90 degrees or mirrored.
+
+    Directions change places and nothing else, so that four ways stand for all eight.
+
+    Returns:
+      f32[4,N,STATISTICS]; the first are as they were.
+    """
+    overall, directed = features[:, :2], features[:, 2:].reshape(len(features), LEVELS, 4, -1)
+    ways = jnp.array([[0, 1, 2, 3], [0, 1, 3, 2], [1, 0, 2, 3], [1, 0, 3, 2]])
+    return jnp.stack(
+        [
+            jnp.concatenate([overall, directed[:, :, way].reshape(len(features), -1)], axis=1)
+            for way in ways
+        ]
+    )
+
+
 def _differences(x: Array) -> list[Array]:
     """Differences along rows, columns and both diagonals: of neighbours, of pixels two apart, and second ones."""
     found = []

@@ -17,7 +17,12 @@ from safetensors.numpy import save_file
 
 from blurjax.engine import Array, Params
 from blurjax.runtime import UserError
-from blurjax.sharpness.features import REGION, region_features, region_starts
+from blurjax.sharpness.features import (
+    REGION,
+    region_features,
+    region_starts,
+    turned_and_mirrored,
+)
 from blurjax.sharpness.network import KINDS, Judgement, Network
 
 RATED_SIZE = 768
@@ -168,7 +173,11 @@ def _features(regions: Array) -> Array:
 
 @jax.jit
 def _judge(params: Params, features: Array, present: Array) -> Judgement:
-    return jax.vmap(Network().apply, (0, None, None))(params, features, present)  # pyright: ignore
+    """Judges an image by all detectors: the mean of what they say of it as it is, turned and mirrored."""
+    of_ways = jax.vmap(Network().apply, (None, 0, None))
+    ways = turned_and_mirrored(features)
+    judged = jax.vmap(of_ways, (0, None, None))(params, ways, present)  # pyright: ignore
+    return jax.tree.map(lambda x: x.mean(1), judged)
 
 
 def _rating(

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from blurjax.sharpness.features import LEVELS, REGION, STATISTICS, region_features, region_starts
+from blurjax.sharpness.features import (
+    LEVELS,
+    REGION,
+    STATISTICS,
+    region_features,
+    region_starts,
+    turned_and_mirrored,
+)
 
 
 def described(region):
@@ -36,6 +43,13 @@ def test_mirrored_regions_differ_in_the_diagonals_alone(region):
         described(x)[2:].reshape(LEVELS, 4, 9) for x in (region, region[:, ::-1].copy())
     )
     assert mirrored[:, [0, 1, 3, 2]] == pytest.approx(found, abs=1e-4)
+
+
+def test_features_of_turned_and_mirrored_images_follow_from_one_another(region):
+    ways = np.asarray(turned_and_mirrored(described(region)[None]))[:, 0]
+    assert np.array_equal(ways[0], described(region))
+    for way, image in ((1, region[:, ::-1]), (2, np.rot90(region)[::-1]), (3, np.rot90(region))):
+        assert ways[way] == pytest.approx(described(image.copy()), abs=1e-4)
 
 
 def test_flat_regions_have_finite_features():
