@@ -19,13 +19,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from detector.blurs import blur
 from detector.evaluation import Bounded, auc_difference, evaluate, reliability
-from PIL import Image, ImageOps
 
 from blurjax import configure_jax
 from blurjax.sharpness import Detector, Rating, rate_images
 from blurjax.sharpness.measures import MEASURES
 from blurjax.sharpness.network import KINDS
 from blurjax.sharpness.rating import SHIPPED, brightness
+from blurjax.sharpness.reading import Photograph, find_photographs, read_photographs
 
 WEAKEST, STRONGEST = 1.0, 4.0
 MOST_IMAGES = 2400
@@ -59,6 +59,8 @@ def main() -> None:
     parser.add_argument("--detector", type=Path, default=SHIPPED)
     parser.add_argument("--figures", type=Path, help="folder for the reliability diagram")
     args = parser.parse_args()
+    if args.figures:
+        args.figures.mkdir(parents=True, exist_ok=True)
     configure_jax()
     detector = Detector.load(args.detector)
     diagrams = {}
@@ -78,13 +80,18 @@ def main() -> None:
 
 def find(folder: Path) -> list[Path]:
     """Returns the image files below a folder in an order that is mixed and always the same."""
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    paths = sorted(find_photographs([folder])[0])
     return [paths[i] for i in np.random.default_rng(0).permutation(len(paths))]
+
+
+def read(paths: list[Path]) -> list[np.ndarray]:
+    """Reads images as they are rated."""
+    return [brightness(p.pixels) for p in read_photographs(paths) if isinstance(p, Photograph)]
 
 
 def simulated(folder: Path) -> Images:
     """Blurs every image of a folder in one way; leaves out those whose blur came out weaker or stronger than wanted."""
-    sharp = [read(path) for path in find(folder)[:MOST_IMAGES]]
+    sharp = read(find(folder)[:MOST_IMAGES])
     height, width = (min(image.shape[axis] for image in sharp) // 8 * 8 for axis in (0, 1))
     sharp = np.stack([image[:height, :width] for image in sharp])
     kinds = np.arange(len(sharp)) % (len(KINDS) - 1) + 1
@@ -116,14 +123,7 @@ def real(folder: Path) -> Images:
     blurry = np.array([path.parent.name == "blurred" for path in paths])
     unknown = np.full(len(paths), np.nan)
     scenes = np.array([path.stem.split("_")[0] for path in paths])
-    return Images(
-        [read(path) for path in paths], scenes, blurry, np.zeros(len(paths), int), unknown
-    )
-
-
-def read(path: Path) -> np.ndarray:
-    """Reads an image as it is rated."""
-    return brightness(np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB")))
+    return Images(read(paths), scenes, blurry, np.zeros(len(paths), int), unknown)
 
 
 def report(data: Images, ratings: list[Rating], probabilities: np.ndarray) -> None:

@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,12 +28,25 @@ from blurjax.sharpness import (
     Unreadable,
     find_bursts,
     find_photographs,
-    rate_files,
+    rate_found,
     sharpest,
 )
 
 BLURRY, FAILED = 1, 2
 """Exit codes: at least one photograph is blurry; a file could not be read, moved or copied."""
+CSV_COLUMNS: tuple[str, ...] = (
+    "file",
+    "probability",
+    "low",
+    "high",
+    "kind",
+    "sigma",
+    "blurry",
+    "burst",
+    "sharpest",
+    "width",
+    "height",
+)
 COLUMNS = ("probability", "interval", "kind", "sigma", "burst", "file")
 
 Row = dict[str, Any]
@@ -44,8 +58,8 @@ def check_options(parsed: argparse.Namespace) -> None:
         raise UserError(
             f"--threshold is a probability from 0 to 1 and cannot be {parsed.threshold:g}."
         )
-    for option, least in (("top", parsed.top), ("max-pixels", parsed.max_pixels)):
-        if least is not None and least < 1:
+    for option, value in (("top", parsed.top), ("max-pixels", parsed.max_pixels)):
+        if value is not None and value < 1:
             raise UserError(f"--{option} must be at least 1.")
     for option, file, suffixes in (
         ("csv", parsed.csv, (".csv",)),
@@ -55,6 +69,8 @@ def check_options(parsed: argparse.Namespace) -> None:
             raise UserError(
                 f"--{option} writes a file and cannot be {printable(file)}; name one that ends in {suffixes[0]}."
             )
+        if file is not None and expand_path(file).is_dir():
+            raise UserError(f"--{option} writes a file, and {printable(file)} is a folder.")
     if parsed.move_to and parsed.copy_to:
         raise UserError("--move-to and --copy-to exclude each other; name one of them.")
     if parsed.yes and not (parsed.move_to or parsed.copy_to):
@@ -71,7 +87,8 @@ def sharpness(parsed: argparse.Namespace) -> int:
     folder = expand_path(folder) if folder else None
     paths, unreadable = find_photographs(parsed.paths)
     if folder:
-        paths = [path for path in paths if folder.resolve() not in path.resolve().parents]
+        plan_transfers([], folder, move=False)  # says now where the folder is none
+        paths = _outside(folder, paths)
     if not paths and not unreadable:
         raise UserError("There is no photograph to rate; name image files, or folders of some.")
     rated, failed = _rate(paths, parsed)
@@ -80,13 +97,13 @@ def sharpness(parsed: argparse.Namespace) -> int:
     for path, reason in unreadable:
         print(f"blurjax: {printable(path)} cannot be rated: {reason}.", file=sys.stderr)
     shown = rated[: parsed.top]
+    if not parsed.json:
+        _print_table(found)
     if parsed.csv:
         _write(parsed.csv, _csv(found["images"]))
     if parsed.html:
         previews = {_text(f.path): Preview(f.preview, f.rating.regions) for f in shown}
         _write(parsed.html, contact_sheet(found, previews))
-    if not parsed.json:
-        _print_table(found)
     has_failed = bool(unreadable)
     if folder:
         plan = plan_transfers(
@@ -96,11 +113,20 @@ def sharpness(parsed: argparse.Namespace) -> int:
         )
         done = _transfer(plan, parsed)
         found |= {"done": parsed.yes, "transfers": [_as_json(transfer) for transfer in done]}
-        has_failed |= [t.target is None for t in plan] != [t.target is None for t in done]
+        has_failed |= any(p.target and not d.target for p, d in zip(plan, done, strict=True))
     if parsed.json:
         print(json.dumps(jsonable(found), ensure_ascii=False, indent=1))
     is_blurry = any(_is_blurry(file, parsed) for file in rated)
     return FAILED if has_failed else BLURRY if is_blurry else 0
+
+
+def _outside(folder: Path, paths: Sequence[Path]) -> list[Path]:
+    """Returns the files that do not lie in a folder or below it."""
+    place = os.path.realpath(folder)
+    kept = [path for path in paths if not Path(os.path.realpath(path)).is_relative_to(place)]
+    if paths and not kept:
+        raise UserError(f"All photographs lie in {printable(folder)} already; name another folder.")
+    return kept
 
 
 def _rate(
@@ -108,7 +134,7 @@ def _rate(
 ) -> tuple[list[RatedFile], list[Unreadable]]:
     """Returns rated files, the blurriest first, and those that cannot be rated; shows a bar on a terminal."""
     rated, unreadable = [], []
-    results = rate_files(
+    results = rate_found(
         paths, previews=bool(parsed.html), max_pixels=parsed.max_pixels or MAX_PIXELS
     )
     for result in tqdm(results, total=len(paths), unit=" photographs", disable=None):
@@ -174,9 +200,8 @@ def _as_json(transfer: Transfer) -> dict[str, Any]:
 
 def _csv(rows: Sequence[Row]) -> str:
     """Returns rows as CSV: those of --json, the interval in two columns."""
-    columns = ["file", "probability", "low", "high", *[*rows[0]][3:]] if rows else ["file"]
     file = io.StringIO()
-    writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({**row, "low": row["interval"][0], "high": row["interval"][1]} for row in rows)
     return file.getvalue()

@@ -95,7 +95,7 @@ def similar_pairs(
     Args:
       a: N images.
       b: M images.
-      content_a: i64[N], from `content_groups`.
+      content_a: i64[N], from `content_groups`. What is changed in it between two of the results counts from then on.
       content_b: i64[M], from the same call.
     """
     # The slack is for rounding; what it lets through is compared pixel by pixel.
@@ -108,11 +108,14 @@ def similar_pairs(
             for start in range(0, len(i), _ROWS):
                 rows_a = column + i[start : start + _ROWS]
                 rows_b = row + j[start : start + _ROWS]
+                unequal = content_a[rows_a] != content_b[rows_b]
+                rows_a, rows_b = rows_a[unequal], rows_b[unequal]
+                if not len(rows_a):
+                    continue
                 difference = _vectors(a.pixels[rows_a]) - _vectors(b.pixels[rows_b])
                 nearest = np.minimum(a.neighbour[rows_a], b.neighbour[rows_b])
                 distance = np.linalg.norm(difference, axis=1)
                 kept = distance < MAX_RATIO * nearest
-                kept &= content_a[rows_a] != content_b[rows_b]
                 yield rows_a[kept], rows_b[kept], distance[kept] / nearest[kept]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 
@@ -11,10 +12,9 @@ from blurjax.config.settings import DataConfig
 from blurjax.data import Dataset, cache, drop_blurry
 from blurjax.runtime import UserError
 from blurjax.sharpness import NOTHING, SMALLEST, rate_images
+from blurjax.sharpness.rating import SHIPPED, VERSION
 
 BATCH = 256
-PROBED = 4
-"""Training images that are rated each time: other ratings than those in the cache are of another detector."""
 _log = logging.getLogger("blurjax")
 
 
@@ -45,8 +45,8 @@ def leave_out_blurry(dataset: Dataset, config: DataConfig) -> Dataset:
 def _rated(dataset: Dataset, config: DataConfig) -> np.ndarray:
     """Returns f32[n], the probability that each training image is blurry, from the cache where it is there."""
     train = dataset.splits["train"]
-    probe = [f"{value:.4f}" for value in _probabilities(dataset, train[:PROBED])]
-    name = cache.key(what="blurry", images=dataset.fingerprint, probe=probe)
+    detector = hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
+    name = cache.key(what="blurry", images=dataset.fingerprint, detector=detector, version=VERSION)
 
     def build(directory: Path) -> None:
         _log.info(
@@ -63,8 +63,6 @@ def _probabilities(dataset: Dataset, positions: np.ndarray) -> np.ndarray:
     probabilities = []
     for first in range(0, len(positions), BATCH):
         images = dataset.images[positions[first : first + BATCH]]
-        ratings = rate_images(
-            [image.squeeze(-1) if image.shape[-1] == 1 else image for image in images]
-        )
+        ratings = rate_images(images)
         probabilities += [0 if r.kind == NOTHING else r.probability for r in ratings]
     return np.array(probabilities, np.float32)

@@ -42,13 +42,16 @@ def plan_transfers(paths: Iterable[Path], directory: Path, *, move: bool) -> lis
       UserError: the directory is a file or cannot be read.
     """
     try:
-        there = {name.casefold(): name for name in os.listdir(directory)}  # noqa: PTH208
+        names = os.listdir(directory)  # noqa: PTH208
     except FileNotFoundError:
-        there = {}
+        names = []
     except OSError as error:
         raise UserError(
             f"{directory} cannot be used as a folder ({error.strerror or error}); name another one."
         ) from None
+    there: dict[str, list[str]] = {}
+    for name in names:
+        there.setdefault(name.casefold(), []).append(name)
     planned: set[str] = set()
     transfers = []
     for path in paths:
@@ -56,13 +59,14 @@ def plan_transfers(paths: Iterable[Path], directory: Path, *, move: bool) -> lis
             transfers.append(Transfer(path, None, "it is a link; move the file that it leads to"))
             continue
         for name in names_for(path.name):
-            taken = there.get(name.casefold())
-            if taken is None and name.casefold() not in planned:
+            taken = [directory / other for other in there.get(name.casefold(), [])]
+            if not taken and name.casefold() not in planned:
                 planned.add(name.casefold())
                 transfers.append(Transfer(path, directory / name))
                 break
-            if taken is not None and _is_same(path, directory / taken):
-                transfers.append(Transfer(path, None, f"{directory / taken} is the same"))
+            same = next((other for other in taken if _is_same(path, other)), None)
+            if same is not None:
+                transfers.append(Transfer(path, None, f"{same} is the same"))
                 break
     return transfers
 
@@ -119,22 +123,28 @@ def _transfer(source: Path, target: Path, move: bool) -> Path:
     a file where nothing may be replaced.
     """
     target = _reserve(target)
+    reserved = target.stat().st_ino
     try:
         is_renamed = move and _is_renamed(source, target)
         if not is_renamed:
             _copy(source, target)
     except BaseException:
         with contextlib.suppress(OSError):
-            if not target.stat().st_size:  # still what reserves the name
+            if target.stat().st_ino == reserved:  # nothing has taken its place
                 target.unlink()
         raise
     if move and not is_renamed:
         try:
+            synchronize(target.parent)
             source.unlink(missing_ok=True)
-        except OSError:  # it is there still
-            target.unlink()
+        except OSError:
+            if source.exists():
+                target.unlink()
             raise
-    if move:
+    with contextlib.suppress(
+        OSError
+    ):  # it is there, whether or not the names are on the disk already
+        synchronize(target.parent)
         synchronize(source.parent)
     return target
 
@@ -156,7 +166,6 @@ def _is_renamed(source: Path, target: Path) -> bool:
         if error.errno != errno.EXDEV:
             raise
         return False
-    synchronize(target.parent)
     return True
 
 
@@ -169,4 +178,3 @@ def _copy(source: Path, target: Path) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    synchronize(target.parent)

@@ -1,7 +1,7 @@
 """Which photographs are blurry, how much and where: the detector, classical measures, and the files that are rated."""
 
 from blurjax.sharpness.bursts import find_bursts, sharpest
-from blurjax.sharpness.files import RatedFile, rate_files, rate_sharpness
+from blurjax.sharpness.files import RatedFile, rate_files, rate_found, rate_sharpness
 from blurjax.sharpness.measures import MEASURES
 from blurjax.sharpness.rating import NOTHING, RATED_SIZE, Detector, Rating, rate, rate_images
 from blurjax.sharpness.reading import MAX_PIXELS, SMALLEST, Unreadable, find_photographs
@@ -20,6 +20,7 @@ __all__ = [
     "find_photographs",
     "rate",
     "rate_files",
+    "rate_found",
     "rate_images",
     "rate_sharpness",
     "sharpest",

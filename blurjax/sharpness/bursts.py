@@ -9,7 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from blurjax.data.near_duplicates import photograph_thumbnails, similar_pairs
-from blurjax.sharpness.rating import Rating
+from blurjax.sharpness.rating import NOTHING, Rating
 
 
 def find_bursts(thumbnails: Sequence[np.ndarray]) -> list[list[int]]:
@@ -29,16 +29,23 @@ def find_bursts(thumbnails: Sequence[np.ndarray]) -> list[list[int]]:
         return []
     count = len(thumbnails)
     small = photograph_thumbnails(np.stack(thumbnails))
-    each = np.arange(count)  # equal copies belong to a burst, too
-    pairs = [(a, b) for a, b, _ in similar_pairs(small, small, each, each)]
-    rows, columns = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
-    links = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(count, count))
-    _, group = connected_components(links, directed=False)
+    group = np.arange(count)  # equal copies belong to a burst, too
+    for a, b, _ in similar_pairs(small, small, group, group):
+        links = coo_array((np.ones(len(a), bool), (group[a], group[b])), shape=(count, count))
+        group[:] = connected_components(links, directed=False)[1][
+            group
+        ]  # what is linked is not compared again
     order = np.argsort(group, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
     return sorted(members.tolist() for members in groups if len(members) > 1)
 
 
 def sharpest(ratings: Sequence[Rating]) -> int:
-    """Returns the position of the sharpest: least likely to be blurry, then with the least sigma, then the first."""
-    return min(range(len(ratings)), key=lambda i: (ratings[i].probability, ratings[i].sigma, i))
+    """Returns the position of the sharpest: least likely to be blurry, then with the least sigma, then the first.
+
+    Those of which nothing can be judged come last.
+    """
+    return min(
+        range(len(ratings)),
+        key=lambda i: (ratings[i].kind == NOTHING, ratings[i].probability, ratings[i].sigma, i),
+    )

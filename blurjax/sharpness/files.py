@@ -42,6 +42,8 @@ def rate_files(
 ) -> Iterator[RatedFile | Unreadable]:
     """Rates photographs one after the other, in memory that does not depend on how many there are.
 
+    Pillow's limit of pixels is `max_pixels` until the iterator is exhausted or closed.
+
     Args:
       paths: of files, and of folders, all images in which are rated.
       detector: None: the one that ships with the package.
@@ -56,7 +58,21 @@ def rate_files(
     """
     found, unreadable = find_photographs(paths)
     yield from unreadable
-    for photograph in read_photographs(found, previews=previews, max_pixels=max_pixels):
+    yield from rate_found(found, detector=detector, previews=previews, max_pixels=max_pixels)
+
+
+def rate_found(
+    files: Iterable[Path],
+    *,
+    detector: Detector | None = None,
+    previews: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Iterator[RatedFile | Unreadable]:
+    """Rates files that `find_photographs` has found; the arguments and what is yielded are those of `rate_files`.
+
+    Pillow's limit of pixels is `max_pixels` until the iterator is exhausted or closed.
+    """
+    for photograph in read_photographs(files, previews=previews, max_pixels=max_pixels):
         if isinstance(photograph, Unreadable):
             yield photograph
             continue
@@ -87,13 +103,13 @@ def rate_sharpness(images_or_paths: GivenImages, detector: Detector | None = Non
 
 
 def _pixels(image: GivenImage) -> Iterator[np.ndarray]:
-    """Yields the images u8[H,W] or u8[H,W,3] that were given: several where it is an array of several."""
+    """Yields the images u8[H,W] or u8[H,W,C] that were given: several where it is an array of several."""
     if isinstance(image, np.ndarray):
-        for pixels in as_batch(image):
-            yield pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+        yield from as_batch(image)
     elif isinstance(image, Image.Image):
         try:
-            yield np.asarray(image_files.reduce(image_files.flatten(image), RATED_SIZE))
+            with image_files.pixel_limit(MAX_PIXELS):
+                yield np.asarray(image_files.reduce(image_files.flatten(image), RATED_SIZE))
         except image_files.BadImageError as error:
             raise UserError(f"An image of Pillow's cannot be rated: {error}.") from None
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from blurjax.data import image_files
 from blurjax.engine import Array, Params
 from blurjax.runtime import UserError
 from blurjax.sharpness.features import (
@@ -31,10 +33,12 @@ REGIONS_AT_ONCE = 128
 FLAT = 1.5 / 255
 """Standard deviation of brightness below which nothing in a region can be judged."""
 NOTHING = "nothing to judge"
+VERSION = 1
+"""Raised whenever the same detector may say other things of the same image: what is kept of it is made again."""
 SHIPPED = Path(__file__).parent / "detector.safetensors"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rating:
     """What is known of an image.
 
@@ -56,7 +60,7 @@ class Rating:
     regions: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Detector:
     """An ensemble of networks.
 
@@ -70,16 +74,27 @@ class Detector:
 
     @classmethod
     def load(cls, path: Path = SHIPPED) -> Detector:
-        """Reads a file that `save` wrote; by default, the detector that comes with the package."""
-        with safe_open(path, "numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            facts = file.metadata() or {}
+        """Reads a file that `save` wrote; by default, the detector that comes with the package.
+
+        Raises:
+          UserError: it cannot be read, or is none of these.
+        """
+        try:
+            with safe_open(path, "numpy") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                facts = json.loads(file.metadata()["facts"])
+        except (OSError, SafetensorError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is no detector ({error}); scripts/train_detector.py makes one."
+            ) from None
         return cls(flax.traverse_util.unflatten_dict(tensors, sep="."), facts)
 
     def save(self, path: Path) -> None:
-        """Writes a safetensors file."""
+        """Writes a safetensors file, the same bytes each time."""
         flat = flax.traverse_util.flatten_dict(self.params, sep=".")
-        save_file({name: np.asarray(value) for name, value in flat.items()}, path, self.facts)
+        tensors = {name: np.asarray(value) for name, value in flat.items()}
+        # As one entry: safetensors writes several in any order.
+        save_file(tensors, path, {"facts": json.dumps(self.facts, sort_keys=True)})
 
 
 @functools.cache
@@ -92,8 +107,8 @@ def rate(image: np.ndarray, detector: Detector | None = None) -> Rating:
     """Rates an image.
 
     Args:
-      image: u8[H,W,3] or u8[H,W], H and W at least REGION. It is reduced to RATED_SIZE where it is larger: what is
-        blurry at that size is called so. The answer does not depend on colours.
+      image: u8[H,W,3], u8[H,W,1] or u8[H,W]. It is reduced to RATED_SIZE where it is larger (what is blurry at that
+        size is called so), and both sides must then be REGION at least. The answer does not depend on colours.
       detector: the one that comes with the package where it is None.
 
     Raises:
@@ -102,13 +117,23 @@ def rate(image: np.ndarray, detector: Detector | None = None) -> Rating:
     return rate_images([image], detector)[0]
 
 
-def rate_images(images: Sequence[np.ndarray], detector: Detector | None = None) -> list[Rating]:
+def rate_images(
+    images: Sequence[np.ndarray] | np.ndarray, detector: Detector | None = None
+) -> list[Rating]:
     """Rates images, each as `rate` does; for small ones, faster than one by one.
 
     Args:
       images: of any sizes, as `rate` takes them; or an array u8[N,H,W,3].
       detector: as of `rate`.
+
+    Returns:
+      A rating for each.
+
+    Raises:
+      UserError: see `rate`.
     """
+    if not len(images):
+        return []
     params = (detector or shipped_detector()).params
     grids = [_regions(brightness(image)) for image in images]
     described = _describe(np.concatenate([regions for regions, _ in grids]))
@@ -135,17 +160,19 @@ def brightness(image: np.ndarray) -> np.ndarray:
             f"An image to rate must be an array uint8 [height, width] or [height, width, 3], but this one is "
             f"{image.dtype} {list(image.shape)}."
         )
-    if min(image.shape[:2]) < REGION:
-        raise UserError(
-            f"An image of {image.shape[1]}x{image.shape[0]} pixels is too small to be rated; "
-            f"{REGION}x{REGION} is the least."
-        )
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
-    picture = Image.fromarray(image).convert("L")
-    if max(picture.size) > RATED_SIZE:
-        picture.thumbnail((RATED_SIZE, RATED_SIZE), Image.Resampling.LANCZOS, reducing_gap=3)
-    return np.asarray(picture)
+    whole = Image.fromarray(image)
+    reduced = image_files.reduce(whole.convert("L"), RATED_SIZE)
+    if min(reduced.size) < REGION:
+        rated = (
+            "" if reduced.size == whole.size else " ({}x{} when it is rated)".format(*reduced.size)
+        )
+        raise UserError(
+            f"An image of {whole.width}x{whole.height} pixels{rated} is too small to be rated; "
+            f"{REGION}x{REGION} is the least."
+        )
+    return np.asarray(reduced)
 
 
 def _regions(image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:

@@ -87,7 +87,7 @@ def read_photographs(
       previews: whether to make previews.
       max_pixels: of a file; larger ones are unreadable.
     """
-    _read_heic()
+    _register_heic()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     decoders = min(cores or 1, MOST_DECODERS)
     read = functools.partial(_read, previews=previews)
@@ -127,7 +127,7 @@ def _preview(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _read_heic() -> None:
+def _register_heic() -> None:
     """Lets Pillow read HEIC where the package for it is installed (`pip install 'blurjax[heif]'`)."""
     with contextlib.suppress(ImportError):
         importlib.import_module("pillow_heif").register_heif_opener()

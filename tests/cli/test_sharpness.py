@@ -253,3 +253,37 @@ def test_the_command_in_a_process_of_its_own(place):
     missing = run("sharpness", "nowhere", cwd=place, cache=cache)
     assert missing.returncode == 2
     assert missing.stderr.startswith("blurjax: nowhere cannot be read")
+
+
+def test_links_that_lead_nowhere_and_odd_names_end_nothing(place, capsys):
+    (place / "in/dangling.jpg").symlink_to(place / "gone.jpg")
+    photographs.save(photographs.part(0), place / "~nobody.jpg")
+    assert call(".", "--json") == 2
+    found = read_json(capsys)
+    assert "~nobody.jpg" in {image["file"] for image in found["images"]}
+    assert len(found["images"]) == 5
+    assert [Path(file["file"]).name for file in found["unreadable"]] == ["dangling.jpg"]
+
+
+def test_links_in_a_circle_and_the_folder_of_the_photographs_itself(place):
+    (place / "in/a.jpg").symlink_to(place / "in/b.jpg")
+    (place / "in/b.jpg").symlink_to(place / "in/a.jpg")
+    assert call("in", "--move-to", "out", "--json") == 2
+    with pytest.raises(UserError, match="All photographs lie in in already"):
+        call("in/sharp", "--move-to", "in")
+
+
+def test_places_that_cannot_be_written_are_named_before_anything_is_rated(place, monkeypatch):
+    monkeypatch.setattr(command, "rate_found", lambda *args, **options: pytest.fail("rated"))
+    (place / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be used as a folder"):
+        call("in", "--move-to", "file")
+    (place / "folder.csv").mkdir()
+    with pytest.raises(UserError, match=r"folder\.csv is a folder"):
+        call("in", "--csv", "folder.csv")
+
+
+def test_csv_has_its_header_without_rows(place):
+    (place / "broken.jpg").write_text("none")
+    assert call("broken.jpg", "--csv", "t.csv") == 2
+    assert (place / "t.csv").read_text().startswith("file,probability,low,high,kind,sigma,")

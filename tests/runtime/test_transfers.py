@@ -155,6 +155,18 @@ def test_a_folder_that_is_read_only_keeps_files_where_they_are(tmp_path, monkeyp
     assert contents(tmp_path) == {"in/a.jpg": "a"}
 
 
+def test_a_folder_that_cannot_be_put_on_the_disk_loses_nothing(tmp_path, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(transfers, "synchronize", refuse)
+    source = write(tmp_path / "in/empty.jpg", "")
+    (done,) = transfer([source], tmp_path / "out", move=True)
+    assert done.target == tmp_path / "out/empty.jpg"
+    assert done.target.exists()
+    assert not source.exists()
+
+
 def test_a_source_that_cannot_be_removed_is_not_left_in_two_places(tmp_path, monkeypatch):
     a = write(tmp_path / "in/a.jpg", "a")
     replace, unlink = Path.replace, Path.unlink

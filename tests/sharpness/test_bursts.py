@@ -59,3 +59,16 @@ def test_the_sharpest_is_least_likely_to_be_blurry(tmp_path, blurry):
         image = photographs.blurred(image, 2) if shift == blurry else image
         photographs.save(image, tmp_path / f"{shift}.png")
     assert sharpest([file.rating for file in rate_files([tmp_path])]) == 1 - blurry
+
+
+def test_a_frame_that_shows_nothing_is_not_the_sharpest(tmp_path):
+    photographs.save(photographs.blurred(photographs.part(0), 3), tmp_path / "a.png")
+    Image.new("RGB", (256, 256)).save(tmp_path / "b.png")
+    assert sharpest([file.rating for file in rate_files([tmp_path])]) == 0
+
+
+def test_thousands_of_near_equal_frames_are_one_burst(rng):
+    """Every two of them are compared: 4.5 million pairs are not kept."""
+    one = np.asarray(thumbnail(photographs.part(0)), np.int64)
+    frames = [np.clip(one + rng.integers(-2, 3, one.shape), 0, 255) for _ in range(3000)]
+    assert find_bursts([frame.astype(np.uint8) for frame in frames]) == [[*range(3000)]]

@@ -130,6 +130,7 @@ def test_many_are_rated_as_each_alone(china):
 def test_a_detector_that_is_saved_says_the_same(tmp_path, china):
     shipped = Detector.load()
     shipped.save(tmp_path / "copy.safetensors")
+    assert (tmp_path / "copy.safetensors").read_bytes() == SHIPPED.read_bytes()
     again = Detector.load(tmp_path / "copy.safetensors")
     assert again.facts == shipped.facts
     assert rate(china, again).probability == rate(china).probability
@@ -139,6 +140,7 @@ def test_a_detector_that_is_saved_says_the_same(tmp_path, china):
     ("image", "says"),
     [
         (np.zeros((31, 200, 3), np.uint8), "200x31 pixels is too small"),
+        (np.zeros((60, 1600, 3), np.uint8), r"1600x60 pixels \(768x29 when it is rated\) is too"),
         (np.zeros((64, 64, 3), np.float32), r"float32 \[64, 64, 3\]"),
         (np.zeros((64, 64, 4), np.uint8), r"uint8 \[64, 64, 4\]"),
     ],
@@ -146,6 +148,19 @@ def test_a_detector_that_is_saved_says_the_same(tmp_path, china):
 def test_what_cannot_be_rated_is_said(image, says):
     with pytest.raises(UserError, match=says):
         rate(image)
+
+
+def test_no_images_have_no_ratings():
+    assert rate_images([]) == []
+
+
+@pytest.mark.parametrize("content", [None, b"none", b"\x02\0\0\0\0\0\0\0{}"])
+def test_what_is_no_detector_is_said(tmp_path, content):
+    path = tmp_path / "a.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match="is no detector"):
+        Detector.load(path)
 
 
 def test_photographs_never_trained_on(photographs, tmp_path):
