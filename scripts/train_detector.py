@@ -4,7 +4,8 @@
 
 PHOTOGRAPHS is a folder of sharp images (below it, in any folders) of at least 96x96 pixels; those in a folder `test`
 are never used here. They are reduced as they are when they are rated. The detector that is shipped was made from the
-photographs of scenes named in docs/sharpness.md, with the defaults and --leave-out of all kinds.
+photographs of scenes named in docs/sharpness.md, with the defaults and --leave-out of all kinds; on two cores of one
+machine the same bytes came out twice.
 """
 
 import argparse
