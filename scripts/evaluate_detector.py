@@ -19,13 +19,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from detector.blurs import blur
 from detector.evaluation import Bounded, auc_difference, evaluate, reliability
+from detector.reading import read_as_rated
 
 from blurjax import configure_jax
-from blurjax.sharpness import Detector, Rating, rate_images
+from blurjax.sharpness import Detector, Rating, find_photographs, rate_images
 from blurjax.sharpness.measures import MEASURES
 from blurjax.sharpness.network import KINDS
-from blurjax.sharpness.rating import SHIPPED, brightness
-from blurjax.sharpness.reading import Photograph, find_photographs, read_photographs
+from blurjax.sharpness.rating import SHIPPED
 
 WEAKEST, STRONGEST = 1.0, 4.0
 MOST_IMAGES = 2400
@@ -71,7 +71,7 @@ def main() -> None:
             probabilities = np.array([rating.probability for rating in ratings])
             diagrams[name] = reliability(probabilities, data.blurry, data.photographs)
             print(f"\n## {name}\n")
-            report(data, ratings, probabilities)
+            report(data, probabilities)
             if read is simulated:
                 report_kinds(data, ratings, probabilities, args.detector)
     if args.figures:
@@ -84,14 +84,9 @@ def find(folder: Path) -> list[Path]:
     return [paths[i] for i in np.random.default_rng(0).permutation(len(paths))]
 
 
-def read(paths: list[Path]) -> list[np.ndarray]:
-    """Reads images as they are rated."""
-    return [brightness(p.pixels) for p in read_photographs(paths) if isinstance(p, Photograph)]
-
-
 def simulated(folder: Path) -> Images:
     """Blurs every image of a folder in one way; leaves out those whose blur came out weaker or stronger than wanted."""
-    sharp = read(find(folder)[:MOST_IMAGES])
+    sharp = read_as_rated(find(folder)[:MOST_IMAGES])
     height, width = (min(image.shape[axis] for image in sharp) // 8 * 8 for axis in (0, 1))
     sharp = np.stack([image[:height, :width] for image in sharp])
     kinds = np.arange(len(sharp)) % (len(KINDS) - 1) + 1
@@ -123,10 +118,10 @@ def real(folder: Path) -> Images:
     blurry = np.array([path.parent.name == "blurred" for path in paths])
     unknown = np.full(len(paths), np.nan)
     scenes = np.array([path.stem.split("_")[0] for path in paths])
-    return Images(read(paths), scenes, blurry, np.zeros(len(paths), int), unknown)
+    return Images(read_as_rated(paths), scenes, blurry, np.zeros(len(paths), int), unknown)
 
 
-def report(data: Images, ratings: list[Rating], probabilities: np.ndarray) -> None:
+def report(data: Images, probabilities: np.ndarray) -> None:
     """Prints the detector beside the classical measures."""
     found = evaluate(probabilities, data.blurry, data.photographs, are_probabilities=True)
     right = (probabilities >= 0.5) == data.blurry

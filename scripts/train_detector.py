@@ -15,13 +15,12 @@ from pathlib import Path
 import jax
 import numpy as np
 from detector.examples import TILE
+from detector.reading import read_as_rated
 from detector.training import make_examples, train_detectors
 
 from blurjax import configure_jax
-from blurjax.sharpness import Detector
+from blurjax.sharpness import Detector, find_photographs
 from blurjax.sharpness.network import KINDS
-from blurjax.sharpness.rating import brightness
-from blurjax.sharpness.reading import Photograph, find_photographs, read_photographs
 
 
 def main() -> None:
@@ -75,11 +74,7 @@ def read_images(folder: Path) -> np.ndarray:
     """Reads the images below a folder, but for those in folders named test, as brightness u8[N,H,W] of one size."""
     found, _ = find_photographs([folder])
     paths = sorted(path for path in found if "test" not in path.relative_to(folder).parts)
-    images = [
-        brightness(photograph.pixels)
-        for photograph in read_photographs(paths)
-        if isinstance(photograph, Photograph)
-    ]
+    images = read_as_rated(paths)
     side = min((min(image.shape) for image in images), default=0)
     if side < TILE:
         raise SystemExit(

@@ -141,9 +141,8 @@ def _transfer(source: Path, target: Path, move: bool) -> Path:
             if source.exists():
                 target.unlink()
             raise
-    with contextlib.suppress(
-        OSError
-    ):  # it is there, whether or not the names are on the disk already
+    # It is there, whether or not the names are on the disk already.
+    with contextlib.suppress(OSError):
         synchronize(target.parent)
         synchronize(source.parent)
     return target

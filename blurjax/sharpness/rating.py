@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from scipy.special import expit, softmax
 
 from blurjax.data import image_files
 from blurjax.engine import Array, Params
@@ -215,13 +216,13 @@ def _rating(
     judged = jax.tree.map(
         np.asarray, _judge(params, np.pad(features, ((0, padding), (0, 0))), present)
     )
-    probabilities = _sigmoid(judged.logit)
-    of_regions = _sigmoid(judged.region_logits).mean(0)[: len(features)]
+    probabilities = expit(judged.logit.astype(np.float64))
+    of_regions = expit(judged.region_logits.astype(np.float64)).mean(0)[: len(features)]
     of_regions[regions.std((1, 2)) < 255 * FLAT] = np.nan
     if np.isnan(of_regions).all():
         return Rating(0.5, (0.0, 1.0), 0.0, NOTHING, of_regions.reshape(shape))
     probability = float(probabilities.mean())
-    kind = KINDS[1 + int(_softmax(judged.kind_logits).mean(0).argmax())]
+    kind = KINDS[1 + int(softmax(judged.kind_logits, axis=-1).mean(0).argmax())]
     return Rating(
         probability,
         tuple(np.quantile(probabilities, (0.05, 0.95)).tolist()),
@@ -229,12 +230,3 @@ def _rating(
         kind if probability >= 0.5 else KINDS[0],
         of_regions.reshape(shape),
     )
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x.astype(np.float64)))
-
-
-def _softmax(x: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(x - x.max(-1, keepdims=True))
-    return exponentials / exponentials.sum(-1, keepdims=True)

@@ -13,10 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from blurjax.analysis.scores import CONFIDENCE_BINS as BINS
 from blurjax.runtime.errors import UserError
 
-BINS = 15
-"""Bins of equal width, each open below and closed above, as in `analysis.scores`."""
 RESAMPLES = 2000
 """They are the same in every call: numbers of the same photographs differ by the scores alone."""
 TAILS, Z = (0.025, 0.975), 1.959964
