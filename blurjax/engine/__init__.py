@@ -16,6 +16,13 @@ from blurjax.engine.mesh import (
 )
 from blurjax.engine.random import key
 from blurjax.engine.setup import LIBTPU_WITHOUT_TPU, configure_jax
+from blurjax.engine.sharing import (
+    devices_sharing,
+    own_part,
+    share_batches,
+    sum_of_pieces,
+    sum_over_devices,
+)
 from blurjax.engine.targets import Target, find_target, this_machine
 from blurjax.engine.types import Array, Key, Metrics, Params, Scalar
 
@@ -30,17 +37,22 @@ __all__ = [
     "Scalar",
     "Target",
     "configure_jax",
+    "devices_sharing",
     "fetch",
     "find_target",
     "in_batches",
     "key",
     "loop_steps",
     "make_mesh",
+    "own_part",
     "padded_length",
     "per_trial",
     "place",
     "place_columns",
+    "share_batches",
     "shared",
+    "sum_of_pieces",
+    "sum_over_devices",
     "sweep",
     "this_machine",
 ]

@@ -42,7 +42,8 @@ def sweep(
       out_axes: as for `jax.vmap`: an int, None, or a pytree prefix of the result. None is for a result that does not
         depend on the trial: it is returned once.
       mesh: from `make_mesh`; as many of all devices as there are trials where it is None. Devices along its second
-        axis share what the function constrains to that axis (`jax.lax.with_sharding_constraint`).
+        axis compute the same, but for what the function gives to `share_batches`, or constrains to that axis
+        (`jax.lax.with_sharding_constraint`).
       trials_per_vmap: number of trials that a device computes side by side; where it is None, 1 on CPU and on
         other platforms all trials of the device.
 

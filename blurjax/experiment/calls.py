@@ -27,6 +27,7 @@ from blurjax.engine import Target, per_trial, shared, this_machine
 from blurjax.experiment.fitted_views import ViewShapes, on_devices
 from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.layout import Layout, Memory, make_layout
+from blurjax.experiment.networks import Networks, TrainingData
 from blurjax.experiment.programs import AUTOENCODER_ORDER, CLASSIFIER_ORDER, Programs
 from blurjax.train.feed import abstract_chunk
 from blurjax.train.state import Hyperparameters, TrainState
@@ -92,7 +93,8 @@ def make_programs(
         with ThreadPoolExecutor(len(training)) as pool:
             return max(pool.map(lambda call: measure(call, layout), training))
 
-    return Programs(config, dataset, target, make_layout(config, target, memory))
+    networks = Networks(config, TrainingData.of(dataset), target.platform)
+    return Programs(config, dataset, target, make_layout(config, target, networks, memory))
 
 
 def _memory_of(call: Call, target: Target) -> Memory:

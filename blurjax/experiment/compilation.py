@@ -16,7 +16,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from blurjax.config.settings import Config
 from blurjax.data import Dataset
-from blurjax.engine import DATA_AXIS, Target
+from blurjax.engine import Target
 from blurjax.engine.cost import collectives, matrix_flops, traffic
 from blurjax.engine.hardware import Hardware
 from blurjax.experiment.calls import TRAINING, Call, calls, compiler_options, make_programs
@@ -121,7 +121,7 @@ def compile_experiment(
     def finish(call: Call, layout: Layout) -> CompiledProgram:
         key = call.name, layout.trials_per_vmap
         if key not in done:
-            done[key] = _compile(call, layout.mesh.shape.get(DATA_AXIS, 1), target)
+            done[key] = _compile(call, target)
             say(f"{target.name}: {call.name}, {done[key].seconds:.0f} s")
         return done[key]
 
@@ -163,9 +163,9 @@ def without_cache() -> Iterator[None]:
         compilation_cache.reset_cache()
 
 
-def _compile(call: Call, data_devices: int, target: Target) -> CompiledProgram:
+def _compile(call: Call, target: Target) -> CompiledProgram:
     traced = call.function.trace(*call.arguments)
-    flops = matrix_flops(traced.jaxpr.jaxpr) / data_devices
+    flops = matrix_flops(traced.jaxpr.jaxpr)
     lowered = traced.lower()
     begun = time.perf_counter()
     hardware = target.hardware

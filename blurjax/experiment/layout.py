@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from jax.sharding import Mesh
 
-from blurjax.config.settings import Config, fitted
+from blurjax.config.settings import Config
 from blurjax.engine import TRIAL_AXIS, Target, make_mesh, padded_length
+from blurjax.experiment.networks import Networks
 from blurjax.runtime import UserError, processes
 
 MOST_TRIALS_PER_VMAP, COMPILATIONS = 32, 3
@@ -38,18 +39,21 @@ class Memory(NamedTuple):
     """The part that grows with the trials side by side."""
 
 
-def make_layout(config: Config, target: Target, memory: Callable[[Layout], Memory]) -> Layout:
+def make_layout(
+    config: Config, target: Target, networks: Networks, memory: Callable[[Layout], Memory]
+) -> Layout:
     """Returns the layout that the settings ask for; where they say `auto`, what suits the devices.
 
     Args:
       config: fitted to the data.
       target: the devices.
+      networks: what is trained.
       memory: layout -> that of the training that needs most; slow.
 
     Raises:
       UserError: there are fewer devices than asked for, or batches do not divide evenly, or a process has no trial.
     """
-    mesh = _mesh(config, target)
+    mesh = _mesh(config, target, networks)
     side_by_side = config.compute.trials_per_vmap
     if side_by_side != "auto":
         return Layout(mesh, side_by_side)
@@ -83,7 +87,7 @@ def _even(trials: int, most: int) -> int:
     return math.ceil(trials / groups)
 
 
-def _mesh(config: Config, target: Target) -> Mesh:
+def _mesh(config: Config, target: Target, networks: Networks) -> Mesh:
     """Spreads trials over devices first; where devices outnumber them, several share the batches of each trial."""
     compute, num_seeds = config.compute, config.sweep.num_seeds
     there = target.devices
@@ -93,7 +97,7 @@ def _mesh(config: Config, target: Target) -> Mesh:
             f"compute.devices is {compute.devices}, but there are {len(there)}; lower it, or leave it out to use all."
         )
     if compute.mesh_shape is None:
-        rows, data_devices = num_seeds, _data_devices(config, target.platform, len(devices))
+        rows, data_devices = num_seeds, networks.data_devices(len(devices) // num_seeds)
     else:
         rows, data_devices = compute.mesh_shape
         _check_mesh(config, rows, data_devices, len(devices))
@@ -106,16 +110,6 @@ def _mesh(config: Config, target: Target) -> Mesh:
             "compute.mesh."
         )
     return mesh
-
-
-def _data_devices(config: Config, platform: str, devices: int) -> int:
-    """Returns 1 on CPU, where a trial's bits are to be the same alone as among others: one device computes it."""
-    if platform == "cpu":
-        return 1
-    shared = max(1, devices // config.sweep.num_seeds)
-    return math.gcd(
-        shared, fitted(config.autoencoder.batch_size), fitted(config.classifier.batch_size)
-    )
 
 
 def _check_mesh(config: Config, rows: int, data_devices: int, devices: int) -> None:

@@ -23,6 +23,8 @@ from blurjax.train.state import Hyperparameters, TrainState, init, update
 
 CACHE_BYTES = 2**22
 """Of the largest activations of a micro-batch on CPU (docs/engine.md)."""
+PART_BYTES = 2**19
+"""Of the largest activations of a batch that a device shares on CPU: less is not worth waiting for the others."""
 
 
 class TrainingData(NamedTuple):
@@ -75,6 +77,24 @@ class Networks:
         self.classifier = build(
             "classifier", config.classifier.model, context(dtype=config.classifier.dtype)
         )
+
+    def data_devices(self, devices: int) -> int:
+        """Returns how many of a number of devices share the batches of a trial.
+
+        On CPU each has at least PART_BYTES of the largest activations, and with `compute.deterministic` pieces of a
+        batch that one device would have alone: the bits are the same.
+        """
+        config = self.config
+        both = (config.autoencoder, self.autoencoder), (config.classifier, self.classifier)
+        divided = [fitted(training.batch_size) for training, _ in both]
+        if self.platform == "cpu":
+            devices = min(
+                devices, *((self._activation_bytes(*own) or 0) // PART_BYTES for own in both)
+            )
+            if config.compute.deterministic:
+                divided += [self._microbatches(*own) for own in both]
+        evenly = (n for n in range(devices, 1, -1) if math.gcd(*divided) % n == 0)
+        return next(evenly, 1)
 
     def steps_per_epoch(self, training: TrainingConfig) -> int:
         """Returns the steps in which as many images are seen as the train split has."""
@@ -163,15 +183,18 @@ class Networks:
         asked_for = self.config.compute.microbatches
         if asked_for != "auto":
             return asked_for
-        channels = getattr(model, "full_size_channels", None)
-        if self.platform != "cpu" or channels is None:
+        activations = self._activation_bytes(training, model)
+        if self.platform != "cpu" or activations is None:
             return 1
+        batch_size = fitted(training.batch_size)
+        pieces = (n for n in range(1, batch_size + 1) if batch_size % n == 0)
+        return next((n for n in pieces if activations // n <= CACHE_BYTES), batch_size)
+
+    def _activation_bytes(self, training: TrainingConfig, model: Any) -> int | None:
+        """Returns the size of the largest activations of a batch; None where the model does not say."""
+        channels = getattr(model, "full_size_channels", None)
+        if channels is None:
+            return None
         height, width, _ = self.data.image_shape
         image = height * width * channels * jnp.dtype(training.dtype).itemsize
-        pieces = (
-            n
-            for n in range(1, fitted(training.batch_size) + 1)
-            if fitted(training.batch_size) % n == 0
-        )
-        fits = (n for n in pieces if fitted(training.batch_size) // n * image <= CACHE_BYTES)
-        return next(fits, fitted(training.batch_size))
+        return fitted(training.batch_size) * image

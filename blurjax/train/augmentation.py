@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from blurjax.engine import Array, Scalar, key
+from blurjax.engine import Array, Scalar, devices_sharing, key, own_part
 
 GREY = 0.5
 """The colour of a cutout: models subtract it from images, so that it is 0 as in DeVries and Taylor (2017)."""
@@ -46,7 +46,7 @@ class Augmentation:
     stream: str = "augmentation"
 
     def draw(self, seed: Scalar, step: Scalar, batch: Array, size: int) -> Drawn:
-        """Draws the changes of a batch from (seed, step).
+        """Draws the changes of a batch, or of this device's part of it, from (seed, step).
 
         Args:
           seed: u32 scalar.
@@ -54,19 +54,19 @@ class Augmentation:
           batch: i32[B], indices of the images.
           size: height and width of an image.
         """
-        count = len(batch)
+        count = len(batch) * devices_sharing()
         flip_key, shift_key = jax.random.split(key(seed, self.stream, step))
         mirrored, offset, centre = None, None, None
         if self.flip == "random":
-            mirrored = jax.random.bernoulli(flip_key, shape=(count,))
+            mirrored = own_part(jax.random.bernoulli(flip_key, shape=(count,)))
         elif self.flip == "alternating":
-            times_seen = (step * count + jnp.arange(count)) // self.num_train
+            times_seen = own_part(step * count + jnp.arange(count)) // self.num_train
             first = jax.vmap(lambda index: jax.random.bernoulli(key(seed, "mirrored first", index)))
             mirrored = first(batch) ^ (times_seen % 2 == 1)
         if self.shift:
-            offset = jax.random.randint(shift_key, (count, 2), 0, 2 * self.shift + 1)
+            offset = own_part(jax.random.randint(shift_key, (count, 2), 0, 2 * self.shift + 1))
         if self.cutout:
-            centre = jax.random.randint(key(seed, "cutout", step), (count, 2), 0, size)
+            centre = own_part(jax.random.randint(key(seed, "cutout", step), (count, 2), 0, size))
         return Drawn(mirrored, offset, centre)
 
     def apply(self, images: Array, drawn: Drawn) -> Array:

@@ -7,9 +7,8 @@ from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec as P
 
-from blurjax.engine import DATA_AXIS, Array, Metrics, Scalar, loop_steps
+from blurjax.engine import Array, Metrics, Scalar, loop_steps, share_batches
 
 
 class Batch(TypedDict):
@@ -42,15 +41,12 @@ def gather_batch(data: dict[str, Array], positions: Array, step: Scalar | int) -
         }
     else:
         found = {name: array[jnp.maximum(own, 0)] for name, array in data.items()}
-    batch: Batch = {
+    return {
         "image": found["image"].astype(jnp.float32) / 255.0,
         "label": found["label"],
         "index": found["index"],
         "mask": own >= 0,
     }
-    if DATA_AXIS in jax.sharding.get_abstract_mesh().axis_names:
-        batch = jax.lax.with_sharding_constraint(batch, P(DATA_AXIS))
-    return batch
 
 
 def training_loop(
@@ -66,25 +62,39 @@ def training_loop(
       (state, view_parameters, data, positions, start, length) -> (state, metrics [capacity]); view_parameters are the
       same in all steps.
     """
-
-    def step_on(state: Any, views_and_batch: tuple[Any, Batch]) -> tuple[Any, Metrics]:
-        return step(state, *views_and_batch)
-
-    def get_batch(data: tuple[Any, dict[str, Array], Array], i: Scalar) -> tuple[Any, Batch]:
-        view_parameters, arrays, positions = data
-        return view_parameters, gather_batch(arrays, positions, i)
-
-    run = loop_steps(step_on, get_batch, capacity)
-    return lambda state, view_parameters, data, positions, start, length: run(
-        state, (view_parameters, data, positions), start, length
-    )
+    return _share(_loop(step, capacity), out_axes=None)
 
 
 def evaluation_loop(
     eval_step: Callable[[Any, Any, Batch], Metrics], capacity: int
 ) -> Callable[..., Metrics]:
-    """Makes a loop as `training_loop` does, for a step (variables, view_parameters, batch) -> metrics."""
-    run = training_loop(
-        lambda params, views, batch: (params, eval_step(params, views, batch)), capacity
-    )
-    return lambda *args: run(*args)[1]
+    """Makes a loop as `training_loop` does, for a step (variables, view_parameters, batch) -> metrics [B,...]."""
+
+    def step(variables: Any, views: Any, batch: Batch) -> tuple[Any, Metrics]:
+        return variables, eval_step(variables, views, batch)
+
+    run = _loop(step, capacity)
+    return _share(lambda *args: run(*args)[1], out_axes=1)
+
+
+def _loop(step: Callable[..., Any], capacity: int) -> Callable[..., Any]:
+    def run(state: Any, views: Any, data: Any, positions: Array, start: Any, length: Any) -> Any:
+        loop = loop_steps(
+            lambda state, batch: step(state, views, batch),
+            lambda batches, i: gather_batch(*batches, i),
+            capacity,
+        )
+        return loop(state, (data, positions), start, length)
+
+    return run
+
+
+def _share(run: Callable[..., Any], out_axes: int | None) -> Callable[..., Any]:
+    """Spreads what lies in the order of the steps over the devices that share batches: each has some columns."""
+
+    def shared(state: Any, views: Any, data: Any, positions: Array, start: Any, length: Any) -> Any:
+        of_data = 1 if data["label"].ndim == 2 else None
+        spread = share_batches(run, (None, None, of_data, 1, None, None), out_axes)
+        return spread(state, views, data, positions, start, length)
+
+    return shared

@@ -5,6 +5,7 @@ Keyword arguments (models, optimizers, settings) are closed over with `functools
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from blurjax.engine import Array, Key, Metrics, Params, Scalar, key
+from blurjax.engine import (
+    DATA_AXIS,
+    Array,
+    Key,
+    Metrics,
+    Params,
+    Scalar,
+    devices_sharing,
+    key,
+    own_part,
+    sum_of_pieces,
+    sum_over_devices,
+)
 from blurjax.models import apply
 from blurjax.train import losses
 from blurjax.train.augmentation import Augmentation, Drawn
@@ -67,9 +80,10 @@ def autoencoder_train_step(
         images = augmentation.apply(images, drawn)
 
     def noise(stream: str, shape: tuple[int, ...]) -> Array:
-        return jax.random.normal(key(seed, stream, state.step), shape)
+        # Drawn for the whole batch, before it is cut into pieces.
+        whole = (shape[0] * devices_sharing(), *shape[1:])
+        return own_part(jax.random.normal(key(seed, stream, state.step), whole))
 
-    # Drawn for the whole batch, before it is cut into pieces.
     given = images + denoising * noise("denoising", images.shape) if denoising else images
     in_code = noise("code", (len(images), model.max_bottleneck)) if beta else None
 
@@ -155,43 +169,44 @@ def mean_gradient(
       loss_fn: per-example losses of any number of examples.
       params: what the gradient is of.
       model_state: the model's other collections.
-      examples: pytree of arrays [B,...].
+      examples: pytree of arrays [B,...], this device's part of a batch.
       mask: bool[B], which examples count.
       key: of the batch; each micro-batch has its own.
-      microbatches: a divisor of B, the number of pieces that the batch is cut into. One after another, their gradients
-        are added and the model state handed on. Equal results within rounding for models without batch statistics
-        and dropout; less memory, and on CPU faster where a piece stays in the cache.
+      microbatches: the number of pieces that a batch is cut into; as many as devices share it where these are more,
+        and fewer where that is no multiple of them. One after another, their gradients are added and the model state
+        is handed on; of several devices it is the mean of each one's. Equal results within rounding for models
+        without batch statistics and dropout; less memory, and on CPU faster where a piece stays in the cache.
 
     Returns:
       The loss, the gradient, and the model state after the batch.
     """
-    count = jnp.maximum(jnp.sum(mask), 1)
+    sharing = devices_sharing()
+    counted = jnp.maximum(sum_over_devices(jnp.sum(mask)), 1)
 
     def piece_loss(
         params: Params, model_state: dict[str, Any], examples: Any, mask: Array, key: Key
     ) -> tuple[Scalar, dict[str, Any]]:
         values, model_state = loss_fn(params, model_state, examples, key)
-        return jnp.sum(jnp.where(mask, values, 0.0)) / count, model_state
+        return jnp.sum(jnp.where(mask, values, 0.0)) / counted, model_state
 
     value_and_grad = jax.value_and_grad(piece_loss, has_aux=True)
-    if microbatches == 1:
-        (loss, model_state), grads = value_and_grad(params, model_state, examples, mask, key)
-        return loss, grads, model_state
 
-    def cut(array: Array) -> Array:
-        # Every microbatches-th example, so that the parts of a sharded axis stay where they are.
-        return array.reshape(-1, microbatches, *array.shape[1:]).swapaxes(0, 1)
-
-    def add(carry: tuple[Any, dict[str, Any]], piece: tuple[Any, Array, Scalar]) -> Any:
-        total, model_state = carry
-        own, counted, number = piece
+    def of_piece(model_state: dict[str, Any], piece: Any) -> tuple[Any, dict[str, Any]]:
+        examples, mask, number = piece
         own_key = jax.random.fold_in(key, number)
-        (loss, model_state), grads = value_and_grad(params, model_state, own, counted, own_key)
-        return (jax.tree.map(jnp.add, total, (loss, grads)), model_state), None
+        (loss, state), grads = value_and_grad(params, model_state, examples, mask, own_key)
+        return (loss, grads), state
 
-    zero = jax.tree.map(jnp.zeros_like, (jnp.float32(0), params))
-    pieces = (*jax.tree.map(cut, (examples, mask)), jnp.arange(microbatches))
-    ((loss, grads), model_state), _ = jax.lax.scan(add, (zero, model_state), pieces)
+    if microbatches == sharing == 1:
+        (loss, grads), model_state = of_piece(model_state, (examples, mask, 0))
+        return loss, grads, model_state
+    count = math.gcd(max(1, microbatches // sharing), len(mask))
+    numbers = own_part(jnp.arange(sharing * count))
+    pieces = jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), (examples, mask))
+    total, model_state = sum_of_pieces(of_piece, model_state, (*pieces, numbers))
+    loss, grads = sum_over_devices(total)
+    if model_state and sharing > 1:
+        model_state = jax.tree.map(lambda leaf: jax.lax.pmean(leaf, DATA_AXIS), model_state)
     return loss, grads, model_state
 
 
