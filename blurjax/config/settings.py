@@ -248,7 +248,7 @@ class ComputeConfig(Section):
     cache_programs: bool = True
     """keep compiled programs in the user's cache"""
     deterministic: bool = False
-    """only GPU kernels that give the same bits every time; slower"""
+    """the same bits every time on a GPU, and on any number of CPU devices; slower"""
 
     @property
     def mesh_shape(self) -> tuple[int, int] | None:

@@ -84,16 +84,17 @@ def autoencoder_train_step(
         whole = (shape[0] * devices_sharing(), *shape[1:])
         return own_part(jax.random.normal(key(seed, stream, state.step), whole))
 
-    given = images + denoising * noise("denoising", images.shape) if denoising else images
+    in_images = noise("denoising", images.shape) if denoising else None
     in_code = noise("code", (len(images), model.max_bottleneck)) if beta else None
 
     def loss_fn(
         params: Params,
         model_state: dict[str, Any],
-        examples: tuple[Array, Array, Array | None],
+        examples: tuple[Array, Array | None, Array | None],
         key: Key,
     ) -> tuple[Array, dict[str, Any]]:
-        images, given, in_code = examples
+        images, in_images, in_code = examples
+        given = images if in_images is None else images + denoising * in_images
         inputs, how = (given, state.hyperparameters.bottleneck), {"train": True, "key": key}
         variables, compare = {"params": params, **model_state}, losses.RECONSTRUCTION_LOSSES[loss]
         if in_code is None:
@@ -104,7 +105,7 @@ def autoencoder_train_step(
         )
         return compare(output, images) + beta * divergence / images[0].size, model_state
 
-    return _step(state, (images, given, in_code), batch["mask"], loss_fn, update, microbatches)
+    return _step(state, (images, in_images, in_code), batch["mask"], loss_fn, update, microbatches)
 
 
 def classifier_train_step(

@@ -87,6 +87,43 @@ def test_ten_steps_agree_whatever_the_grouping_devices_and_lowering(source, refe
             )
 
 
+def test_devices_that_share_batches_change_no_bit(source):
+    changes = {
+        "sweep__num_seeds": 1,
+        "compute__microbatches": 4,
+        "classifier__model": {"name": "resnet", "width": 4},
+    }
+    changes |= {"classifier__flip": "alternating", "classifier__shift": 1, "classifier__cutout": 2}
+    changes |= {
+        "autoencoder__flip": True,
+        "autoencoder__denoising": 0.1,
+        "autoencoder__variational": 0.01,
+    }
+    alone = after_ten_steps(programs(source, compute__mesh="1x1", **changes))
+    shared = after_ten_steps(programs(source, compute__mesh="1x2", **changes))
+    jax.tree.map(np.testing.assert_array_equal, shared, alone)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "width", "batch_size", "deterministic", "expected"),
+    [
+        (1, 256, 16, False, {"trial": 1, "data": 2}),  # 1 MiB of activations, in one piece
+        (1, 256, 16, True, {"trial": 1}),
+        (1, 1024, 32, True, {"trial": 1, "data": 2}),  # in two pieces
+        (1, 4, 16, False, {"trial": 1}),  # too small to share
+        (1, 256, 15, False, {"trial": 1}),  # not even
+        (2, 256, 16, False, {"trial": 2}),
+    ],
+)
+def test_where_devices_outnumber_trials_they_share_batches(
+    source, seeds, width, batch_size, deterministic, expected
+):
+    changes = {"sweep__num_seeds": seeds, "compute__deterministic": deterministic}
+    for section in ("autoencoder", "classifier"):
+        changes |= {f"{section}__batch_size": batch_size, f"{section}__model__width": width}
+    assert dict(programs(source, **changes).layout.mesh.shape) == expected
+
+
 def compiled(made):
     """The two training programs, as text."""
     trials = autoencoders_of(made)
