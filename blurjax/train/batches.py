@@ -74,17 +74,22 @@ def evaluation_loop(
         return variables, eval_step(variables, views, batch)
 
     run = _loop(step, capacity)
-    return _share(lambda *args: run(*args)[1], out_axes=1)
+
+    def evaluate(*arguments: Any) -> Metrics:
+        return run(*arguments)[1]
+
+    return _share(evaluate, out_axes=1)
 
 
 def _loop(step: Callable[..., Any], capacity: int) -> Callable[..., Any]:
     def run(state: Any, views: Any, data: Any, positions: Array, start: Any, length: Any) -> Any:
-        loop = loop_steps(
-            lambda state, batch: step(state, views, batch),
-            lambda batches, i: gather_batch(*batches, i),
-            capacity,
-        )
-        return loop(state, (data, positions), start, length)
+        def step_on(state: Any, batch: Batch) -> tuple[Any, Metrics]:
+            return step(state, views, batch)
+
+        def get_batch(batches: tuple[dict[str, Array], Array], i: Scalar) -> Batch:
+            return gather_batch(*batches, i)
+
+        return loop_steps(step_on, get_batch, capacity)(state, (data, positions), start, length)
 
     return run
 

@@ -199,7 +199,7 @@ def mean_gradient(
         return (loss, grads), state
 
     if microbatches == sharing == 1:
-        (loss, grads), model_state = of_piece(model_state, (examples, mask, 0))
+        (loss, model_state), grads = value_and_grad(params, model_state, examples, mask, key)
         return loss, grads, model_state
     count = math.gcd(max(1, microbatches // sharing), len(mask))
     numbers = own_part(jnp.arange(sharing * count))
