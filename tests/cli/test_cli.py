@@ -14,7 +14,7 @@ import termios
 from pathlib import Path
 
 import pytest
-from command import run, write_settings
+from command import run, run_here, write_settings
 from images import write_folder
 
 from blurjax.cli.commands import main
@@ -33,6 +33,12 @@ def settings_file(tmp_path_factory):
         views__train=["original", "mixed"],
         views__test=["original"],
     )
+
+
+@pytest.fixture
+def no_estimate(monkeypatch):
+    """A plan without its time, for which every program would be compiled and run."""
+    monkeypatch.setattr("blurjax.experiment.time_plan", lambda plan, config, dataset: plan)
 
 
 def test_help_answers_at_once_without_jax_or_tensorflow(tmp_path, cache):
@@ -133,9 +139,10 @@ def test_debug_shows_the_traceback(tmp_path, cache):
     assert "Traceback" in process.stderr
 
 
-def test_dashes_and_underscores_name_the_same_setting(tmp_path, cache, settings_file):
-    one = run("run", settings_file, "--dry-run", "--sweep.num_seeds", 2, cwd=tmp_path, cache=cache)
-    two = run("run", settings_file, "--dry-run", "--sweep.num-seeds=2", cwd=tmp_path, cache=cache)
+@pytest.mark.usefixtures("no_estimate")
+def test_dashes_and_underscores_name_the_same_setting(tmp_path, settings_file):
+    one = run_here("run", settings_file, "--dry-run", "--sweep.num_seeds", 2, cwd=tmp_path)
+    two = run_here("run", settings_file, "--dry-run", "--sweep.num-seeds=2", cwd=tmp_path)
     assert one.returncode == two.returncode == 0
     plan = one.stdout.splitlines()[:-1]  # without the estimated time
     assert plan == two.stdout.splitlines()[:-1]
@@ -185,14 +192,13 @@ def test_a_settings_file_cannot_import(tmp_path, cache):
     assert "There is no setting import" in process.stderr
 
 
-def test_config_prints_settings_that_run_takes(tmp_path, capsys):
-    with pytest.raises(SystemExit, match="0"):
-        main(["config", "digits", "--sweep.num_seeds", "3", "--views.exclude", "pca"])
-    path = tmp_path / "mine.yaml"
-    path.write_text(capsys.readouterr().out)
-    with pytest.raises(SystemExit, match="0"):
-        main(["run", str(path), "--dry-run", "--out", str(tmp_path / "run")])
-    plan = capsys.readouterr().out
+@pytest.mark.usefixtures("no_estimate")
+def test_config_prints_settings_that_run_takes(tmp_path):
+    seeds = ("--sweep.num_seeds", 3)
+    printed = run_here("config", "digits", *seeds, "--views.exclude", "pca", cwd=tmp_path)
+    assert printed.returncode == 0, printed.stderr
+    (tmp_path / "mine.yaml").write_text(printed.stdout)
+    plan = run_here("run", "mine.yaml", "--dry-run", cwd=tmp_path).stdout
     assert re.search(r"classifiers on blur: +3 models", plan)
     assert "classifiers on pca" not in plan
 
@@ -281,9 +287,9 @@ def test_a_run_ends_with_the_answer_of_the_page(uninterrupted):
     assert max(map(len, answer.splitlines())) <= 100
 
 
-def test_quiet_prints_the_answer_alone(uninterrupted, cache, settings_file):
+def test_quiet_prints_the_answer_alone(uninterrupted, settings_file):
     out, process = uninterrupted
-    quiet = run("run", settings_file, "--quiet", cwd=out.parents[1], cache=cache)
+    quiet = run_here("run", settings_file, "--quiet", cwd=out.parents[1])
     assert quiet.returncode == 0, quiet.stderr
     assert quiet.stdout.startswith("\nMean accuracy: ")
     assert process.stdout.endswith(quiet.stdout)
@@ -342,20 +348,19 @@ def test_output_that_nobody_reads_ends_the_command_quietly(tmp_path, cache, sett
     assert process.stderr == ""
 
 
-def test_report_makes_the_page_again(uninterrupted, cache):
+def test_report_makes_the_page_again(uninterrupted):
     out, _ = uninterrupted
     page = (out / "report.html").read_bytes()
     (out / "report.html").unlink()
-    process = run("report", out, cwd=out, cache=cache)
+    process = run_here("report", out, cwd=out)
     assert process.returncode == 0, process.stderr
     assert (out / "report.html").read_bytes() == page
 
 
-def test_every_preset_has_a_plan_or_says_what_is_missing(tmp_path, cache):
+@pytest.mark.usefixtures("no_estimate")
+def test_every_preset_has_a_plan_or_says_what_is_missing(tmp_path):
     for name in presets():
-        process = run(
-            "run", name, "--dry-run", "--data.data_dir", tmp_path, cwd=tmp_path, cache=cache
-        )
+        process = run_here("run", name, "--dry-run", "--data.data_dir", tmp_path, cwd=tmp_path)
         assert (
             (process.returncode, process.stderr) == (0, "")
             if name == "digits"

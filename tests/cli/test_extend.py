@@ -1,7 +1,7 @@
 """`blurjax extend`: a run's own settings and what is added to them; `run` does not replace results by less."""
 
 import pytest
-from command import run, write_settings
+from command import run_here, write_settings
 
 from blurjax import load_run
 
@@ -12,13 +12,13 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("extend")
     views = ["original", "reconstruction"]
     settings = write_settings(place, sweep__num_seeds=2, views__train=views, views__test=views)
-    finished = run("run", settings.name, cwd=place, cache=place / "cache")
+    finished = run_here("run", settings.name, cwd=place)
     assert finished.returncode == 0, finished.stderr
     return place
 
 
 def blurjax(place, *arguments):
-    return run(*arguments, cwd=place, cache=place / "cache")
+    return run_here(*arguments, cwd=place)
 
 
 def test_less_is_refused_by_run_and_by_its_plan(place):
@@ -65,7 +65,7 @@ def test_a_run_is_continued_from_any_directory(place, tmp_path):
         place, "run", "tiny.yaml", *relative, "--views.test", "original", "--out", "moved"
     )
     assert begun.returncode == 0, begun.stderr
-    elsewhere = run("extend", place / "moved", "--dry-run", cwd=tmp_path, cache=place / "cache")
+    elsewhere = run_here("extend", place / "moved", "--dry-run", cwd=tmp_path)
     assert "everything is trained" in elsewhere.stdout, elsewhere.stderr
 
 

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from command import finish, run, start, write_settings
+from command import finish, own_programs, run, start, write_settings
 from same import final_states
 
 from blurjax.runtime.files import read_npz
@@ -27,7 +27,7 @@ def settings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
+    return own_programs(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")
@@ -144,13 +144,11 @@ def test_eight_devices_end_where_one_does(alone, settings, cache, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after"),
-    [
-        ("one device", "eight devices"),
-        ("eight devices", "two processes"),
-        ("two processes", "one device"),
-    ],
+    [("one device", "eight devices"), ("eight devices", "two processes")],
 )
 def test_a_killed_run_continues_on_another_count(before, after, alone, settings, cache, tmp_path):
+    """From two processes to one device: in the tests of a stop and of a process that dies."""
+
     def start_on(what):
         if what == "two processes":
             return start_all(2, "run", settings, cwd=tmp_path, cache=cache, devices=4)
@@ -179,7 +177,9 @@ def test_a_stop_asked_of_one_process_stops_all_and_one_continues(alone, settings
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_ends_the_others_in_time(settings, cache, tmp_path):
+def test_a_process_that_dies_ends_the_others_in_time_and_one_continues(
+    alone, settings, cache, tmp_path
+):
     ended, seconds = killed(1, settings, cache, tmp_path)
     assert seconds < 60
     assert ended.returncode == 75
@@ -188,6 +188,9 @@ def test_a_process_that_dies_ends_the_others_in_time(settings, cache, tmp_path):
         "processes again with the same command to continue.",
         ended.stderr.strip().splitlines()[-1],
     )
+    again = run("run", settings, cwd=tmp_path, cache=cache, devices=1)
+    assert again.returncode == 0, again.stderr
+    assert_same_within_rounding(alone, tmp_path / "runs" / "tiny")
 
 
 @pytest.mark.slow
