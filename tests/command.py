@@ -36,11 +36,8 @@ def start(
 
     Decoded images are kept in `cache`, and programs among those of all tests unless `own_programs` made a place there.
     """
-    programs = cache / "blurjax" / "programs"
-    if not cache.is_file() and not programs.exists():
-        PROGRAMS.mkdir(parents=True, exist_ok=True)
-        programs.parent.mkdir(parents=True, exist_ok=True)
-        programs.symlink_to(PROGRAMS, target_is_directory=True)
+    if not cache.is_file() and not (cache / "blurjax" / "programs").exists():
+        share_programs(cache)
     env = os.environ | {"XDG_CACHE_HOME": str(cache), "COLUMNS": "100"} | dict(environment or {})
     if devices is not None:
         env["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
@@ -66,6 +63,14 @@ def finish(
     with process:
         out, err = process.communicate(timeout=timeout)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def share_programs(cache: Path) -> Path:
+    """Lets a cache of the command keep its programs where all tests do."""
+    PROGRAMS.mkdir(parents=True, exist_ok=True)
+    (cache / "blurjax").mkdir(parents=True, exist_ok=True)
+    (cache / "blurjax" / "programs").symlink_to(PROGRAMS, target_is_directory=True)
+    return cache
 
 
 def own_programs(cache: Path) -> Path:

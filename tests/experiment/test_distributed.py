@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from command import finish, own_programs, run, start, write_settings
+from command import finish, own_programs, run, run_here, start, write_settings
 from same import final_states
 
 from blurjax.runtime.files import read_npz
@@ -275,7 +275,7 @@ def test_distributed_without_a_cluster_says_what_is_missing(settings, cache, tmp
     ],
     ids=["devices", "mesh"],
 )
-def test_more_devices_than_there_are(changes, sentence, settings, cache, tmp_path):
-    ended = run("run", settings, *changes, cwd=tmp_path, cache=cache, devices=2)
+def test_more_devices_than_there_are(changes, sentence, settings, tmp_path):
+    ended = run_here("run", settings, *changes, cwd=tmp_path)
     assert ended.returncode == 2
     assert sentence in ended.stderr
