@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from command import finish, own_programs, run, run_here, start, write_settings
 from same import final_states
+from tiny import EVERY_CHUNK
 
 from blurjax.runtime.files import read_npz
 
-SMALL = {
+SMALL = EVERY_CHUNK | {
     "sweep__num_seeds": 3,
     "views__train": ["original", "reconstruction", "pca"],
     "views__test": ["original", "reconstruction"],

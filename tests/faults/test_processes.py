@@ -10,9 +10,9 @@ import time
 import pytest
 from command import finish, own_programs, run, start, write_settings
 from same import assert_same_run
-from tiny import write_stripes
+from tiny import EVERY_CHUNK, write_stripes
 
-SMALL = {
+SMALL = EVERY_CHUNK | {
     "sweep__num_seeds": 2,
     "autoencoder__epochs": 6,
     "classifier__epochs": 6,
