@@ -21,7 +21,7 @@ def cache(tmp_path_factory):
 
 
 def plan(*arguments, cwd, cache):
-    return run("plan", *arguments, cwd=cwd, cache=cache)
+    return run("plan", *arguments, cwd=cwd, cache=cache, timeout=600)
 
 
 def test_a_plan_for_this_machine_is_a_table_that_ends_with_a_verdict(tmp_path, cache):
