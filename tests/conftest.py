@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import jax
 import numpy as np
 import pytest
+from command import PROGRAMS
 
 from blurjax.engine import LIBTPU_WITHOUT_TPU
 
@@ -16,9 +17,7 @@ os.environ.update(LIBTPU_WITHOUT_TPU | os.environ)
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Many tests run the same small experiment: its programs are compiled once.
-jax.config.update(
-    "jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".pytest_cache" / "programs")
-)
+jax.config.update("jax_compilation_cache_dir", str(PROGRAMS))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 

@@ -145,6 +145,15 @@ def write_modules(page, directory):
             (directory / first.removeprefix("# ")).write_text(block.text)
 
 
+@functools.cache
+def help_of(script):
+    known = subprocess.run(
+        [sys.executable, ROOT / script, "--help"], capture_output=True, text=True
+    )
+    assert known.returncode == 0, known.stderr
+    return known.stdout
+
+
 @pytest.mark.parametrize("block", of_language("bash"))
 def test_commands_are_understood(block, tmp_path):
     assert commands(block)
@@ -162,12 +171,8 @@ def test_commands_are_understood(block, tmp_path):
                 keys = [key for key, _ in settings.fields() if hasattr(parsed, key)]
                 settings.load(parsed.preset, {key: getattr(parsed, key) for key in keys})
         elif words[0] == "python":
-            known = subprocess.run(
-                [sys.executable, ROOT / words[1], "--help"], capture_output=True, text=True
-            )
-            assert known.returncode == 0, known.stderr
             options = [word for word in words[2:] if word.startswith("--")]
-            assert not [option for option in options if option not in known.stdout]
+            assert not [option for option in options if option not in help_of(words[1])]
         else:
             assert command.startswith(tuple(NOT_RUN)), command
             if "scripts/" in words[0]:

@@ -20,9 +20,11 @@ SETTINGS: dict[str, Any] = {
     "views.train": ["original", "reconstruction", "mixed"],
     "views.test": ["original", "reconstruction"],
     "sweep.num_seeds": 3,
-    "compute.checkpoint_seconds": 0,
+    "compute.checkpoint_seconds": 1000,
     "compute.chunk_steps": 3,
 }
+EVERY_CHUNK = {"compute__checkpoint_seconds": 0}
+"""Saves after every chunk, which takes longer than to compute it; else only where a run stops and where a job ends."""
 
 
 def write_stripes(path: Path, num_examples: int = 120, seed: int = 0) -> str:

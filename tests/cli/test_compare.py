@@ -12,7 +12,7 @@ from blurjax.report.figures import style
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(style, "DPI", 30)
+    monkeypatch.setattr(style, "png", lambda figure: b"a figure")
     monkeypatch.chdir(tmp_path)
     for name, seeds in (("one", 3), ("two", 4)):
         run, _ = write_run(tmp_path / name, Synthetic(seeds=seeds, images=60, epochs=2))

@@ -1,7 +1,7 @@
 """`blurjax export`: what it writes, says and refuses."""
 
 import pytest
-from command import run, write_settings
+from command import run_here, write_settings
 
 from blurjax.runtime import read_npz
 
@@ -11,13 +11,13 @@ def place(tmp_path_factory):
     """A directory with a finished run in runs/tiny."""
     place = tmp_path_factory.mktemp("export")
     settings = write_settings(place, views__train=["original", "reconstruction"])
-    finished = run("run", settings.name, cwd=place, cache=place / "cache")
+    finished = run_here("run", settings.name, cwd=place)
     assert finished.returncode == 0, finished.stderr
     return place
 
 
 def export(place, *arguments):
-    return run("export", "runs/tiny", *arguments, cwd=place, cache=place / "cache")
+    return run_here("export", "runs/tiny", *arguments, cwd=place)
 
 
 def test_a_view_and_the_models(place):

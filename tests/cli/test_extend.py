@@ -1,24 +1,24 @@
 """`blurjax extend`: a run's own settings and what is added to them; `run` does not replace results by less."""
 
 import pytest
-from command import run, write_settings
+from command import run_here, write_settings
 
 from blurjax import load_run
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A directory with a finished run in runs/tiny, of two seeds and the views original and reconstruction."""
+    """A directory with a finished run in runs/tiny of two seeds and two views, whose data were named from there."""
     place = tmp_path_factory.mktemp("extend")
     views = ["original", "reconstruction"]
     settings = write_settings(place, sweep__num_seeds=2, views__train=views, views__test=views)
-    finished = run("run", settings.name, cwd=place, cache=place / "cache")
+    finished = run_here("run", settings.name, "--data.source", "npz:stripes.npz", cwd=place)
     assert finished.returncode == 0, finished.stderr
     return place
 
 
 def blurjax(place, *arguments):
-    return run(*arguments, cwd=place, cache=place / "cache")
+    return run_here(*arguments, cwd=place)
 
 
 def test_less_is_refused_by_run_and_by_its_plan(place):
@@ -53,19 +53,7 @@ def test_mistakes(place, arguments, message):
 
 
 def test_a_run_is_continued_from_any_directory(place, tmp_path):
-    relative = (
-        "--data.source",
-        "npz:stripes.npz",
-        "--sweep.num_seeds",
-        1,
-        "--views.train",
-        "original",
-    )
-    begun = blurjax(
-        place, "run", "tiny.yaml", *relative, "--views.test", "original", "--out", "moved"
-    )
-    assert begun.returncode == 0, begun.stderr
-    elsewhere = run("extend", place / "moved", "--dry-run", cwd=tmp_path, cache=place / "cache")
+    elsewhere = run_here("extend", place / "runs/tiny", "--dry-run", cwd=tmp_path)
     assert "everything is trained" in elsewhere.stdout, elsewhere.stderr
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from command import write_settings
+from command import share_programs, write_settings
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
@@ -269,9 +269,12 @@ def execute(notebook, folder, kernel="python3", **changed):
         "for name in ('tensorflow', 'tensorflow_datasets'): sys.modules[name] = None",
     ]
     executed.cells.insert(parameters + 1, nbformat.v4.new_code_cell("\n".join(lines)))
+    cache = folder / "cache"
+    if not cache.exists():
+        share_programs(cache)
     environment = {
         "IPYTHONDIR": str(folder / "ipython"),
-        "XDG_CACHE_HOME": str(ROOT / ".pytest_cache" / "notebook"),  # for compiled programs
+        "XDG_CACHE_HOME": str(cache),
         "JAX_PLATFORMS": "cpu",
     }
     client = NotebookClient(

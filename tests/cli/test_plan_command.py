@@ -3,12 +3,16 @@
 import json
 
 import pytest
-from command import run
+from command import run, run_here
 
 from blurjax.config import loading as settings
 from blurjax.experiment.stand_in import SIZES, known_size, stand_in
 
-QUICK = ("--sweep.num_seeds", 1, "--views.train", "original", "--views.test", "original")
+QUICK = (
+    *("--sweep.num_seeds", 1, "--views.train", "original", "--views.test", "original"),
+    *("--autoencoder.model", "linear", "--classifier.model", "linear"),
+)
+"""Little to compile: how the real models fare is tested in experiment/test_presets_on_accelerators.py."""
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +21,7 @@ def cache(tmp_path_factory):
 
 
 def plan(*arguments, cwd, cache):
-    return run("plan", *arguments, cwd=cwd, cache=cache)
+    return run("plan", *arguments, cwd=cwd, cache=cache, timeout=600)
 
 
 def test_a_plan_for_this_machine_is_a_table_that_ends_with_a_verdict(tmp_path, cache):
@@ -42,9 +46,8 @@ def test_a_plan_for_this_machine_is_a_table_that_ends_with_a_verdict(tmp_path, c
 @pytest.mark.slow
 def test_a_tpu_that_is_not_there_and_data_that_are_not_there(tmp_path, cache):
     pytest.importorskip("libtpu")
-    narrow = ("--autoencoder.model.width", 8, "--classifier.model.width", 8)
     target = ("--target", "tpu:v5e:1x1", "--json")
-    process = plan("cifar10", *QUICK, *narrow, *target, cwd=tmp_path, cache=cache)
+    process = plan("cifar10", *QUICK, *target, cwd=tmp_path, cache=cache)
     assert process.returncode == 0, process.stderr
     found = json.loads(process.stdout)
     assert found["data"] == "a stand-in of the published size"
@@ -77,8 +80,8 @@ def test_what_does_not_fit_ends_with_exit_code_1(tmp_path, cache):
         (("--stand-in", 100, 10, 2), "--stand-in needs the size of the images"),
     ],
 )
-def test_mistakes_are_one_sentence(arguments, says, tmp_path, cache):
-    process = plan(*arguments, cwd=tmp_path, cache=cache)
+def test_mistakes_are_one_sentence(arguments, says, tmp_path):
+    process = run_here("plan", *arguments, cwd=tmp_path)
     assert process.returncode == 2
     assert says in process.stderr
     assert process.stderr.count("\n") == 1

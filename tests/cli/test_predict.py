@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from command import run, write_settings
+from command import run_here, write_settings
 from PIL import Image
 
 from blurjax import load_run
@@ -18,7 +18,7 @@ def place(tmp_path_factory):
     """A directory with a finished run in runs/tiny, and images in new/."""
     place = tmp_path_factory.mktemp("predict")
     settings = write_settings(place, views__train=["original", "reconstruction"])
-    finished = run("run", settings.name, cwd=place, cache=place / "cache")
+    finished = run_here("run", settings.name, cwd=place)
     assert finished.returncode == 0, finished.stderr
     saved = load_run(place / "runs/tiny")
     (place / "new/more").mkdir(parents=True)
@@ -30,7 +30,7 @@ def place(tmp_path_factory):
 
 
 def predict(place, *arguments):
-    return run("predict", *arguments, cwd=place, cache=place / "cache")
+    return run_here("predict", *arguments, cwd=place)
 
 
 def test_json_has_the_mean_of_all_classifiers(place):

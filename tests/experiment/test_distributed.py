@@ -8,12 +8,13 @@ import time
 
 import numpy as np
 import pytest
-from command import finish, run, start, write_settings
+from command import finish, own_programs, run, run_here, start, write_settings
 from same import final_states
+from tiny import EVERY_CHUNK
 
 from blurjax.runtime.files import read_npz
 
-SMALL = {
+SMALL = EVERY_CHUNK | {
     "sweep__num_seeds": 3,
     "views__train": ["original", "reconstruction", "pca"],
     "views__test": ["original", "reconstruction"],
@@ -27,7 +28,7 @@ def settings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
+    return own_programs(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")
@@ -144,13 +145,11 @@ def test_eight_devices_end_where_one_does(alone, settings, cache, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after"),
-    [
-        ("one device", "eight devices"),
-        ("eight devices", "two processes"),
-        ("two processes", "one device"),
-    ],
+    [("one device", "eight devices"), ("eight devices", "two processes")],
 )
 def test_a_killed_run_continues_on_another_count(before, after, alone, settings, cache, tmp_path):
+    """From two processes to one device: in the tests of a stop and of a process that dies."""
+
     def start_on(what):
         if what == "two processes":
             return start_all(2, "run", settings, cwd=tmp_path, cache=cache, devices=4)
@@ -179,7 +178,9 @@ def test_a_stop_asked_of_one_process_stops_all_and_one_continues(alone, settings
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_ends_the_others_in_time(settings, cache, tmp_path):
+def test_a_process_that_dies_ends_the_others_in_time_and_one_continues(
+    alone, settings, cache, tmp_path
+):
     ended, seconds = killed(1, settings, cache, tmp_path)
     assert seconds < 60
     assert ended.returncode == 75
@@ -188,6 +189,9 @@ def test_a_process_that_dies_ends_the_others_in_time(settings, cache, tmp_path):
         "processes again with the same command to continue.",
         ended.stderr.strip().splitlines()[-1],
     )
+    again = run("run", settings, cwd=tmp_path, cache=cache, devices=1)
+    assert again.returncode == 0, again.stderr
+    assert_same_within_rounding(alone, tmp_path / "runs" / "tiny")
 
 
 @pytest.mark.slow
@@ -272,7 +276,7 @@ def test_distributed_without_a_cluster_says_what_is_missing(settings, cache, tmp
     ],
     ids=["devices", "mesh"],
 )
-def test_more_devices_than_there_are(changes, sentence, settings, cache, tmp_path):
-    ended = run("run", settings, *changes, cwd=tmp_path, cache=cache, devices=2)
+def test_more_devices_than_there_are(changes, sentence, settings, tmp_path):
+    ended = run_here("run", settings, *changes, cwd=tmp_path)
     assert ended.returncode == 2
     assert sentence in ended.stderr

@@ -123,7 +123,7 @@ class StopAfter:
 
 
 def test_stopped_at_any_chunk_and_continued_equals_uninterrupted(finished, source, tmp_path):
-    """Every chunk of 3 steps is saved, so stops fall into the middle of epochs, between jobs and into evaluation."""
+    """After every chunk of 3 steps, so that stops fall into the middle of epochs, between jobs and into evaluation."""
     out, stops = tmp_path / "run", 0
     while True:
         try:

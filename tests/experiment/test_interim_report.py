@@ -4,7 +4,7 @@ import hashlib
 import re
 
 from same import assert_same_run
-from tiny import config
+from tiny import EVERY_CHUNK, config
 
 from blurjax import make_report, run_experiment
 from blurjax.runtime.run_directory import RunDirectory
@@ -18,7 +18,7 @@ def contents(out):
 
 def test_an_interim_report_changes_nothing_and_gives_way_to_the_final_one(source, tmp_path):
     alone, out = tmp_path / "alone", tmp_path / "run"
-    run_experiment(config(source), alone)
+    run_experiment(config(source, **EVERY_CHUNK), alone)
     epochs, headlines = [], []
 
     def stop_now():
@@ -27,7 +27,8 @@ def test_an_interim_report_changes_nothing_and_gives_way_to_the_final_one(source
     while True:
         epochs.clear()
         try:
-            run_experiment(config(source), out, progress=epochs.append, interrupted=stop_now)
+            often = config(source, **EVERY_CHUNK)
+            run_experiment(often, out, progress=epochs.append, interrupted=stop_now)
             break
         except Interrupted:
             before = contents(out)

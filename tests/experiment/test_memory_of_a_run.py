@@ -23,9 +23,11 @@ name = sys.argv[1]
 config = loading.load("cifar10", {})
 fitted, dataset = prepare(config, stand_in(config, known_size(config)))
 wanted = lambda call: call.name == name
+compiled, compile_it = [], jax.stages.Lowered.compile
+jax.stages.Lowered.compile = lambda *a, **k: compiled.append(compile_it(*a, **k)) or compiled[-1]
 (promised,) = compile_experiment(fitted, dataset, find_target("cpu"), wanted=wanted).programs
 (call,) = filter(wanted, calls(make_programs(fitted, dataset)))
-program = call.function.lower(*call.arguments).compile()
+(program,) = compiled
 
 
 def kilobytes(field):

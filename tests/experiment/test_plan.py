@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny import config, write_stripes
+from tiny import EVERY_CHUNK, config, write_stripes
 
 from blurjax.config.settings import Config
 from blurjax.experiment.estimate import make_plan, time_plan
@@ -19,7 +19,7 @@ from blurjax.train.loop import Interrupted
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
     source = write_stripes(tmp_path_factory.mktemp("data") / "stripes.npz")
-    return prepare(config(source, views__train=["original", "reconstruction"]))
+    return prepare(config(source, views__train=["original", "reconstruction"], **EVERY_CHUNK))
 
 
 def test_a_new_run_has_all_its_steps_left(loaded, tmp_path):

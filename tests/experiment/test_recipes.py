@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from same import assert_same_run, final_states
-from tiny import config
+from tiny import EVERY_CHUNK, config
 
 from blurjax import run_experiment
 from blurjax.runtime.files import read_npz
 from blurjax.train.loop import Interrupted
 
-RECIPE = {
+RECIPE = EVERY_CHUNK | {
     "views__train": ["original"],
     "views__test": ["original"],
     "sweep__num_seeds": 2,

@@ -3,14 +3,14 @@
 import pytest
 from injection import Injector, Killed, injected
 from same import assert_same_run
-from tiny import config, write_stripes
+from tiny import EVERY_CHUNK, config, write_stripes
 
 from blurjax import run_experiment
 from blurjax.experiment import fingerprints
 from blurjax.experiment import run as experiment
 from blurjax.report import page
 
-SMALL = {
+SMALL = EVERY_CHUNK | {
     "sweep__num_seeds": 2,
     "autoencoder__epochs": 1,
     "classifier__epochs": 2,

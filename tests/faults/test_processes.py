@@ -1,5 +1,6 @@
 """Faults that only a process can have: killed at any moment, asked to stop, out of disk, bereft of its directory."""
 
+import random
 import shutil
 import signal
 import subprocess
@@ -7,10 +8,38 @@ import sys
 import time
 
 import pytest
-from command import finish, run, start, write_settings
+from command import finish, own_programs, run, start, write_settings
 from same import assert_same_run
-from small import SMALL
-from tiny import write_stripes
+from tiny import EVERY_CHUNK, write_stripes
+
+SMALL = EVERY_CHUNK | {
+    "sweep__num_seeds": 2,
+    "autoencoder__epochs": 6,
+    "classifier__epochs": 6,
+    "views__train": ["original", "reconstruction"],
+    "views__test": ["original", "reconstruction"],
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return own_programs(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    return write_settings(tmp_path_factory.mktemp("settings"), **SMALL)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, settings, cache):
+    """A run that nothing happens to, and the seconds it takes once its programs are compiled."""
+    for _ in range(2):
+        folder = tmp_path_factory.mktemp("whole")
+        begun = time.monotonic()
+        process = run("run", settings, cwd=folder, cache=cache)
+        assert process.returncode == 0, process.stderr
+    return folder / "runs" / "tiny", time.monotonic() - begun
 
 
 def wait_for(condition, process):
@@ -46,6 +75,27 @@ def test_asked_to_stop_it_saves_says_so_and_continues(
     again = run("run", settings, cwd=tmp_path, cache=cache)
     assert (again.returncode, again.stderr) == (0, "")
     assert_same_run(whole[0], tmp_path / "runs" / "tiny")
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_change_no_bit(whole, settings, cache, tmp_path):
+    expected, seconds = whole
+    moments, killed = random.Random(0), 0
+    while killed < 6:
+        process = start("run", settings, cwd=tmp_path, cache=cache)
+        time.sleep(moments.uniform(0.2, 1.0) * seconds)
+        process.kill()
+        ended = finish(process)
+        if ended.returncode == 0:  # it was over before: begin another
+            assert_same_run(expected, tmp_path / "runs" / "tiny")
+            shutil.rmtree(tmp_path / "runs")
+        else:
+            assert ended.returncode == -signal.SIGKILL
+            killed += 1
+    process = run("run", settings, cwd=tmp_path, cache=cache)
+    assert process.returncode == 0, process.stderr
+    assert "Traceback" not in process.stderr
+    assert_same_run(expected, tmp_path / "runs" / "tiny")
 
 
 def test_asked_to_stop_where_no_chunk_ends_in_time(tmp_path, cache):
@@ -101,22 +151,23 @@ def test_a_directory_that_is_deleted_stays_deleted(settings, cache, tmp_path):
 
 DISK = """
 set -eu
-mount -t tmpfs -o size=$1 tmpfs runs
+mount -t tmpfs -o {first} tmpfs runs
 set +e
-shift
 "$@"; echo "exit code $?"
-mount -o remount,{then} runs
-"$@"; echo "exit code $?"
+for options in {then}; do
+    mount -o remount,$options runs
+    "$@"; echo "exit code $?"
+done
 cp -r runs/tiny kept
 """
 
 
-def on_a_disk_of(size, then, settings, cache, folder):
-    """Runs the command twice on a disk of its own, which is remounted between."""
+def on_a_disk(first, *then, settings, cache, folder):
+    """Runs the command on a disk of its own, mounted with some options, and again after each remount with others."""
     (folder / "runs").mkdir()
     script = folder / "disk.sh"
-    script.write_text(DISK.format(then=then))
-    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", script, size]
+    script.write_text(DISK.format(first=first, then=" ".join(then)))
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", script]
     if subprocess.run([*command[:4], "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs user namespaces")
     return subprocess.run(
@@ -129,30 +180,36 @@ def on_a_disk_of(size, then, settings, cache, folder):
         },
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
 
 
-SLOW_SIZES = [
-    pytest.param(size, marks=pytest.mark.slow) for size in ("16k", "56k", "100k", "300k", "600k")
-]
+def exit_codes(ended):
+    return [line for line in ended.stdout.splitlines() if line.startswith("exit code")]
 
 
-@pytest.mark.parametrize("size", ["60k", "200k", *SLOW_SIZES])
-def test_a_full_disk_loses_nothing(size, whole, settings, cache, tmp_path):
-    ended = on_a_disk_of(size, "size=100m", settings, cache, tmp_path)
-    codes = [line for line in ended.stdout.splitlines() if line.startswith("exit code")]
-    assert codes == ["exit code 2", "exit code 0"], ended.stderr
-    assert "The disk is full" in ended.stderr
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        ["60k"],
+        ["200k"],
+        pytest.param(["16k", "56k", "100k", "300k", "600k"], marks=pytest.mark.slow),
+    ],
+    ids=["60k", "200k", "a disk that grows"],
+)
+def test_a_full_disk_loses_nothing(sizes, whole, settings, cache, tmp_path):
+    disks = [f"size={size}" for size in (*sizes, "100m")]
+    ended = on_a_disk(*disks, settings=settings, cache=cache, folder=tmp_path)
+    assert exit_codes(ended) == ["exit code 2"] * len(sizes) + ["exit code 0"], ended.stderr
+    assert ended.stderr.count("The disk is full") == len(sizes)
     assert "Traceback" not in ended.stderr
     assert_same_run(whole[0], tmp_path / "kept")
 
 
 def test_a_directory_that_cannot_be_written(settings, cache, tmp_path):
-    ended = on_a_disk_of("100m,ro", "rw", settings, cache, tmp_path)
-    codes = [line for line in ended.stdout.splitlines() if line.startswith("exit code")]
-    assert codes == ["exit code 2", "exit code 0"], ended.stderr
+    ended = on_a_disk("size=100m,ro", "rw", settings=settings, cache=cache, folder=tmp_path)
+    assert exit_codes(ended) == ["exit code 2", "exit code 0"], ended.stderr
     assert (
         "cannot be written (Read-only file system); name another directory with --out"
         in ended.stderr
