@@ -85,8 +85,8 @@ class ConvAutoencoder(nn.Module):
       dtype: of activations; parameters are float32.
       lowering: of the convolutions.
       rematerialize: whether to compute the activations within a level again for the gradient: less memory, slower.
-      code: "vector", which dense layers make of the last map and a map of, or "spatial": a map of that height and width,
-        made and read by convolutions, in floats as `floats_of` lays them out.
+      code: "vector", between dense layers, or "spatial": a map as high and wide as the encoder's last one, between
+        convolutions, in floats as `floats_of` lays them out.
     """
 
     image_shape: tuple[int, int, int]

@@ -253,10 +253,8 @@ class ResidualAutoencoder(nn.Module):
         for level, conv in enumerate(self.encoder):
             x = average_pool_2x2(x) if level else x
             x = layer(activated, self.rematerialize)(conv, x)
-        if self.code_side:
-            added = floats_of(self.to_code(x))
-        else:
-            added = self.to_code(x.reshape(len(x), -1))
+        x = x if self.code_side else x.reshape(len(x), -1)
+        added = floats_of(self.to_code(x)) if self.code_side else self.to_code(x)
         return self.linear.encode(images, bottleneck, train=train) + in_use(added, bottleneck)
 
     def decode(self, code: Array, *, train: bool = False) -> Array:
