@@ -150,11 +150,9 @@ class ConvAutoencoder(nn.Module):
         """Decodes codes f32[B,D] into images f32[B,H,W,C], not clipped."""
         del train
         sizes = map_sizes(self.image_shape[0])[:-1]
-        if self.code_side:
-            x = activated(self.from_code, map_of(code, self.code_side))
-        else:
-            x = nn.gelu(self.from_code(code))
-            x = x.reshape(code.shape[0], SMALLEST_MAP, SMALLEST_MAP, -1)
+        side = self.code_side or SMALLEST_MAP
+        x = nn.gelu(self.from_code(map_of(code, side) if self.code_side else code))
+        x = x.reshape(code.shape[0], side, side, -1)
         for conv, size in zip(self.decoder, sizes[:0:-1], strict=True):
             x = layer(activated, self.rematerialize)(conv, x)[:, :size, :size]
         image = self.to_image(x)[:, : sizes[0], : sizes[0]]
