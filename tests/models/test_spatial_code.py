@@ -1,12 +1,10 @@
-"""Codes that are small maps: where their floats lie, whole channels of them, and what they keep."""
+"""Codes that are small maps: where their floats lie, whole channels of them, what they begin as."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from networks import images, init, output
-from photographs import temple
 
 from blurjax.models.autoencoders import ConvAutoencoder, floats_of, map_of
 from blurjax.models.linear_code import LinearAutoencoder, ResidualAutoencoder
@@ -135,31 +133,3 @@ def test_bfloat16_keeps_parameters_and_outputs_in_float32(kind):
         assert narrow.dtype == jnp.float32
         full = output(model.clone(dtype=jnp.float32), params, batch, 48, method=method)
         np.testing.assert_allclose(narrow, full, atol=tolerance)
-
-
-def psnr_after_training(kind, code, steps=60):
-    """On patches of a photograph that were not trained on, in dB; 512 floats."""
-    pixels = np.asarray(temple(), np.float32)[:416, :640] / 255
-    patches = pixels.reshape(13, 32, 20, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3)
-    patches = jnp.asarray(np.random.default_rng(0).permutation(patches))
-    model = KINDS[kind]((32, 32, 3), 512, width=8, code=code)
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(3e-3, steps))
-    )
-    params = init(model, patches[:1], 512)
-
-    def step(carry, batch):
-        params, state = carry
-        error = lambda p: jnp.square(output(model, p, batch, 512) - batch).mean()  # noqa: E731
-        updates, state = optimizer.update(jax.grad(error)(params), state)
-        return (optax.apply_updates(params, updates), state), None
-
-    batches = patches[jnp.arange(steps * 16) % 200].reshape(steps, 16, 32, 32, 3)
-    train = jax.jit(lambda carry: jax.lax.scan(step, carry, batches)[0])
-    params, _ = train((params, optimizer.init(params)))
-    error = jnp.square(output(model, params, patches[200:], 512).clip(0, 1) - patches[200:])
-    return float(-10 * jnp.log10(error.mean()))
-
-
-def test_at_wide_codes_a_map_learns_sooner_than_a_vector():
-    assert psnr_after_training("conv", "spatial") > psnr_after_training("conv", "vector")
