@@ -19,6 +19,8 @@ from pydantic_core import PydanticCustomError
 
 from blurjax.config.registry import Registry
 
+Code = Literal["vector", "spatial"]
+
 
 class Section(BaseModel):
     """A frozen group of settings that refuses unknown keys."""
@@ -108,6 +110,8 @@ class Conv(ModelConfig):
     name: Literal["conv"] = "conv"
     width: PositiveInt = 32
     """channels of the first convolution; doubled per level, up to eight times"""
+    code: Code = "vector"
+    """vector | spatial: a small map of the image, without dense layers"""
 
 
 class LinearAutoencoder(ModelConfig):
@@ -122,6 +126,8 @@ class ResidualAutoencoder(ModelConfig):
     name: Literal["residual"] = "residual"
     width: PositiveInt = 32
     """channels of the first convolution; doubled per level, up to four times"""
+    code: Code = "vector"
+    """vector | spatial: a small map of the image, without dense layers"""
 
 
 class MlpAutoencoder(ModelConfig):

@@ -9,11 +9,12 @@ import numpy as np
 
 from blurjax.config.loading import fit_to_data, override
 from blurjax.config.paths import DIRECTORIES, rebase
-from blurjax.config.settings import Config
+from blurjax.config.settings import Config, fitted
 from blurjax.config.trials import num_folds, views_in_use
 from blurjax.config.view_table import CODECS
 from blurjax.data import Dataset, load
 from blurjax.experiment.blurry_images import leave_out_blurry
+from blurjax.models import ModelContext, build
 from blurjax.runtime import UserError, processes
 from blurjax.views.codecs import is_available
 
@@ -41,9 +42,29 @@ def prepare(config: Config, dataset: Dataset | None = None) -> tuple[Config, Dat
     found = rebase(found, Path.cwd())  # the directory may be continued from another one
     config = override(config, {f"data.{name}": value for name, value in found.items()})
     config = fit_to_data(config, shape=dataset.image_shape, train_examples=train_examples)
+    check_code(config, dataset.image_shape)
     check_views(config, dataset)
     check_label_counts(config, dataset)
     return config, dataset
+
+
+def check_code(config: Config, image_shape: tuple[int, int, int]) -> None:
+    """Raises UserError where a code is to be a map, but its floats are not whole channels of it."""
+    widest = fitted(config.autoencoder.max_bottleneck)
+    context = ModelContext(image_shape, max_bottleneck=widest)
+    side = getattr(build("autoencoder", config.autoencoder.model, context), "code_side", None)
+    if side is None:
+        return
+    key = "sweep.bottleneck" if config.sweep.bottleneck else "autoencoder.bottleneck"
+    asked = [(key, floats) for floats in config.bottlenecks]
+    for key, floats in [*asked, ("autoencoder.max_bottleneck", widest)]:
+        fewer, over = floats - floats % side**2, floats % side**2
+        if over:
+            nearest = f"{fewer} or {fewer + side**2}" if fewer else str(side**2)
+            raise UserError(
+                f"{key} is {floats}, but a spatial code of these images is a map of {side}x{side} pixels, which has a "
+                f"multiple of {side**2} floats; choose {nearest}, or another autoencoder.model.code."
+            )
 
 
 def check_label_counts(config: Config, dataset: Dataset) -> None:

@@ -2,9 +2,11 @@
 
 A model is a flax module whose `__call__` takes images f32[B,H,W,C] in [0,1] (an autoencoder also the bottleneck) and
 `train`, and returns logits f32[B,K] or images. It may have dropout and batch statistics, or any other collection of
-variables. An autoencoder has methods `encode(images, bottleneck, *, train)` and `decode(code, *, train)`, too. A model
-may have a property `full_size_channels`, the channels of its activations at the images' size: with it, batches are cut
-on CPU so that these stay in the cache.
+variables. An autoencoder has methods `encode(images, bottleneck, *, train)` and `decode(code, *, train)`, too; where
+its code is a map, its property `code_side`, the map's height and width, restricts bottlenecks to multiples of its
+pixels.
+A model may have a property `full_size_channels`, the channels of its activations at the images' size: with it, batches
+are cut on CPU so that these stay in the cache.
 """
 
 from __future__ import annotations

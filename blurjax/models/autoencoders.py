@@ -31,6 +31,7 @@ def build_conv(settings: ConvConfig, context: ModelContext) -> ConvAutoencoder:
         dtype=jnp.dtype(context.dtype),
         lowering=context.lowering,
         rematerialize=context.rematerialize,
+        code=settings.code,
     )
 
 
@@ -55,6 +56,16 @@ def in_use(code: Array, bottleneck: Scalar | int) -> Array:
     return jnp.where(kept[None, :], code.astype(jnp.float32), 0.0)
 
 
+def floats_of(code_map: Array) -> Array:
+    """Lays a code [B,h,w,c] out as floats [B,c*h*w], channel after channel: a narrower code has fewer channels."""
+    return code_map.transpose(0, 3, 1, 2).reshape(len(code_map), -1)
+
+
+def map_of(code: Array, side: int) -> Array:
+    """Undoes `floats_of`: [B,c*side*side] -> [B,side,side,c]."""
+    return code.reshape(len(code), -1, side, side).transpose(0, 2, 3, 1)
+
+
 def layer(function: Layer, rematerialize: bool) -> Layer:
     """Returns a function of one layer that, where asked for, computes its activations again for the gradient."""
     return nn.remat(function) if rematerialize else function
@@ -74,6 +85,8 @@ class ConvAutoencoder(nn.Module):
       dtype: of activations; parameters are float32.
       lowering: of the convolutions.
       rematerialize: whether to compute the activations within a level again for the gradient: less memory, slower.
+      code: "vector", between dense layers, or "spatial": a map as high and wide as the encoder's last one, between
+        convolutions, in floats as `floats_of` lays them out.
     """
 
     image_shape: tuple[int, int, int]
@@ -82,31 +95,44 @@ class ConvAutoencoder(nn.Module):
     dtype: Any = jnp.float32
     lowering: str = "auto"
     rematerialize: bool = False
+    code: str = "vector"
 
     @property
     def full_size_channels(self) -> int:
         """Channels of the largest activations, which are as high and wide as the images."""
         return self.width
 
+    @property
+    def code_side(self) -> int | None:
+        """Height and width of a spatial code."""
+        return map_sizes(self.image_shape[0])[-1] if self.code == "spatial" else None
+
     def setup(self) -> None:
         """Makes the layers."""
         levels = len(map_sizes(self.image_shape[0])) - 1
         channels = [self.width * min(2**level, 8) for level in range(levels)]
         self.encoder = [self._conv(features) for features in channels]
-        self.to_code = self._dense(self.max_bottleneck, lecun_uniform)
-        self.from_code = self._dense(SMALLEST_MAP**2 * channels[-1], he_uniform)
+        if self.code_side:
+            code_channels = self.max_bottleneck // self.code_side**2
+            self.to_code = self._conv(code_channels, kernel_init=lecun_uniform)
+            self.from_code = self._conv(channels[-1])
+        else:
+            self.to_code = self._dense(self.max_bottleneck, lecun_uniform)
+            self.from_code = self._dense(SMALLEST_MAP**2 * channels[-1], he_uniform)
         self.decoder = [self._conv(features, upsample=True) for features in reversed(channels[:-1])]
         self.to_image = self._conv(self.image_shape[-1], upsample=True)
 
     def _dense(self, features: int, kernel_init: Any) -> nn.Dense:
         return nn.Dense(features, dtype=self.dtype, kernel_init=kernel_init)
 
-    def _conv(self, features: int, *, upsample: bool = False) -> Conv:
+    def _conv(
+        self, features: int, *, kernel_init: Any = he_uniform, upsample: bool = False
+    ) -> Conv:
         return Conv(
             features,
             dtype=self.dtype,
             lowering=self.lowering,
-            kernel_init=he_uniform,
+            kernel_init=kernel_init,
             upsample=upsample,
         )
 
@@ -116,14 +142,17 @@ class ConvAutoencoder(nn.Module):
         x = images - 0.5
         for conv in self.encoder:
             x = layer(_down, self.rematerialize)(conv, x)
+        if self.code_side:
+            return in_use(floats_of(self.to_code(x)), bottleneck)
         return in_use(self.to_code(x.reshape(x.shape[0], -1)), bottleneck)
 
     def decode(self, code: Array, *, train: bool = False) -> Array:
         """Decodes codes f32[B,D] into images f32[B,H,W,C], not clipped."""
         del train
         sizes = map_sizes(self.image_shape[0])[:-1]
-        x = nn.gelu(self.from_code(code))
-        x = x.reshape(code.shape[0], SMALLEST_MAP, SMALLEST_MAP, -1)
+        side = self.code_side or SMALLEST_MAP
+        x = nn.gelu(self.from_code(map_of(code, side) if self.code_side else code))
+        x = x.reshape(code.shape[0], side, side, -1)
         for conv, size in zip(self.decoder, sizes[:0:-1], strict=True):
             x = layer(activated, self.rematerialize)(conv, x)[:, :size, :size]
         image = self.to_image(x)[:, : sizes[0], : sizes[0]]

@@ -14,7 +14,15 @@ from blurjax.config.model_settings import LinearAutoencoder as LinearConfig
 from blurjax.config.model_settings import ResidualAutoencoder as ResidualConfig
 from blurjax.engine import Array, Scalar
 from blurjax.models.application import ModelContext
-from blurjax.models.autoencoders import activated, he_uniform, in_use, layer, map_sizes
+from blurjax.models.autoencoders import (
+    activated,
+    floats_of,
+    he_uniform,
+    in_use,
+    layer,
+    map_of,
+    map_sizes,
+)
 from blurjax.models.layers import PIXEL_DEVIATION, Conv, average_pool_2x2
 
 MOST_FREQUENCIES = 32
@@ -47,6 +55,7 @@ def build_residual(settings: ResidualConfig, context: ModelContext) -> ResidualA
         dtype=jnp.dtype(context.dtype),
         lowering=context.lowering,
         rematerialize=context.rematerialize,
+        code=settings.code,
     )
 
 
@@ -142,6 +151,47 @@ class LinearAutoencoder(nn.Module):
         return self.decode(self.encode(images, bottleneck, train=train), train=train)
 
 
+class BlockwiseLinearAutoencoder(nn.Module):
+    """Image -> map -> image: each pixel of the map is the linear code of one square block of the image.
+
+    It begins as the cosine transform of JPEG (Wallace 1992), with larger blocks, of which every block keeps as many of
+    the coefficients that have the largest variance in photographs as the map has channels.
+
+    Attributes:
+      image_shape: (H, W, C) with H = W and C 1 or 3.
+      max_bottleneck: D, floats of the code as built: a multiple of the map's pixels.
+    """
+
+    image_shape: tuple[int, int, int]
+    max_bottleneck: int
+
+    def setup(self) -> None:
+        """Makes the autoencoder of a block."""
+        size, _, channels = self.image_shape
+        sizes = map_sizes(size)
+        self.side, self.block = sizes[-1], 2 ** (len(sizes) - 1)
+        shape = (self.block, self.block, channels)
+        self.of_block = LinearAutoencoder(shape, self.max_bottleneck // self.side**2)
+
+    def encode(self, images: Array, bottleneck: Scalar | int, *, train: bool = False) -> Array:
+        """Encodes images f32[B,H,W,C] in [0,1] into codes f32[B,D], zero from `bottleneck` on."""
+        size, side, block = self.image_shape[0], self.side, self.block
+        over = (0, side * block - size)
+        x = jnp.pad(images, ((0, 0), over, over, (0, 0)), mode="edge")
+        x = x.reshape(-1, side, block, side, block, images.shape[3]).transpose(0, 1, 3, 2, 4, 5)
+        x = x.reshape(-1, block, block, images.shape[3])
+        code = self.of_block.encode(x, self.max_bottleneck, train=train)
+        return in_use(floats_of(code.reshape(len(images), side, side, -1)), bottleneck)
+
+    def decode(self, code: Array, *, train: bool = False) -> Array:
+        """Decodes codes f32[B,D] into images f32[B,H,W,C], not clipped."""
+        (size, _, channels), side, block = self.image_shape, self.side, self.block
+        codes = map_of(code, side)
+        x = self.of_block.decode(codes.reshape(-1, codes.shape[3]), train=train)
+        x = x.reshape(-1, side, side, block, block, channels).transpose(0, 1, 3, 2, 4, 5)
+        return x.reshape(-1, side * block, side * block, channels)[:, :size, :size]
+
+
 class ResidualAutoencoder(nn.Module):
     """Image -> code -> image: a linear autoencoder, and convolutions that learn what it lacks.
 
@@ -158,6 +208,8 @@ class ResidualAutoencoder(nn.Module):
       dtype: of the convolutions' activations; parameters are float32.
       lowering: of the convolutions.
       rematerialize: whether to compute the activations within a level again for the gradient: less memory, slower.
+      code: "vector", or "spatial": a map as high and wide as the encoder's last one, whose linear part is
+        `BlockwiseLinearAutoencoder`, in floats as `floats_of` lays them out.
     """
 
     image_shape: tuple[int, int, int]
@@ -166,20 +218,30 @@ class ResidualAutoencoder(nn.Module):
     dtype: Any = jnp.float32
     lowering: str = "auto"
     rematerialize: bool = False
+    code: str = "vector"
 
     @property
     def full_size_channels(self) -> int:
         """Values of the largest activations per pixel of an image."""
         return max(self.width // 4, self.image_shape[2])
 
+    @property
+    def code_side(self) -> int | None:
+        """Height and width of a spatial code."""
+        return map_sizes(self.image_shape[0])[-1] if self.code == "spatial" else None
+
     def setup(self) -> None:
         """Makes the parts."""
         width, zeros = self.width, nn.initializers.zeros
         conv = partial(Conv, dtype=self.dtype, lowering=self.lowering, kernel_init=he_uniform)
-        self.linear = LinearAutoencoder(self.image_shape, self.max_bottleneck)
+        linear = BlockwiseLinearAutoencoder if self.code_side else LinearAutoencoder
+        self.linear = linear(self.image_shape, self.max_bottleneck)
         levels = len(map_sizes(math.ceil(self.image_shape[0] / 2)))
         self.encoder = [conv(width * min(2**level, 4)) for level in range(levels)]
-        self.to_code = nn.Dense(self.max_bottleneck, dtype=self.dtype, kernel_init=zeros)
+        if self.code_side:
+            self.to_code = conv(self.max_bottleneck // self.code_side**2, kernel_init=zeros)
+        else:
+            self.to_code = nn.Dense(self.max_bottleneck, dtype=self.dtype, kernel_init=zeros)
         self.from_linear, self.coarse = conv(width), (conv(2 * width), conv(2 * width))
         self.from_coarse = conv(width, upsample=True)
         self.blocks = [(conv(width), conv(width)) for _ in range(BLOCKS)]
@@ -191,7 +253,8 @@ class ResidualAutoencoder(nn.Module):
         for level, conv in enumerate(self.encoder):
             x = average_pool_2x2(x) if level else x
             x = layer(activated, self.rematerialize)(conv, x)
-        added = self.to_code(x.reshape(len(x), -1))
+        x = x if self.code_side else x.reshape(len(x), -1)
+        added = floats_of(self.to_code(x)) if self.code_side else self.to_code(x)
         return self.linear.encode(images, bottleneck, train=train) + in_use(added, bottleneck)
 
     def decode(self, code: Array, *, train: bool = False) -> Array:

@@ -127,8 +127,9 @@ def test_fields_list_the_settings_of_all_registered_models(registries):
         in described
     )
     own = of_models()
-    assert own[:3] == ["autoencoder.model", "autoencoder.model.width", "autoencoder.model.depth"]
-    assert own[3:6] == ["classifier.model", "classifier.model.width", "classifier.model.dense"]
+    settings = ["width", "code", "depth"]
+    assert own[:4] == ["autoencoder.model", *(f"autoencoder.model.{name}" for name in settings)]
+    assert own[4:7] == ["classifier.model", "classifier.model.width", "classifier.model.dense"]
 
     class Deep(NormalizedSettings):
         name: str = "deep"

@@ -30,6 +30,10 @@ MODELS = {
         partial(ResidualAutoencoder, (16, 16, 3), max_bottleneck=8, width=8),
         (jnp.int32(5),),
     ),
+    "spatial autoencoder": (
+        partial(ConvAutoencoder, (16, 16, 3), max_bottleneck=32, width=8, code="spatial"),
+        (jnp.int32(16),),
+    ),
     "classifier": (partial(CnnClassifier, num_classes=3, width=8, dense=16), ()),
     "residual classifier": (partial(ResNetClassifier, num_classes=3, width=8), ()),
 }
