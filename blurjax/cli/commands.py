@@ -273,14 +273,17 @@ def datasets(parsed: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "run": run,
-    "plan": plan,
-    "extend": extend,
-    "config": config,
-    "report": report,
-    "compare": compare,
-    "predict": predict,
-    "export": export,
-    "sharpness": sharpness,
-    "datasets": datasets,
+    command.__name__: command
+    for command in (
+        run,
+        plan,
+        extend,
+        config,
+        report,
+        compare,
+        predict,
+        export,
+        sharpness,
+        datasets,
+    )
 }

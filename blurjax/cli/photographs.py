@@ -115,7 +115,11 @@ def sharpness(parsed: argparse.Namespace) -> int:
             move=bool(parsed.move_to),
         )
         done = _transfer(plan, parsed, say)
-        found |= {"done": parsed.yes, "transfers": [_as_json(transfer) for transfer in done]}
+        transfers = [
+            {"file": _text(source), "target": target and _text(target), "reason": reason or None}
+            for source, target, reason in done
+        ]
+        found |= {"done": parsed.yes, "transfers": transfers}
         has_failed |= any(p.target and not d.target for p, d in zip(plan, done, strict=True))
     if parsed.json:
         print(json.dumps(jsonable(found), ensure_ascii=False, indent=1))
@@ -194,11 +198,6 @@ def _is_blurry(file: RatedFile, parsed: argparse.Namespace) -> bool:
 
 def _text(path: Path) -> str:
     return valid_utf8(str(path))
-
-
-def _as_json(transfer: Transfer) -> dict[str, Any]:
-    source, target, reason = transfer
-    return {"file": _text(source), "target": target and _text(target), "reason": reason or None}
 
 
 def _csv(rows: Sequence[Row]) -> str:
