@@ -179,7 +179,7 @@ def _sha256_of_test(dataset: Dataset) -> str:
     test = dataset.splits["test"]
     digest = hashlib.sha256(repr(dataset.image_shape).encode())
     for block in blocks(dataset.images, test):
-        digest.update(block)
+        digest.update(block.data)
     digest.update(dataset.labels[test].astype("<i4").tobytes())
     return digest.hexdigest()
 
