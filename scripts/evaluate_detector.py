@@ -19,11 +19,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from detector.blurs import blur
 from detector.evaluation import Bounded, auc_difference, evaluate, reliability
+from detector.measures import MEASURES
 from detector.reading import read_as_rated
 
 from blurjax import configure_jax
 from blurjax.sharpness import Detector, Rating, find_photographs, rate_images
-from blurjax.sharpness.measures import MEASURES
 from blurjax.sharpness.network import KINDS
 from blurjax.sharpness.rating import SHIPPED
 

@@ -88,14 +88,10 @@ class _Reached:
     def __init__(self, run: RunDirectory):
         self._epochs: dict[Stage, dict[str, Any]] = {}
         self._frozen: dict[Stage, set[str]] = {}
-        keys: dict[str, list[str]] = {}
-        for line in run.metrics():
-            stage, job = (line["stage"], line["view"]), line["job"]
-            if job not in keys:
-                trials = read_json(run.job_file(job))["trials"]
-                keys[job] = [Trial(**trial).key for trial in trials]
-            self._epochs.setdefault(stage, {}).update(dict.fromkeys(keys[job], line["epoch"]))
-            frozen = {k for k, loss in zip(keys[job], line["loss"], strict=True) if loss is None}
+        for line, trials in run.metrics_with_trials():
+            stage, keys = (line["stage"], line["view"]), [Trial(**trial).key for trial in trials]
+            self._epochs.setdefault(stage, {}).update(dict.fromkeys(keys, line["epoch"]))
+            frozen = {k for k, loss in zip(keys, line["loss"], strict=True) if loss is None}
             self._frozen.setdefault(stage, set()).update(frozen)
 
     def epoch(self, stage: Stage, trial: Trial) -> int:

@@ -12,7 +12,7 @@ from blurjax.analysis import scores, statistics
 from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION, SHUFFLED, compare, decompose
 from blurjax.analysis.formatting import percent
 from blurjax.analysis.recorded_run import RecordedPoint, RecordedRun
-from blurjax.analysis.training_length import training_length
+from blurjax.analysis.training_length import evaluated_accuracy, training_length
 from blurjax.analysis.types import Cell
 from blurjax.analysis.verdicts import smallest_equivalent
 from blurjax.config.settings import Config
@@ -41,6 +41,7 @@ def collect_results(run: RunDirectory, config: Config) -> Block:
       UserError: something is damaged.
     """
     recorded = RecordedRun(run, config)
+    known = read_json(run.fingerprints) if run.fingerprints.exists() else {}
     recorded_points = [recorded.at(point) for point in points(config)]
     failures = dict.fromkeys(f for point in recorded_points for f in point.failures)
     blocks = [_point(recorded, point) for point in recorded_points]
@@ -54,7 +55,7 @@ def collect_results(run: RunDirectory, config: Config) -> Block:
             "curves": _curves(blocks),
             "tuned": _tuned(recorded_points, config),
             "audit": read_json(run.audit) if run.audit.exists() else None,
-            "accepted_changes": _accepted_changes(run),
+            "accepted_changes": known.get("accepted_changes", []),
             "analyses": [],
             "failures": [failure._asdict() for failure in failures],
             "seconds": read_json(run.seconds) if run.seconds.exists() else {},
@@ -62,12 +63,6 @@ def collect_results(run: RunDirectory, config: Config) -> Block:
     )
     # Compared with those of before, in the form in which they are read back.
     return results | {"analyses": _analyses(run, results["points"])}
-
-
-def _accepted_changes(run: RunDirectory) -> list[str]:
-    """Returns the models and views whose code was changed between trials, and accepted so."""
-    known = read_json(run.fingerprints) if run.fingerprints.exists() else {}
-    return known.get("accepted_changes", [])
 
 
 def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
@@ -237,12 +232,9 @@ def _tuned(points: Sequence[RecordedPoint], config: Config) -> list[Block] | Non
             continue
         best = {}
         for view in config.train_views:
-            curves = [p.classifier_curves[view]["validation.accuracy"] for p in at_values]
-            if config.classifier.select == "best":
-                evaluated = [curve.max(axis=1) for curve in curves]
-            else:
-                evaluated = [curve[:, -1] for curve in curves]
-            best[view] = at_values[np.argmax([accuracy.mean() for accuracy in evaluated])]
+            curves = [p.classifier_curves[view] for p in at_values]
+            accuracies = [evaluated_accuracy(c, config).mean() for c in curves]
+            best[view] = at_values[np.argmax(accuracies)]
         blocks.append(values._asdict() | _with_rates(best, config))
     return blocks
 

@@ -158,9 +158,7 @@ def image_quality(recorded: Mapping[tuple[str, str], Arrays]) -> Block:
     for (view, split), arrays in recorded.items():
         names = ("mse", "ssim", "laplacian_variance")
         mse, ssim, laplacian = (arrays[name].astype(np.float64).mean(axis=1) for name in names)
-        with np.errstate(divide="ignore"):
-            psnr = -10 * np.log10(mse)
-        means = {"psnr": psnr, "ssim": ssim, "laplacian_variance": laplacian}
+        means = {"psnr": psnr(mse), "ssim": ssim, "laplacian_variance": laplacian}
         for name, values in means.items():
             blocks.setdefault(view, {}).setdefault(name, {})[split] = mean_and_trials(values)
     return blocks
@@ -188,9 +186,14 @@ def per_class_psnr(
             mse = arrays["mse"].astype(np.float64)
             of_classes = [mse[:, label == k] for k in range(num_classes)]
             pooled = [m.mean(axis=1) if m.size else np.full(len(m), np.nan) for m in of_classes]
-            with np.errstate(divide="ignore"):
-                block[view] = -10 * np.log10(np.stack(pooled)).mean(axis=1)
+            block[view] = psnr(np.stack(pooled)).mean(axis=1)
     return block
+
+
+def psnr(mse: np.ndarray) -> np.ndarray:
+    """Returns the PSNR in dB of mean squared errors of values in [0,1]; infinite where one is 0."""
+    with np.errstate(divide="ignore"):
+        return -10 * np.log10(mse)
 
 
 def spectra(recorded: Mapping[tuple[str, str], Arrays]) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from blurjax.analysis.recorded_run import RecordedPoint
+from blurjax.analysis.scores import psnr
 from blurjax.analysis.types import Arrays
 from blurjax.config.settings import Config
 
@@ -22,7 +23,7 @@ def training_length(point: RecordedPoint, config: Config) -> Block:
     curves, longer = point.autoencoder_curves, point.longer_curves
     autoencoder: Block = {"last_fifth_change": last_fifth_change(curves)} if curves else {}
     if None in longer:
-        ends = (_decibels(c["validation.loss"]) for c in (curves, longer[None]))
+        ends = (psnr(c["validation.loss"][:, -1]) for c in (curves, longer[None]))
         autoencoder["twice_the_steps"] = _compare(*ends)
     return {
         "autoencoder": autoencoder,
@@ -53,11 +54,6 @@ def _compare(before: np.ndarray, after: np.ndarray) -> Block:
     """Compares the first trials with the same trials after twice the steps."""
     before = before[: len(after)]
     return {"before": before, "after": after, "gain": float((after - before).mean())}
-
-
-def _decibels(loss: np.ndarray) -> np.ndarray:
-    """Returns the PSNR after the last epoch from mean squared errors [T,E]."""
-    return -10 * np.log10(loss[:, -1])
 
 
 def evaluated_accuracy(curves: Arrays, config: Config) -> np.ndarray:

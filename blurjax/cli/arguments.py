@@ -128,18 +128,7 @@ def make_parser() -> Parser:
     run.add_argument("--out", type=Path, metavar="DIR", help=out)
     _add_run_options(run)
     _add_run_options(extend)
-    for command in (
-        run,
-        plan,
-        extend,
-        config,
-        report,
-        compare,
-        predict,
-        export,
-        sharpness,
-        datasets,
-    ):
+    for command in commands.choices.values():
         add_import(command)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     for command in (run, plan, extend, config):

@@ -119,10 +119,28 @@ def plan(parsed: argparse.Namespace) -> int:
 
 def extend(parsed: argparse.Namespace) -> int:
     """Runs `blurjax extend` and returns the exit code."""
-    directory = RunDirectory(parsed.directory, writes=False)
-    directory.check_format()
-    config = extended(settings.load(directory.config), _overrides(parsed))
-    return _run(config, directory.path, parsed)
+    config = extended(_config_of(parsed.directory), _overrides(parsed))
+    return _run(config, parsed.directory, parsed)
+
+
+def _config_of(directory: Path) -> Config:
+    """Returns the settings of a run."""
+    run = RunDirectory(directory, writes=False)
+    run.check_format()
+    return settings.load(run.config)
+
+
+def _configure_jax(config: Config, **options: Any) -> None:
+    """Sets jax up as the settings say; first of all, since matplotlib may have to write to the cache, too."""
+    cache = user_cache()
+    from blurjax.engine import configure_jax
+
+    configure_jax(
+        cache_programs=config.compute.cache_programs,
+        cache_directory=cache / "programs",
+        deterministic=config.compute.deterministic,
+        **options,
+    )
 
 
 def _slug(source: str) -> str:
@@ -135,20 +153,14 @@ def _run(config: Config, out: Path, parsed: argparse.Namespace) -> int:
     """Runs an experiment and says what came out; returns the exit code."""
     parsed.distributed |= parsed.coordinator is not None
     with StopRequest() as stop:
-        cache = user_cache()  # before matplotlib is imported, which may have to write there
+        _configure_jax(config)
         from blurjax.cli import terminal
-        from blurjax.engine import configure_jax
         from blurjax.experiment import make_plan, run_experiment, time_plan
         from blurjax.experiment.preparation import prepare
         from blurjax.report import answer
         from blurjax.runtime import processes
         from blurjax.train.loop import AllTrialsFailed, Interrupted
 
-        configure_jax(
-            cache_programs=config.compute.cache_programs,
-            cache_directory=cache / "programs",
-            deterministic=config.compute.deterministic,
-        )
         terminal.log_to_terminal()
         if parsed.distributed:
             processes.connect(parsed.coordinator, parsed.num_processes, parsed.process_id)
@@ -216,6 +228,7 @@ def compare(parsed: argparse.Namespace) -> int:
 
 def predict(parsed: argparse.Namespace) -> int:
     """Runs `blurjax predict` and returns the exit code."""
+    _configure_jax(_config_of(parsed.directory), cpu_devices=1)
     from blurjax.cli import predictions
     from blurjax.experiment import load_run
 
@@ -224,6 +237,7 @@ def predict(parsed: argparse.Namespace) -> int:
 
 def export(parsed: argparse.Namespace) -> int:
     """Runs `blurjax export` and returns the exit code."""
+    _configure_jax(_config_of(parsed.directory), cpu_devices=1)
     from blurjax.experiment import export_models, export_view
 
     if parsed.models is not None:
@@ -259,14 +273,17 @@ def datasets(parsed: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "run": run,
-    "plan": plan,
-    "extend": extend,
-    "config": config,
-    "report": report,
-    "compare": compare,
-    "predict": predict,
-    "export": export,
-    "sharpness": sharpness,
-    "datasets": datasets,
+    command.__name__: command
+    for command in (
+        run,
+        plan,
+        extend,
+        config,
+        report,
+        compare,
+        predict,
+        export,
+        sharpness,
+        datasets,
+    )
 }

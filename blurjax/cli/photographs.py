@@ -8,7 +8,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ CSV_COLUMNS: tuple[str, ...] = (
     "width",
     "height",
 )
-COLUMNS = ("probability", "interval", "kind", "sigma", "burst", "file")
+COLUMNS = ("blurry", "probability", "interval", "kind", "sigma", "burst", "file")
 
 Row = dict[str, Any]
 
@@ -97,13 +97,16 @@ def sharpness(parsed: argparse.Namespace) -> int:
     for path, reason in unreadable:
         print(f"blurjax: {printable(path)} cannot be rated: {reason}.", file=sys.stderr)
     shown = rated[: parsed.top]
+    say = (lambda text: None) if parsed.json else print
     if not parsed.json:
         _print_table(found)
     if parsed.csv:
         _write(parsed.csv, _csv(found["images"]))
+        say(f"The table is {printable(parsed.csv)}")
     if parsed.html:
         previews = {_text(f.path): Preview(f.preview, f.rating.regions) for f in shown}
         _write(parsed.html, contact_sheet(found, previews))
+        say(f"The page is {printable(parsed.html)}")
     has_failed = bool(unreadable)
     if folder:
         plan = plan_transfers(
@@ -111,8 +114,12 @@ def sharpness(parsed: argparse.Namespace) -> int:
             folder,
             move=bool(parsed.move_to),
         )
-        done = _transfer(plan, parsed)
-        found |= {"done": parsed.yes, "transfers": [_as_json(transfer) for transfer in done]}
+        done = _transfer(plan, parsed, say)
+        transfers = [
+            {"file": _text(source), "target": target and _text(target), "reason": reason or None}
+            for source, target, reason in done
+        ]
+        found |= {"done": parsed.yes, "transfers": transfers}
         has_failed |= any(p.target and not d.target for p, d in zip(plan, done, strict=True))
     if parsed.json:
         print(json.dumps(jsonable(found), ensure_ascii=False, indent=1))
@@ -193,11 +200,6 @@ def _text(path: Path) -> str:
     return valid_utf8(str(path))
 
 
-def _as_json(transfer: Transfer) -> dict[str, Any]:
-    source, target, reason = transfer
-    return {"file": _text(source), "target": target and _text(target), "reason": reason or None}
-
-
 def _csv(rows: Sequence[Row]) -> str:
     """Returns rows as CSV: those of --json, the interval in two columns."""
     file = io.StringIO()
@@ -223,23 +225,26 @@ def _print_table(found: Mapping[str, Any]) -> None:
         low, high = row["interval"]
         burst = "" if row["burst"] is None else f"{row['burst']}{'*' * row['sharpest']}"
         numbers = (f"{row['probability']:.2f}", f"{low:.2f}-{high:.2f}", row["kind"])
-        cells.append((*numbers, f"{row['sigma']:.1f}", burst, printable(row["file"])))
+        blurry, sigma = "yes" * row["blurry"], f"{row['sigma']:.1f}"
+        cells.append((blurry, *numbers, sigma, burst, printable(row["file"])))
     if found["images"]:
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         for *left, file in cells:
             print("  ".join([f"{c:>{w}}" for c, w in zip(left, widths[:-1], strict=True)] + [file]))
         print(
-            "\nprobability: that the photograph is blurry, with its interval over the detectors\n"
+            f"\nblurry: with a probability of at least {found['threshold']:g}\n"
+            "probability: that the photograph is blurry, with its interval over the detectors\n"
             f"sigma: the Gaussian blur that would cost as much, in pixels of at most {RATED_SIZE}\n"
             "burst: near-equal photographs have the same number, and * marks the sharpest of them\n"
         )
     print(found["summary"])
 
 
-def _transfer(plan: Sequence[Transfer], parsed: argparse.Namespace) -> list[Transfer]:
+def _transfer(
+    plan: Sequence[Transfer], parsed: argparse.Namespace, say: Callable[[str], None]
+) -> list[Transfer]:
     """Moves or copies what is planned where --yes was given, and says what it does or would do."""
     verb, done = ("move", "moved") if parsed.move_to else ("copy", "copied")
-    say = (lambda text: None) if parsed.json else print
     results = make_transfers(plan, move=bool(parsed.move_to)) if parsed.yes else plan
     made = []
     for transfer in results:

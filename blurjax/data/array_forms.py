@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from blurjax.config.settings import SPLITS
+from blurjax.data.examples import block_slices
 from blurjax.data.messages import join_names
 from blurjax.data.split_folders import split_words
 from blurjax.runtime.errors import UserError
@@ -97,7 +98,7 @@ def eight_bit_images(place: str, images: np.ndarray) -> tuple[np.ndarray, str]:
     if eight_bit.shape[-1] == 4:
         alpha = "transparency laid over white"
         opaque = np.empty((*eight_bit.shape[:-1], 3), np.uint8)
-        for part in _parts(eight_bit):
+        for part in block_slices(eight_bit):
             colour, share = eight_bit[part, ..., :3], eight_bit[part, ..., 3:].astype(np.uint16)
             opaque[part] = (colour * share + 255 * (255 - share) + 127) // 255
         eight_bit = opaque
@@ -157,7 +158,7 @@ def _converted(
     """Returns u8, converted block by block; where it is to be exact, values between two levels are refused."""
     tolerance = 0.2 if images.dtype == np.float16 else 0.01
     result = np.empty(images.shape, np.uint8)
-    for part in _parts(images):
+    for part in block_slices(images):
         values = convert(images[part])
         result[part] = rounded = np.round(values)
         if exact and np.abs(values - rounded).max() > tolerance:
@@ -172,12 +173,6 @@ def _no_eight_bits(place: str, images: np.ndarray, values: str) -> str:
     )
 
 
-def _parts(images: np.ndarray) -> Iterator[slice]:
-    """Yields slices of a few MiB."""
-    size = max(1, 4 * 2**20 // max(1, images[:1].nbytes))
-    return (slice(start, start + size) for start in range(0, len(images), size))
-
-
 def single_labels(place: str, labels: np.ndarray) -> tuple[np.ndarray, str]:
     """Returns labels as integers or strings [N], and in words how they were read ("" where they were so already).
 
@@ -188,7 +183,8 @@ def single_labels(place: str, labels: np.ndarray) -> tuple[np.ndarray, str]:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     elif labels.ndim == 2:
-        if labels.dtype.kind not in "iufb" or not _is_one_hot(labels):
+        zeros_and_ones = labels.dtype.kind in "iufb" and ((labels == 0) | (labels == 1)).all()
+        if not (zeros_and_ones and (labels.sum(axis=1) == 1).all()):
             raise UserError(
                 f"The labels of {place} have shape {labels.shape} and are not one-hot; each image must have one label."
             )
@@ -204,7 +200,3 @@ def single_labels(place: str, labels: np.ndarray) -> tuple[np.ndarray, str]:
             f"The labels of {place} are {labels.dtype}; they must be integers or strings."
         )
     return labels, words
-
-
-def _is_one_hot(labels: np.ndarray) -> bool:
-    return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all())

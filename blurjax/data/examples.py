@@ -43,10 +43,15 @@ def blocks(images: np.ndarray, positions: np.ndarray | None = None) -> Iterator[
       images: all are yielded, in order, unless there are
       positions: integers [n], of the images to yield, in this order.
     """
-    size = max(1, _BLOCK_BYTES // max(1, images[:1].nbytes))
-    for start in range(0, len(images) if positions is None else len(positions), size):
-        part = slice(start, start + size)
+    for part in block_slices(images, None if positions is None else len(positions)):
         yield np.ascontiguousarray(images[part if positions is None else positions[part]])
+
+
+def block_slices(images: np.ndarray, count: int | None = None) -> Iterator[slice]:
+    """Yields slices of a few MiB each, of all images or of so many."""
+    size = max(1, _BLOCK_BYTES // max(1, images[:1].nbytes))
+    for start in range(0, len(images) if count is None else count, size):
+        yield slice(start, start + size)
 
 
 def pixels_sha256(images: np.ndarray) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from blurjax.data import image_files
 from blurjax.data.decoding import EncodedImage, decode
 from blurjax.data.directories import images, raise_error, visible
-from blurjax.data.messages import expand_path, explain_read_errors, printable
+from blurjax.data.messages import expand_path, explain_read_errors, join_names, printable
 from blurjax.runtime.errors import UserError
 
 GivenImage: TypeAlias = np.ndarray | Image.Image | str | Path
@@ -57,17 +57,26 @@ def find_images(
       on_error: called for each folder that may not be read.
 
     Raises:
-      UserError: a path does not exist, or may not be read.
+      UserError: paths do not exist (names all of them), or one may not be read.
     """
-    found = []
-    for path in map(expand_path, paths):
+    places, missing, found = [*map(expand_path, paths)], [], []
+    for path in places:
+        with explain_read_errors(path):
+            try:
+                path.stat()
+            except FileNotFoundError:
+                missing.append(str(path))
+    if missing:
+        raise UserError(
+            f"{join_names(missing)} cannot be read (No such file or directory); check the path."
+        )
+    for path in places:
         with explain_read_errors(path):
             if path.is_dir():
                 for place, folders, _ in os.walk(path, onerror=on_error):
                     folders[:] = visible(folders)
                     found += images(Path(place))
             else:
-                path.stat()
                 found.append(path)
     return found
 

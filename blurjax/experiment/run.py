@@ -15,6 +15,7 @@ from blurjax.config.loading import flat, to_yaml
 from blurjax.config.settings import SPLITS, Config
 from blurjax.config.trials import all_autoencoder_trials, classifier_trials
 from blurjax.data import Dataset, audit_dataset
+from blurjax.data.examples import blocks
 from blurjax.experiment.calls import make_programs
 from blurjax.experiment.context import Context
 from blurjax.experiment.estimate import make_plan
@@ -177,8 +178,8 @@ def _sha256_of_test(dataset: Dataset) -> str:
     """Returns a digest of the test images and their labels, in order: equal where two runs are tested on the same."""
     test = dataset.splits["test"]
     digest = hashlib.sha256(repr(dataset.image_shape).encode())
-    for first in range(0, len(test), 1024):
-        digest.update(dataset.images[test[first : first + 1024]].tobytes())
+    for block in blocks(dataset.images, test):
+        digest.update(block.data)
     digest.update(dataset.labels[test].astype("<i4").tobytes())
     return digest.hexdigest()
 

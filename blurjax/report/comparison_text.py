@@ -69,12 +69,8 @@ def _with(entry: Mapping[str, Any], mean: Any, interval: Any) -> str:
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yields lines of columns that are as wide as their longest cell."""
-    shown = [[_printable(cell) for cell in row] for row in rows]
+    shown = [[cell if cell.isprintable() else repr(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for row in shown:
         cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
         yield "  ".join(cells).rstrip()
-
-
-def _printable(cell: str) -> str:
-    return cell if cell.isprintable() else repr(cell)

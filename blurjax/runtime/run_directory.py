@@ -188,6 +188,15 @@ class RunDirectory:
         with named_damage(self.metrics_file):
             return [json.loads(line) for line in lines]
 
+    def metrics_with_trials(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+        """Yields each line of metrics.jsonl with the fields of its job's trials."""
+        trials: dict[str, list[dict[str, Any]]] = {}
+        for line in self.metrics():
+            job = line["job"]
+            if job not in trials:
+                trials[job] = read_json(self.job_file(job))["trials"]
+            yield line, trials[job]
+
     def keep_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Drops the lines of metrics.jsonl for which `keep` is False, and one that a crash cut off."""
         kept = [json.dumps(line) + "\n" for line in self.metrics() if keep(line)]

@@ -1,14 +1,12 @@
-"""Which photographs are blurry, how much and where: the detector, classical measures, and the files that are rated."""
+"""Which photographs are blurry, how much and where: the detector, and the files that are rated."""
 
 from blurjax.sharpness.bursts import find_bursts, sharpest
 from blurjax.sharpness.files import RatedFile, rate_files, rate_found, rate_sharpness
-from blurjax.sharpness.measures import MEASURES
 from blurjax.sharpness.rating import NOTHING, RATED_SIZE, Detector, Rating, rate, rate_images
 from blurjax.sharpness.reading import MAX_PIXELS, SMALLEST, Unreadable, find_photographs
 
 __all__ = [
     "MAX_PIXELS",
-    "MEASURES",
     "NOTHING",
     "RATED_SIZE",
     "SMALLEST",

@@ -75,13 +75,8 @@ class Log(MetricWriter):
     def _replay(self) -> None:
         self._steps = {}
         self.restart()
-        trials: dict[str, list[Trial]] = {}
-        for line in self.run.metrics():
-            job = line["job"]
-            if job not in trials:
-                described = read_json(self.run.job_file(job))["trials"]
-                trials[job] = [Trial(**values) for values in described]
-            self._add(line, trials[job])
+        for line, trials in self.run.metrics_with_trials():
+            self._add(line, [Trial(**values) for values in trials])
 
     def _add(self, line: dict[str, Any], trials: Sequence[Trial]) -> None:
         self._steps[line["job"]] = line["step"]

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from blurjax.runtime import RunDirectory, read_json
+from blurjax.runtime import RunDirectory
 from blurjax.train.jobs import Job
 
 
@@ -103,12 +103,8 @@ def measures(line: dict[str, Any]) -> dict[str, list[float | None]]:
 
 def metric_rows(run: RunDirectory) -> Iterator[dict[str, Any]]:
     """Yields what every line of metrics.jsonl says of each trial, flat."""
-    trials = {}
-    for line in run.metrics():
-        job = line["job"]
-        if job not in trials:
-            trials[job] = read_json(run.job_file(job))["trials"]
+    for line, trials in run.metrics_with_trials():
         numbers = measures(line)
-        for row, trial in enumerate(trials[job]):
+        for row, trial in enumerate(trials):
             about = {name: line[name] for name in ("stage", "view", "epoch", "step")}
             yield about | trial | {name: values[row] for name, values in numbers.items()}

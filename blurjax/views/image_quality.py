@@ -1,4 +1,4 @@
-"""How good or blurry images are: PSNR, SSIM, variance of the Laplacian, power spectra; and a blur.
+"""How good or blurry images are: SSIM, variance of the Laplacian, power spectra; and a blur.
 
 Pure functions of images f32[...,H,W,C] in [0,1] with one number (or spectrum) per image, for any
 leading axes, under jit and vmap. All are safe in float32: no variance is a rounded difference of large
@@ -21,24 +21,6 @@ SSIM_C1 = 0.01**2
 SSIM_C2 = 0.03**2
 WINDOW = 7
 """Pixels of a side of the windows of SSIM."""
-
-
-def mean_squared_error(a: Array, b: Array) -> Array:
-    """Mean squared difference, f32[...], of each pair of images in a and b, f32[...,H,W,C]."""
-    return jnp.mean(jnp.square(a - b), axis=(-3, -2, -1))
-
-
-def psnr_from_mse(mse: Array) -> Array:
-    """Peak signal-to-noise ratio in dB of values in [0,1], of mse's shape: -10 log10(mse).
-
-    inf where mse is 0. The PSNR of many images is that of their mean MSE, not the mean of theirs.
-    """
-    return -10.0 * jnp.log10(mse)
-
-
-def psnr(a: Array, b: Array) -> Array:
-    """PSNR in dB, f32[...], of each pair of images in a and b, f32[...,H,W,C]; inf where equal."""
-    return psnr_from_mse(mean_squared_error(a, b))
 
 
 @jax.jit

@@ -45,12 +45,14 @@ def read_json(capsys):
 def test_the_table_has_the_blurriest_first(place, capsys):
     assert call("in") == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["probability", "interval", "kind", "sigma", "burst", "file"]
+    names = ["blurry", "probability", "interval", "kind", "sigma", "burst", "file"]
+    assert lines[0].split() == names
     order = [line.split()[-1] for line in lines[1:5]]
     assert {*order[:2]} == {"in/blurry/c.jpg", "in/blurry/d.jpg"}
     assert {*order[2:]} == {"in/sharp/a.png", "in/sharp/b.png"}
-    shown = [float(line.split()[0]) for line in lines[1:5]]
+    shown = [float(line.removeprefix("   yes").split()[0]) for line in lines[1:5]]
     assert shown == sorted(shown, reverse=True)
+    assert [line.split()[0] == "yes" for line in lines[1:5]] == [True, True, False, False]
     assert lines[-1] == "2 of 4 photographs are blurry with a probability of at least 0.5."
 
 
@@ -191,9 +193,13 @@ def test_the_sharpest_of_a_burst_is_marked(place, capsys):
         "burst/2.png": (1, False),
         "in/sharp/a.png": (None, False),
     }
-    call("burst", "--html", "page.html")
-    assert re.search(r"sharp +\S+ +1\*  burst/0.png", capsys.readouterr().out)
+    call("burst", "--html", "page.html", "--csv", "table.csv")
+    printed = capsys.readouterr().out
+    assert re.search(r"sharp +\S+ +1\*  burst/0.png", printed)
+    assert printed.endswith("\nThe table is table.csv\nThe page is page.html\n")
     assert (place / "page.html").read_text().count("its sharpest") == 1
+    call("burst", "--threshold", "0", "--json", "--move-to", "out")
+    assert len(read_json(capsys)["transfers"]) == 3  # the threshold alone decides
 
 
 def test_the_page_shows_every_photograph_and_loads_nothing(place, capsys):
@@ -250,9 +256,9 @@ def test_the_command_in_a_process_of_its_own(place):
     assert found.returncode == 1, found.stderr
     assert len(json.loads(found.stdout)["images"]) == 4
     assert found.stderr == ""
-    missing = run("sharpness", "nowhere", cwd=place, cache=cache)
+    missing = run("sharpness", "nowhere", "in", "a.jpg", cwd=place, cache=cache)
     assert missing.returncode == 2
-    assert missing.stderr.startswith("blurjax: nowhere cannot be read")
+    assert missing.stderr.startswith("blurjax: nowhere, a.jpg cannot be read (No such file or")
 
 
 def test_links_that_lead_nowhere_and_odd_names_end_nothing(place, capsys):

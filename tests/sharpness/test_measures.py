@@ -9,9 +9,8 @@ import pytest
 import scipy.ndimage
 import skimage.data
 import skimage.measure
-
-from blurjax.sharpness import measures
-from blurjax.sharpness.measures import MEASURES
+from detector import measures
+from detector.measures import MEASURES
 
 SIZES = [(16, 16), (17, 30), (101, 64)]
 

@@ -19,38 +19,6 @@ def noisy(rng, clean, scale):
     return np.clip(clean + noise, 0, 1).astype(np.float32)
 
 
-# MSE and PSNR
-
-
-def test_mean_squared_error_and_psnr_by_hand():
-    black = jnp.zeros((2, 4, 4, 3))
-    # All pixels off by 0.1: 0.01, 20 dB. One value of 48 off by 1: 1/48.
-    one_off = jnp.zeros((4, 4, 3)).at[1, 2, 0].set(1.0)
-    other = jnp.stack([jnp.full((4, 4, 3), 0.1), one_off])
-    np.testing.assert_allclose(
-        image_quality.mean_squared_error(black, other), [0.01, 1 / 48], rtol=1e-6
-    )
-    np.testing.assert_allclose(
-        image_quality.psnr(black, other), [20.0, 10 * np.log10(48)], rtol=1e-6
-    )
-    assert image_quality.psnr_from_mse(jnp.float32(0.001)) == pytest.approx(30.0)
-
-
-def test_psnr_of_equal_images_is_infinite(rng):
-    image = images(rng, 8, 8, 1)
-    assert image_quality.psnr(image, image) == jnp.inf
-
-
-def test_psnr_agrees_with_scikit_image(rng):
-    a = images(rng, 3, 12, 10, 3)
-    b = noisy(rng, a, 0.1)
-    expected = [
-        skimage.metrics.peak_signal_noise_ratio(x, y, data_range=1)
-        for x, y in zip(a, b, strict=True)
-    ]
-    np.testing.assert_allclose(image_quality.psnr(a, b), expected, rtol=1e-5)
-
-
 # SSIM
 
 
@@ -241,9 +209,8 @@ def test_sigma_may_differ_between_trials():
         image_quality.laplacian_variance,
         image_quality.radial_power_spectrum,
         lambda a: image_quality.ssim(a, a[..., ::-1, :]),
-        lambda a: image_quality.psnr(a, a[..., ::-1, :]),
     ],
-    ids=["laplacian_variance", "radial_power_spectrum", "ssim", "psnr"],
+    ids=["laplacian_variance", "radial_power_spectrum", "ssim"],
 )
 def test_an_image_counts_alone_whatever_is_beside_it(rng, measure):
     batch = images(rng, 2, 3, 10, 12, 3)
