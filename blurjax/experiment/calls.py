@@ -24,6 +24,7 @@ from blurjax.config.trials import (
 )
 from blurjax.data import Dataset
 from blurjax.engine import Target, per_trial, shared, this_machine
+from blurjax.engine.cost import needed_temporaries
 from blurjax.experiment.fitted_views import ViewShapes, on_devices
 from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.layout import Layout, Memory, make_layout
@@ -98,8 +99,9 @@ def make_programs(
 def _memory_of(call: Call, target: Target) -> Memory:
     try:
         compiled = call.lower().compile(compiler_options=compiler_options(target))
-    except jax.errors.JaxRuntimeError:  # too large
-        return Memory(math.inf, math.inf)
+    except jax.errors.JaxRuntimeError as error:
+        needed = needed_temporaries(error)
+        return Memory(needed, needed)
     memory = compiled.memory_analysis()
     own = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     temporary = memory.temp_size_in_bytes

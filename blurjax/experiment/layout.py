@@ -31,7 +31,7 @@ class Layout(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """The bytes that each device needs for a program; infinite where it does not compile."""
+    """The bytes that each device needs for a program, or more; infinite where it does not compile."""
 
     needed: float
     temporary: float
