@@ -100,8 +100,7 @@ def _memory_of(call: Call, target: Target) -> Memory:
     try:
         compiled = call.lower().compile(compiler_options=compiler_options(target))
     except jax.errors.JaxRuntimeError as error:
-        needed = needed_temporaries(error)
-        return Memory(needed, needed)
+        return Memory(math.inf, needed_temporaries(error))
     memory = compiled.memory_analysis()
     own = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     temporary = memory.temp_size_in_bytes

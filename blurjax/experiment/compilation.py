@@ -128,8 +128,8 @@ def compile_experiment(
 
     def memory_of(call: Call, layout: Layout) -> Memory:
         program = finish(call, layout)
-        if program.error and not program.temporary_bytes:
-            return Memory(math.inf, math.inf)
+        if program.error:
+            return Memory(math.inf, program.temporary_bytes or math.inf)
         return Memory(program.needed_bytes, program.temporary_bytes)
 
     with without_cache():

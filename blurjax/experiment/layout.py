@@ -31,11 +31,12 @@ class Layout(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """The bytes that each device needs for a program, or more; infinite where it does not compile."""
+    """The bytes that each device needs for a program; infinite where it does not compile."""
 
     needed: float
     temporary: float
-    """The part that grows with the trials side by side."""
+    """The part that grows with the trials side by side, also of a program that is too large to compile, if its compiler
+    says it; else infinite."""
 
 
 def make_layout(config: Config, target: Target, memory: Callable[[Layout], Memory]) -> Layout:
@@ -70,10 +71,11 @@ def _side_by_side(trials: int, free: float, memory: Callable[[int], Memory]) -> 
         needed, temporary = memory(count)
         if needed <= free:
             return count
-        fitting = count // 2
-        if math.isfinite(needed):
-            fitting = min(count - 1, int(count * (free - (needed - temporary)) / max(1, temporary)))
-        count = _even(trials, max(1, fitting))
+        # A compiler makes what is too large as small as it can: half as many may need more than half.
+        most, rest = (count - 1, needed - temporary) if math.isfinite(needed) else (count // 2, 0)
+        if math.isfinite(temporary):
+            most = min(most, int(count * (free - rest) / max(1, temporary)))
+        count = _even(trials, max(1, most))
     return 1
 
 
