@@ -130,13 +130,12 @@ def _verdict(found: CompiledExperiment) -> list[str]:
     """Returns what works, what does not, and how fast it can be at best."""
     lines = []
     for program in found.programs:
-        if program.error:
+        if program.error and not program.temporary_bytes:
             lines.append(f"{program.name} does not compile: {program.error[:REASON_LETTERS]}")
         elif not found.fits(program):
             lines.append(
                 f"{program.name} needs {program.needed_bytes / GIB:.1f} GiB, more than the "
-                f"{found.hardware.available / GIB:.1f} GiB of a device; lower compute.trials_per_vmap, "
-                "the batch sizes or data.resident_limit."
+                f"{found.hardware.available / GIB:.1f} GiB of a device; lower {_too_large(program, found)}."
             )
     if not lines:
         lines.append("Everything compiles and fits.")
@@ -146,6 +145,16 @@ def _verdict(found: CompiledExperiment) -> list[str]:
             "bound, not an estimate."
         )
     return lines
+
+
+def _too_large(program: CompiledProgram, found: CompiledExperiment) -> str:
+    """Returns the settings that most of the memory of a program is for."""
+    if program.needed_bytes > 2 * program.temporary_bytes:
+        return "data.resident_limit or sweep.num_seeds"
+    if found.trials_per_vmap > 1:
+        return "compute.trials_per_vmap"
+    model = "autoencoder" if program.name == "train autoencoders" else "classifier"
+    return f"{model}.batch_size, or raise compute.microbatches"
 
 
 def _record(found: CompiledExperiment) -> dict[str, Any]:

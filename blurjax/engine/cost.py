@@ -26,6 +26,7 @@ FREE = {
     *("partition-id", "replica-id", "opt-barrier"),
 }
 SLICES = {"dynamic-slice", "slice", "gather"}
+NEEDED_ON_TPU = re.compile(r"memory required for HLO temporaries \(([\d.]+)([KMGT])\)")
 
 
 def matrix_flops(jaxpr: Any) -> float:
@@ -63,6 +64,12 @@ def _programs_within(eqn: Any) -> Iterator[Jaxpr]:
     for leaf in leaves:
         if isinstance(leaf, (ClosedJaxpr, Jaxpr)):
             yield leaf.jaxpr if isinstance(leaf, ClosedJaxpr) else leaf
+
+
+def needed_temporaries(error: jax.errors.JaxRuntimeError) -> float:
+    """Returns the bytes of temporary memory for want of which a program does not compile; infinite if unknown."""
+    found = NEEDED_ON_TPU.search(str(error))
+    return float(found[1]) * 1024 ** (1 + "KMGT".index(found[2])) if found else math.inf
 
 
 def collectives(text: str) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import re
@@ -96,7 +97,7 @@ def _target(name: str, kind: str, devices: tuple[Any, ...]) -> Target:
 
 
 def _tpu_devices(name: str, kind: str, shape: str) -> tuple[Any, ...]:
-    _check_installed("libtpu", "tpu")
+    _check_installed("tpu", "libtpu")
     bounds = ONE_HOST.get(shape)
     options = {} if bounds is None else {"chips_per_host_bounds": bounds}
     try:
@@ -110,7 +111,7 @@ def _tpu_devices(name: str, kind: str, shape: str) -> tuple[Any, ...]:
 
 
 def _gpu_devices(kind: str, count: int) -> tuple[Any, ...]:
-    _check_installed("jax_cuda13_plugin", "cuda")
+    _check_installed("cuda", "jax_cuda13_plugin", "jax_cuda12_plugin")
     found = topologies.get_topology_desc(
         kind,
         "cuda",
@@ -120,11 +121,13 @@ def _gpu_devices(kind: str, count: int) -> tuple[Any, ...]:
     return tuple(found.devices)
 
 
-def _check_installed(module: str, extra: str) -> None:
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"Compiling for {'GPUs' if extra == 'cuda' else 'TPUs'} needs the package {module}; install it with "
-            f"`pip install 'blurjax[{extra}]'`."
-        ) from error
+def _check_installed(extra: str, *modules: str) -> None:
+    """Raises ImportError unless one of the modules is installed."""
+    for module in modules:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+            return
+    raise ImportError(
+        f"Compiling for {'GPUs' if extra == 'cuda' else 'TPUs'} needs the package {modules[0]}; install it with "
+        f"`pip install 'blurjax[{extra}]'`."
+    )

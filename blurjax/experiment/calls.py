@@ -24,6 +24,7 @@ from blurjax.config.trials import (
 )
 from blurjax.data import Dataset
 from blurjax.engine import Target, per_trial, shared, this_machine
+from blurjax.engine.cost import needed_temporaries
 from blurjax.experiment.fitted_views import ViewShapes, on_devices
 from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.layout import Layout, Memory, make_layout
@@ -93,15 +94,15 @@ def make_programs(
         with ThreadPoolExecutor(len(training)) as pool:
             return max(pool.map(lambda call: measure(call, layout), training))
 
-    networks = Networks(config, TrainingData.of(dataset), target.platform)
-    return Programs(config, dataset, target, make_layout(config, target, networks, memory))
+    sharing = Networks(config, TrainingData.of(dataset), target.platform).data_devices
+    return Programs(config, dataset, target, make_layout(config, target, sharing, memory))
 
 
 def _memory_of(call: Call, target: Target) -> Memory:
     try:
         compiled = call.lower().compile(compiler_options=compiler_options(target))
-    except jax.errors.JaxRuntimeError:  # too large
-        return Memory(math.inf, math.inf)
+    except jax.errors.JaxRuntimeError as error:
+        return Memory(math.inf, needed_temporaries(error))
     memory = compiled.memory_analysis()
     own = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     temporary = memory.temp_size_in_bytes

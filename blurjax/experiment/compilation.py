@@ -17,7 +17,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from blurjax.config.settings import Config
 from blurjax.data import Dataset
 from blurjax.engine import Target
-from blurjax.engine.cost import collectives, matrix_flops, traffic
+from blurjax.engine.cost import collectives, matrix_flops, needed_temporaries, traffic
 from blurjax.engine.hardware import Hardware
 from blurjax.experiment.calls import TRAINING, Call, calls, compiler_options, make_programs
 from blurjax.experiment.layout import Layout, Memory
@@ -43,6 +43,7 @@ class CompiledProgram:
     output_bytes: int = 0
     """Without those that take the place of arguments."""
     temporary_bytes: int = 0
+    """Known, alone of these sizes, also of a program that is too large to compile for a TPU."""
     other_bytes: int = 0
     """That lie on the device besides while it runs."""
     bytes: float = math.nan
@@ -128,7 +129,7 @@ def compile_experiment(
     def memory_of(call: Call, layout: Layout) -> Memory:
         program = finish(call, layout)
         if program.error:
-            return Memory(math.inf, math.inf)
+            return Memory(math.inf, program.temporary_bytes or math.inf)
         return Memory(program.needed_bytes, program.temporary_bytes)
 
     with without_cache():
@@ -180,7 +181,9 @@ def _compile(call: Call, target: Target) -> CompiledProgram:
     try:
         compiled = lowered.compile(compiler_options=compiler_options(target))
     except jax.errors.JaxRuntimeError as error:
-        return result(error=" ".join(str(error).split()))
+        needed = needed_temporaries(error)
+        temporary = int(needed) if math.isfinite(needed) else 0
+        return result(error=" ".join(str(error).split()), temporary_bytes=temporary)
     memory, text = compiled.memory_analysis(), compiled.as_text()
     moved = traffic(text)
     peak = hardware.peak(call.dtype)

@@ -10,7 +10,6 @@ from jax.sharding import Mesh
 
 from blurjax.config.settings import Config
 from blurjax.engine import TRIAL_AXIS, Target, make_mesh, padded_length
-from blurjax.experiment.networks import Networks
 from blurjax.runtime import UserError, processes
 
 MOST_TRIALS_PER_VMAP, COMPILATIONS = 32, 3
@@ -36,24 +35,28 @@ class Memory(NamedTuple):
 
     needed: float
     temporary: float
-    """The part that grows with the trials side by side."""
+    """The part that grows with the trials side by side, also of a program that is too large to compile, if its compiler
+    says it; else infinite."""
 
 
 def make_layout(
-    config: Config, target: Target, networks: Networks, memory: Callable[[Layout], Memory]
+    config: Config,
+    target: Target,
+    sharing: Callable[[int], int],
+    memory: Callable[[Layout], Memory],
 ) -> Layout:
     """Returns the layout that the settings ask for; where they say `auto`, what suits the devices.
 
     Args:
       config: fitted to the data.
       target: the devices.
-      networks: what is trained.
+      sharing: how many of a number of devices share the batches of a trial.
       memory: layout -> that of the training that needs most; slow.
 
     Raises:
       UserError: there are fewer devices than asked for, or batches do not divide evenly, or a process has no trial.
     """
-    mesh = _mesh(config, target, networks)
+    mesh = _mesh(config, target, sharing)
     side_by_side = config.compute.trials_per_vmap
     if side_by_side != "auto":
         return Layout(mesh, side_by_side)
@@ -74,10 +77,11 @@ def _side_by_side(trials: int, free: float, memory: Callable[[int], Memory]) -> 
         needed, temporary = memory(count)
         if needed <= free:
             return count
-        fitting = count // 2
-        if math.isfinite(needed):
-            fitting = min(count - 1, int(count * (free - (needed - temporary)) / max(1, temporary)))
-        count = _even(trials, max(1, fitting))
+        # A compiler makes what is too large as small as it can: half as many may need more than half.
+        most, rest = (count - 1, needed - temporary) if math.isfinite(needed) else (count // 2, 0)
+        if math.isfinite(temporary):
+            most = min(most, int(count * (free - rest) / max(1, temporary)))
+        count = _even(trials, max(1, most))
     return 1
 
 
@@ -87,7 +91,7 @@ def _even(trials: int, most: int) -> int:
     return math.ceil(trials / groups)
 
 
-def _mesh(config: Config, target: Target, networks: Networks) -> Mesh:
+def _mesh(config: Config, target: Target, sharing: Callable[[int], int]) -> Mesh:
     """Spreads trials over devices first; where devices outnumber them, several share the batches of each trial."""
     compute, num_seeds = config.compute, config.sweep.num_seeds
     there = target.devices
@@ -97,7 +101,7 @@ def _mesh(config: Config, target: Target, networks: Networks) -> Mesh:
             f"compute.devices is {compute.devices}, but there are {len(there)}; lower it, or leave it out to use all."
         )
     if compute.mesh_shape is None:
-        rows, data_devices = num_seeds, networks.data_devices(len(devices) // num_seeds)
+        rows, data_devices = num_seeds, sharing(len(devices) // num_seeds)
     else:
         rows, data_devices = compute.mesh_shape
         _check_mesh(config, rows, data_devices, len(devices))

@@ -239,7 +239,7 @@ class Programs:
             stream=stream,
         )
         if self.streamed:
-            return jax.jit(function)
+            return jax.jit(function, compiler_options=self._quick_options())
         return self._compile_quickly(function, (0, 0, None, None, None))
 
     # From functions of one trial to programs.

@@ -4,6 +4,7 @@ import copy
 import importlib.metadata
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,6 +18,9 @@ import nbformat
 import pytest
 from command import share_programs, write_settings
 from nbclient import NotebookClient
+
+from blurjax.cli.arguments import make_parser
+from blurjax.engine import find_target
 
 ROOT = Path(__file__).parents[2]
 SLURM, TPU = ROOT / "scripts" / "slurm.sbatch", ROOT / "scripts" / "tpu_vm.sh"
@@ -238,6 +242,52 @@ def test_the_notebook_says_where_blurjax_is_missing(
     monkeypatch.chdir("/")
     with pytest.raises(SystemExit, match="Set REPOSITORY, in the first cell"):
         not_installed(notebook, repository)
+
+
+@pytest.fixture
+def planning(notebook, monkeypatch):
+    """device kind -> the command that the cell would run, and the cell's names."""
+
+    def plan(kind, preset="digits"):
+        called = []
+
+        def run(command, **_):
+            called.append(command)
+            return subprocess.CompletedProcess(command, 0, "a table")
+
+        monkeypatch.setattr("subprocess.run", run)
+        devices = [types.SimpleNamespace(device_kind=kind)]
+        names = {"jax": types.SimpleNamespace(devices=lambda: devices), "PRESET": preset}
+        names |= {"SEEDS": 8, "OVERRIDES": {"sweep.bottleneck": [4, 8], "data.image_size": None}}
+        exec(source(notebook, "planning"), names | {"subprocess": subprocess, "sys": sys})
+        return called
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"), [("TPU v5 lite", "tpu:v5e:1x1"), ("Tesla T4", "gpu:t4")]
+)
+@pytest.mark.parametrize("preset", ["digits", None])
+def test_the_notebook_plans_for_its_own_device(planning, kind, target, preset, capsys):
+    [command] = planning(kind, preset)
+    assert command[:4] == [sys.executable, "-m", "blurjax", "plan"]
+    parsed = vars(make_parser().parse(command[3:]))
+    assert (parsed["preset"], parsed["target"]) == (preset, [target])
+    assert parsed["sweep.num_seeds"] == "8"
+    assert parsed["sweep.bottleneck"] == ["4", "8"]
+    assert parsed["data.image_size"] == "None"
+    assert capsys.readouterr().out == "a table\n"
+
+
+def test_the_notebook_knows_the_names_of_its_devices(notebook, planning, capsys):
+    assert planning("cpu") == []
+    assert capsys.readouterr().out == "blurjax has no figures of this device to plan with.\n"
+    pytest.importorskip("libtpu")
+    names = dict(re.findall(r'"(TPU [^"]+)": "([^"]+)"', source(notebook, "planning")))
+    assert len(names) == 2
+    for kind, name in names.items():
+        assert [device.device_kind for device in find_target(name).devices] == [kind]
 
 
 def test_the_notebook_keeps_results_in_the_drive(notebook, monkeypatch):

@@ -69,7 +69,7 @@ def test_what_does_not_fit_ends_with_exit_code_1(tmp_path, cache):
     process = plan("--data.source", "npz:none", *size, *limit, *QUICK, cwd=tmp_path, cache=cache)
     assert process.returncode == 1, process.stderr
     assert "train classifiers needs 1" in process.stdout
-    assert "GiB of a device; lower compute.trials_per_vmap" in process.stdout
+    assert "GiB of a device; lower data.resident_limit or sweep.num_seeds." in process.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Experiments compiled for devices that are not there: they compile, fit, and do what their layout promises."""
 
 import re
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 from tiny import config, write_stripes
 
+from blurjax.cli import targets
 from blurjax.engine import Target, find_target
 from blurjax.engine.hardware import GIB, cpu_hardware
 from blurjax.experiment.calls import TRAINING, calls, make_programs
@@ -142,6 +144,26 @@ def test_what_does_not_compile_is_said(source, monkeypatch):
     assert [program.error for program in found.programs] == ["INTERNAL: no tiles for this"] * 2
     assert not found.works
     assert found.most_per_vmap is None
+
+
+def test_what_is_too_large_to_compile_for_a_tpu_says_what_it_needs(source, monkeypatch):
+    def fail(*_, **__):
+        raise jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (47.50G) "
+            "exceeds available HBM (15.75G)."
+        )
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", fail)
+    found = compile_experiment(*loaded(source), find_target("cpu"), wanted=is_training)
+    assert not found.works
+    assert {program.needed_bytes for program in found.programs} == {int(47.5 * GIB)}
+    last = targets._verdict(replace(found, trials_per_vmap=4))[-1]
+    assert last.startswith("train classifiers needs 47.5 GiB, more than the ")
+    assert last.endswith(" GiB of a device; lower compute.trials_per_vmap.")
+    assert [line.split("lower ")[1] for line in targets._verdict(found)] == [
+        "autoencoder.batch_size, or raise compute.microbatches.",
+        "classifier.batch_size, or raise compute.microbatches.",
+    ]
 
 
 def for_tpu(source, name, **changes):

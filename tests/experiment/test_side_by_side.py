@@ -65,6 +65,17 @@ def test_what_does_not_compile_is_halved():
     assert asked == [32, 16, 8]
 
 
+def test_what_the_compiler_says_of_a_program_that_is_too_large_counts():
+    asked, says = [], {32: 48.0, 8: 14.5}
+
+    def memory(count):
+        asked.append(count)
+        return Memory(math.inf, says[count]) if count in says else Memory(12.0, 10.0)
+
+    assert _side_by_side(64, 14, memory) == 4
+    assert asked == [32, 8, 4]
+
+
 def test_no_number_that_was_not_seen_to_fit_is_taken():
     asked = []
 
