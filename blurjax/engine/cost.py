@@ -66,7 +66,7 @@ def _programs_within(eqn: Any) -> Iterator[Jaxpr]:
             yield leaf.jaxpr if isinstance(leaf, ClosedJaxpr) else leaf
 
 
-def needed_temporaries(error: jax.errors.JaxRuntimeError) -> float:
+def needed_temporaries(error: Exception) -> float:
     """Returns the bytes of temporary memory for want of which a program does not compile; infinite if unknown."""
     found = NEEDED_ON_TPU.search(str(error))
     return float(found[1]) * 1024 ** (1 + "KMGT".index(found[2])) if found else math.inf
