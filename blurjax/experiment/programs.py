@@ -73,12 +73,14 @@ class Programs:
         self.fold_of = assign_folds(dataset, num_folds(config), config.data.split_seed)
         self.monitored = monitored_positions(dataset, config.data.split_seed)
         self.networks = Networks(config, TrainingData.of(dataset), target.platform, network)
-        self._of_networks: dict[str, Programs] = {network: self}
+        self._of_networks: dict[str, Programs] = {}
         self.view = partial(apply_view, in_use=views_in_use(config))
 
     def for_view(self, view: str) -> Programs:
         """Returns the programs of the classifiers of a train view, whose network may be another one."""
         network = VIEWS[view].network
+        if network == self.networks.network:
+            return self
         if network not in self._of_networks:
             parts = self.config, self.dataset, self.target, self.layout
             self._of_networks[network] = Programs(*parts, beside=self, network=network)

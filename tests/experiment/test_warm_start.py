@@ -18,6 +18,7 @@ from blurjax.config.trials import Trial
 from blurjax.experiment.fingerprints import code_hashes
 from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.networks import Networks, TrainingData
+from blurjax.experiment.preparation import prepare
 from blurjax.models import ModelConfig, apply, classifiers, register
 from blurjax.models.autoencoders import in_use
 from blurjax.runtime.errors import UserError
@@ -188,13 +189,13 @@ def test_comparisons_are_with_the_same_network_from_scratch(finished):
 
 def test_a_saved_classifier_predicts_what_the_run_did(finished, source):
     out, _ = finished
-    run, images = load_run(out), np.load(source.removeprefix("npz:"))["image"]
+    run, (_, dataset) = load_run(out), prepare(config(source, **VIEWS))
     recorded = read_npz(out / "predictions" / "encoder_frozen-on-original.npz")
-    positions = [int(name.split("/")[-1]) for name in recorded["name"]]
+    images = dataset.images[dataset.splits["test"]]
     for row, key in enumerate(recorded["trial"].tolist()):
         trial = Trial.from_key(key)
         model = run.classifier("encoder_frozen", trial.seed, bottleneck=trial.bottleneck)
-        probabilities = model.predict(images[positions])
+        probabilities = model.predict(images)
         np.testing.assert_allclose(
             probabilities.max(axis=1), recorded["confidence"][row], atol=1e-5
         )
