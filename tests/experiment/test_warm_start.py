@@ -161,7 +161,7 @@ def test_what_is_frozen_ends_as_the_autoencoder_of_the_same_trial(finished):
     run = load_run(finished[0])
     for bottleneck in (2, 4):
         autoencoder = run.autoencoder(1, bottleneck).variables["params"]
-        frozen, tuned, scratch = (
+        tuned, frozen, scratch = (
             run.classifier(view, 1, bottleneck=bottleneck).variables
             for view in (*WARM, "encoder_scratch")
         )
