@@ -1,4 +1,4 @@
-"""Paired differences between cells of the transfer matrix: totals, causes, controls and checks.
+"""Paired differences between cells of the transfer matrix: totals, causes, controls, checks and warm starts.
 
 Positive = cost, except in the check of shuffled labels. docs/statistics.md says what each contrast
 means. Axes: T trials, N test images, K classes.
@@ -38,6 +38,11 @@ UNADJUSTED: Contrasts = {
     "without_retraining": (ORIGINAL, ("original", "reconstruction")),
 }
 """Shown beside the causes, with intervals and without p."""
+WARM_STARTS: Contrasts = {
+    f"scratch_against_{view}": ((view, "original"), ("encoder_scratch", "original"))
+    for view in ("encoder", "encoder_frozen")
+}
+"""What beginning with random weights costs where the autoencoder's encoder could be begun with."""
 ON_CODE = {probe: f"{probe}_on_code" for probe in PROBES}
 """Probe -> the comparison of what it finds in the code with what classifiers find in the reconstruction; like these."""
 SHUFFLED = "shuffled"
@@ -103,7 +108,7 @@ def compare(
     *,
     on_code: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Computes the other contrasts whose cells are there; controls and checks are corrected as a family each.
+    """Computes the other contrasts whose cells are there; controls, checks and warm starts are a family each.
 
     Args:
       correct: bool[T,N] for each cell.
@@ -120,6 +125,7 @@ def compare(
         labels, predictions = shuffled["label"], shuffled["prediction"]
         checked[SHUFFLED] = above_chance(labels, predictions, num_classes)
     compared = _judged(_differences(correct, controls()), settings) | _judged(checked, settings)
+    compared |= _judged(_differences(correct, WARM_STARTS), settings)
     beside = _differences(correct, UNADJUSTED)
     if RECONSTRUCTION in correct:
         beside |= {
@@ -172,7 +178,7 @@ def definition(name: str) -> str:
         return f"acc({probe} on code) - acc(reconstruction→reconstruction)"
     if name == SHUFFLED:
         return f"acc({SHUFFLED}→original) - chance"
-    pair = (TOTALS | CAUSES | UNADJUSTED | controls() | checks())[name]
+    pair = (TOTALS | CAUSES | UNADJUSTED | WARM_STARTS | controls() | checks())[name]
     return " - ".join(f"acc({train}→{test})" for train, test in pair)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from blurjax.config.registry import Registry
 
@@ -29,6 +29,8 @@ class ViewSpec:
       measured: whether its image quality is measured; not where it shows nothing but images of other views.
       compared: whether it is a simpler way to lose detail, whose accuracy is compared with the reconstruction's.
       check: whether it checks the experiment itself: a classifier of original images that should find no difference.
+      network: what its classifiers are: `classifier.model`, or the autoencoder's encoder with a small head on the code.
+        Where the view needs the autoencoder, they begin with the weights of its encoder; "frozen encoder" keeps these.
       by_default: whether classifiers are trained (and, where testable, tested) on it unless settings say otherwise.
       control: whether `views.controls` adds it.
       main: whether tables and figures show it first.
@@ -47,11 +49,17 @@ class ViewSpec:
     measured: bool = True
     compared: bool = False
     check: bool = False
+    network: Literal["model", "encoder", "frozen encoder"] = "model"
     by_default: bool = False
     control: bool = False
     main: bool = False
     colour: str | None = None
     line: str = "-"
+
+    @property
+    def starts_warm(self) -> bool:
+        """Whether its classifiers begin with the weights of the trained encoder."""
+        return self.network != "model" and self.needs_autoencoder
 
     @property
     def own_test_view(self) -> str:
@@ -237,6 +245,44 @@ for _spec in (
         colour=GREY,
         line="--",
     ),
+    ViewSpec(
+        "encoder",
+        f"{_FUNCTIONS}:original",
+        "The original, for classifiers that begin as the autoencoder's trained encoder, with a small head on the code.",
+        needs_code=True,
+        needs_autoencoder=True,
+        testable=False,
+        tested_on="original",
+        measured=False,
+        network="encoder",
+        colour=GREEN,
+        line=":",
+    ),
+    ViewSpec(
+        "encoder_frozen",
+        f"{_FUNCTIONS}:original",
+        "The same as encoder, but only the head is trained: the encoder stays as the autoencoder's training left it.",
+        needs_code=True,
+        needs_autoencoder=True,
+        testable=False,
+        tested_on="original",
+        measured=False,
+        network="frozen encoder",
+        colour=VERMILLION,
+        line=":",
+    ),
+    ViewSpec(
+        "encoder_scratch",
+        f"{_FUNCTIONS}:original",
+        "The same network as for encoder, begun with random weights: what the autoencoder's weights are compared with.",
+        needs_code=True,
+        testable=False,
+        tested_on="original",
+        measured=False,
+        network="encoder",
+        colour=BLACK,
+        line=":",
+    ),
 ):
     register_view(_spec)
 
@@ -244,7 +290,7 @@ CODECS = ("jpeg", "webp")
 """Views that show what an image codec leaves."""
 
 
-def named(**flags: bool) -> tuple[str, ...]:
+def named(**flags: bool | str) -> tuple[str, ...]:
     """Returns the names of the views whose attributes have these values, in the table's order."""
     return tuple(
         spec.name

@@ -22,6 +22,7 @@ from blurjax.config.trials import (
     num_folds,
     quality_trials,
 )
+from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
 from blurjax.engine import Target, per_trial, shared, this_machine
 from blurjax.engine.cost import needed_temporaries
@@ -121,7 +122,10 @@ def calls(programs: Programs) -> list[Call]:
     A program that is called with several numbers of trials is there once, with the most.
     """
     made = _Calls(programs)
-    return [*made.of_autoencoders(), made.of_views(), *made.of_classifiers()]
+    found = [*made.of_autoencoders(), made.of_views()]
+    for view in {VIEWS[view].network: view for view in programs.config.train_views}.values():
+        found += _Calls(programs.for_view(view)).of_classifiers()
+    return found
 
 
 class _Calls:
@@ -166,52 +170,49 @@ class _Calls:
         trials = max((quality_trials(self.config, view) for view in views), key=len)
         splits = *programs.monitored.values(), programs.dataset.splits["test"]
         arguments = None, self.views.of(trials), *self.evaluation_batches()
-        return Call(
-            "measure views",
-            EVALUATION,
-            programs.measure_view,
-            arguments,
-            self.padded(len(trials)),
-            steps=sum(map(self.batches, splits)) * len(views),
-            dtype=self.config.autoencoder.dtype,
-        )
+        steps = sum(map(self.batches, splits)) * len(views)
+        of_stage = self.padded(len(trials)), steps, self.config.autoencoder.dtype
+        return Call("measure views", EVALUATION, programs.measure_view, arguments, *of_stage)
 
     def of_classifiers(self) -> list[Call]:
         programs, config, training = self.programs, self.config, self.config.classifier
-        of_views = [classifier_trials(config, view) for view in config.train_views]
+        models, of_network = programs.networks.classifiers, programs.train_views
+        of_views = [classifier_trials(config, view) for view in of_network]
         trials = max(of_views, key=len)
         jobs = sum(map(len, of_views)) / len(trials)
-        longer = len(checked(config, trials)) * len(checked_views(config)) if training.check else 0
+        again = {*checked_views(config)} & {*of_network} if training.check else {}
+        longer = len(checked(config, trials)) * len(again)
         epochs = fitted(training.epochs) * (jobs + 2 * longer / len(trials))
         rows = self.rows(hyperparameters_of(trials[0], training), len(trials))
         views = self.views.of(trials)
         states = self.on_trials(jax.eval_shape(programs.init_classifier, rows))
         few = max((trial.train_examples or 0) for trial in trials)
+        order = programs.order_program(training, CLASSIFIER_ORDER), self.order_arguments(rows)
         if few:
             order = programs.subset_order, self.subset_arguments(rows, trials)
-        else:
-            order = programs.order_program(training, CLASSIFIER_ORDER), self.order_arguments(rows)
         init = programs.init_classifier, (rows,)
-        found = self.stage("classifiers", training, trials, states, init, order, (views,), epochs)
+        found = self.stage(models, training, trials, states, init, order, (views,), epochs)
         validation = self.batches(programs.monitored["validation"])
-        cells = len(config.train_views) * len(config.test_views)
+        cells = len(of_network) * len(config.test_views)
         # In its own view and in the original one, and of the train split as many images.
         steps = 3 * validation * epochs + cells * self.batches(programs.dataset.splits["test"])
-        count = self.padded(len(trials))
+        count, dtype = self.padded(len(trials)), training.dtype
         rest = self.bytes_of(states) - self.bytes_of(states.variables)
 
         def evaluate(name: str, function: Any, batches: tuple[Any, ...], steps: float) -> Call:
             arguments = states.variables, views, *batches
-            return Call(
-                name, EVALUATION, function, arguments, count, steps, training.dtype, beside=rest
-            )
+            return Call(name, EVALUATION, function, arguments, count, steps, dtype, rest)
 
         shared_images = programs.evaluate_classifier, self.evaluation_batches()
-        found.append(evaluate("evaluate classifiers", *shared_images, steps))
+        found.append(evaluate(f"evaluate {models}", *shared_images, steps))
         if few:
             batches = self.training_batches(trials, training, validation)
             own_images = programs.evaluate_classifier_on_own, batches, validation * epochs
-            found.append(evaluate("evaluate classifiers on their own images", *own_images))
+            found.append(evaluate(f"evaluate {models} on their own images", *own_images))
+        warm = [view for view in of_network if VIEWS[view].starts_warm]
+        if warm:
+            start = programs.warm_start, (states, views.autoencoders.variables)
+            found.append(Call(f"start {models}", OTHER, *start, count, len(warm), dtype))
         return found
 
     def stage(
@@ -227,7 +228,7 @@ class _Calls:
     ) -> list[Call]:
         """Returns what both kinds of models are trained with."""
         train = self.programs.train_autoencoder
-        if models == "classifiers":
+        if models != "autoencoders":
             train = self.programs.train_classifier
         arguments = states, *views, *self.training_batches(trials, training)
         count, dtype = self.padded(len(trials)), training.dtype

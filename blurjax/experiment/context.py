@@ -41,8 +41,12 @@ class Context:
         epochs = getattr(self.config, section).epochs
         config = override(self.config, {f"{section}.epochs": 2 * epochs})
         old = self.programs
-        programs = Programs(config, old.dataset, old.target, old.layout, old.feed)
+        programs = Programs(config, old.dataset, old.target, old.layout, old)
         return replace(self, config=config, programs=programs)
+
+    def for_view(self, view: str) -> Context:
+        """Returns the same with the programs of the classifiers of a train view."""
+        return replace(self, programs=self.programs.for_view(view))
 
     def dispatch(
         self,

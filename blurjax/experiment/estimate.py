@@ -27,6 +27,7 @@ from blurjax.config.trials import (
     classifier_trials,
     measured_views,
 )
+from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
 from blurjax.data.messages import join_names
 from blurjax.experiment.calls import EVALUATION, TRAINING, Call, calls, make_programs
@@ -118,17 +119,16 @@ def _model_bytes(config: Config, programs: Programs) -> int:
         return count * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
     image = programs.networks.example_image
-    largest = max(
+    autoencoder = programs.networks.autoencoder, (image, jnp.int32(1))
+    of_views = [
         floats(
-            programs.networks.autoencoder,
-            (image, jnp.int32(1)),
-            len(all_autoencoder_trials(config)),
-        ),
-        floats(
-            programs.networks.classifier, (image,), len(classifier_trials(config, "reconstruction"))
-        ),
-    )
-    return 3 * 4 * largest
+            programs.networks.for_view(view).classifier,
+            (image,),
+            len(classifier_trials(config, view)),
+        )
+        for view in config.train_views
+    ]
+    return 3 * 4 * max(floats(*autoencoder, len(all_autoencoder_trials(config))), *of_views)
 
 
 def time_plan(plan: Plan, config: Config, dataset: Dataset) -> Plan:
@@ -167,9 +167,17 @@ def _step_seconds(programs: Programs, timed: Mapping[str, Call]) -> dict[str, fl
     seconds = training.steps * _timer(training, programs)(None)
     seconds += evaluation.steps * _timer(evaluation, programs)(None)
     found = {"autoencoder": seconds / (training.steps * training.trials)}
-    training, evaluation = timed["train classifiers"], timed["evaluate classifiers"]
     config = programs.config
-    views = dict.fromkeys((*config.train_views, *config.test_views, "original"))
+    for view in {VIEWS[view].network: view for view in config.train_views}.values():
+        found |= _classifier_seconds(programs.for_view(view), timed)
+    return found
+
+
+def _classifier_seconds(programs: Programs, timed: Mapping[str, Call]) -> dict[str, float]:
+    """Times the programs of one network, as `_step_seconds` does."""
+    config, models, found = programs.config, programs.networks.classifiers, {}
+    training, evaluation = timed[f"train {models}"], timed[f"evaluate {models}"]
+    views = dict.fromkeys((*programs.train_views, *config.test_views, "original"))
     evaluating = dict(zip(views, map(_timer(evaluation, programs), views), strict=True))
     training_step = _timer(training, programs)
     size = config.classifier.batch_size or 1
@@ -180,7 +188,7 @@ def _step_seconds(programs: Programs, timed: Mapping[str, Call]) -> dict[str, fl
         "test": math.ceil(len(programs.dataset.splits["test"]) / size),
     }
     testing = batches["test"] * sum(evaluating[view] for view in config.test_views)
-    for view in config.train_views:
+    for view in programs.train_views:
         # Each epoch, in its own view on as many images of train as of validation, and in the original one.
         validating = batches["validation"] * (2 * evaluating[view] + evaluating["original"])
         seconds = steps * training_step(view) + epochs * validating + testing

@@ -210,32 +210,39 @@ def code_hashes(config: Config, data: TrainingData) -> dict[str, str]:
     row = Hyperparameters(*(jax.ShapeDtypeStruct((), dtype) for dtype in HYPERPARAMETER_DTYPES))
     image = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.float32)
     index = jax.ShapeDtypeStruct((1,), jnp.int32)
-    batch = {
-        "image": image,
-        "label": index,
-        "index": index,
-        "mask": jax.ShapeDtypeStruct((1,), bool),
-    }
+    mask = jax.ShapeDtypeStruct((1,), bool)
+    batch = {"image": image, "label": index, "index": index, "mask": mask}
     autoencoder = jax.eval_shape(networks.autoencoder_init, row)
-    classifier = jax.eval_shape(networks.classifier_init, row)
     views = _abstract_view_parameters(config, networks, autoencoder.variables, row)
-    as_it_is = networks.classifier_step(lambda parameters, images, indices: images)
+    step = networks.autoencoder_step, autoencoder, None, batch
     hashes = {
-        "autoencoder": _hash(
-            (networks.autoencoder_init, row), (networks.autoencoder_step, autoencoder, None, batch)
-        ),
-        "classifier": _hash((networks.classifier_init, row), (as_it_is, classifier, views, batch)),
+        "autoencoder": _hash((networks.autoencoder_init, row), step),
+        "classifier": _hash(*_classifier_calls("original", networks, row, views, batch)),
     }
     for view in views_in_use(config):
         table = dict.fromkeys([*list(VIEWS)[:NUMBERED], view])
         function = partial(apply_view, in_use=(view,), table=list(table))
         own = views._replace(**_own_parameters(view, networks, autoencoder.variables))
         hashes[f"view {view}"] = _hash((function, own, image, index))
+        if VIEWS[view].network != "model":
+            own_network = _classifier_calls(view, networks, row, views, batch)
+            hashes[f"view {view}"] += _hash(*own_network)
         if view in CODECS:
-            hashes[f"view {view}"] += hashlib.sha256(
-                codecs.pattern(view, data.image_shape)
-            ).hexdigest()[:16]
+            pattern = codecs.pattern(view, data.image_shape)
+            hashes[f"view {view}"] += hashlib.sha256(pattern).hexdigest()[:16]
     return hashes
+
+
+def _classifier_calls(
+    view: str, networks: Networks, row: Hyperparameters, views: ViewParameters, batch: Any
+) -> list[tuple[Any, ...]]:
+    """Returns what starts a train view's classifier and trains it on images as they are, with the arguments."""
+    networks = networks.for_view(view)
+    state = jax.eval_shape(networks.classifier_init, row)
+    step = networks.classifier_step(lambda parameters, images, indices: images)
+    warm_start = networks.warm_start, state, views.autoencoders.variables
+    starts = [(networks.classifier_init, row), *([warm_start] if VIEWS[view].starts_warm else [])]
+    return [*starts, (step, state, views, batch)]
 
 
 def _own_parameters(view: str, networks: Networks, variables: Any) -> dict[str, Any]:
@@ -247,10 +254,8 @@ def _own_parameters(view: str, networks: Networks, variables: Any) -> dict[str, 
         return {"code_range": CodeRange(ends, ends)}
     if view in CODECS:
         images = jax.ShapeDtypeStruct((1, 1, *networks.data.image_shape), np.uint8)
-        return {
-            "codec_images": images,
-            "codec_rows": jax.ShapeDtypeStruct((len(CODECS),), np.int32),
-        }
+        rows = jax.ShapeDtypeStruct((len(CODECS),), np.int32)
+        return {"codec_images": images, "codec_rows": rows}
     return {}
 
 

@@ -6,25 +6,37 @@ Pure functions of one trial, closed over the settings; `blurjax.experiment.progr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from blurjax.config.settings import Config, TrainingConfig, fitted
+from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
-from blurjax.models import ModelContext, VariationalAutoencoder, build, lowering_for
+from blurjax.models import (
+    EncoderClassifier,
+    ModelContext,
+    VariationalAutoencoder,
+    build,
+    lowering_for,
+)
+from blurjax.runtime import UserError
 from blurjax.train import losses, steps
 from blurjax.train.augmentation import Augmentation
-from blurjax.train.optimizers import make_optimizer
-from blurjax.train.state import Hyperparameters, TrainState, init, update
+from blurjax.train.optimizers import MakeOptimizer, make_optimizer
+from blurjax.train.state import Hyperparameters, TrainState, first_state, init, update
 
 CACHE_BYTES = 2**22
 """Of the largest activations of a micro-batch on CPU (docs/engine.md)."""
 PART_BYTES = 2**19
 """Of the largest activations of a batch that a device shares on CPU: less is not worth waiting for the others."""
+FROZEN = "frozen encoder"
+"""The network of which only the head is trained."""
 
 
 class TrainingData(NamedTuple):
@@ -53,10 +65,15 @@ class Networks:
       config: settings fitted to the data.
       data: what they are trained on.
       platform: where they run, such as "cpu": what is `auto` depends on it.
+      network: what the classifier is; see `ViewSpec`.
+
+    Raises:
+      UserError: the classifier is to be the encoder of an autoencoder that has none.
     """
 
-    def __init__(self, config: Config, data: TrainingData, platform: str):
+    def __init__(self, config: Config, data: TrainingData, platform: str, network: str = "model"):
         self.config, self.data, self.platform = config, data, platform
+        self.network = network
         self.example_image = jnp.zeros((1, *data.image_shape), jnp.float32)
         """f32[1,H,W,C], to find the shapes of variables with."""
         floats = fitted(config.autoencoder.max_bottleneck)
@@ -69,14 +86,32 @@ class Networks:
             lowering=lowering_for(platform) if convolution == "auto" else convolution,
             rematerialize=config.compute.rematerialize,
         )
-        self.autoencoder = build(
-            "autoencoder", config.autoencoder.model, context(dtype=config.autoencoder.dtype)
-        )
-        if config.autoencoder.variational:
-            self.autoencoder = VariationalAutoencoder(self.autoencoder, floats)
-        self.classifier = build(
-            "classifier", config.classifier.model, context(dtype=config.classifier.dtype)
-        )
+
+        def autoencoder(dtype: str) -> nn.Module:
+            model = build("autoencoder", config.autoencoder.model, context(dtype=dtype))
+            return (
+                VariationalAutoencoder(model, floats) if config.autoencoder.variational else model
+            )
+
+        self.autoencoder, dtype = autoencoder(config.autoencoder.dtype), config.classifier.dtype
+        if network == "model":
+            self.classifier = build("classifier", config.classifier.model, context(dtype=dtype))
+        else:
+            self.classifier = EncoderClassifier(
+                len(data.class_counts),
+                _with_encoder(autoencoder(dtype), config),
+                frozen=network == FROZEN,
+                dtype=jnp.dtype(dtype),
+            )
+
+    @property
+    def classifiers(self) -> str:
+        """Their name in those of programs."""
+        return "classifiers" if self.network == "model" else f"{self.network} classifiers"
+
+    def for_view(self, view: str) -> Networks:
+        """Returns the networks of which the classifier is that of a train view."""
+        return Networks(self.config, self.data, self.platform, VIEWS[view].network)
 
     def data_devices(self, devices: int) -> int:
         """Returns how many of a number of devices share the batches of a trial.
@@ -113,8 +148,38 @@ class Networks:
     @property
     def classifier_init(self) -> Callable[[Hyperparameters], TrainState]:
         """The first state of one trial."""
-        example = (self.example_image,)
-        return self._init(self.config.classifier, self.classifier, example, "classifier")
+        training, image = self.config.classifier, self.example_image
+        if self.network == "model":
+            return self._init(training, self.classifier, (image,), "classifier")
+
+        def init_encoder(hyperparameters: Hyperparameters) -> TrainState:
+            example = image, hyperparameters.bottleneck
+            return self._init(training, self.classifier, example, "classifier")(hyperparameters)
+
+        return init_encoder
+
+    def warm_start(self, state: TrainState, autoencoders: Any) -> TrainState:
+        """Puts the weights of a trained encoder into the first state of one trial's classifier, which is one.
+
+        Args:
+          state: from `classifier_init`.
+          autoencoders: variables [1+F,...] of the trial's autoencoders, the one trained on the whole train split first.
+        """
+        trained = jax.tree.map(lambda leaf: leaf[0], autoencoders)
+        variables = {
+            kind: {
+                part: _those_of(own, trained[kind]) if part == "encoder" else own
+                for part, own in parts.items()
+            }
+            for kind, parts in {"params": state.params, **state.model_state}.items()
+        }
+        training = self.config.classifier
+        return first_state(
+            state.hyperparameters,
+            variables,
+            optimizer=self._optimizer(training, self.classifier),
+            averaged=training.average_decay > 0,
+        )
 
     @property
     def autoencoder_step(self) -> Callable[..., Any]:
@@ -159,8 +224,7 @@ class Networks:
     def _init(
         self, training: TrainingConfig, model: Any, example: tuple, stream: str
     ) -> Callable[[Hyperparameters], TrainState]:
-        optimizer = make_optimizer(training, self.num_steps(training))
-        averaged = training.average_decay > 0
+        optimizer, averaged = self._optimizer(training, model), training.average_decay > 0
         return partial(
             init,
             model=model,
@@ -170,9 +234,14 @@ class Networks:
             averaged=averaged,
         )
 
+    def _optimizer(self, training: TrainingConfig, model: nn.Module) -> MakeOptimizer:
+        frozen = isinstance(model, EncoderClassifier) and model.frozen
+        steps = self.num_steps(training)
+        return make_optimizer(training, steps, ("encoder",) if frozen else ())
+
     def _how(self, training: TrainingConfig, model: Any) -> dict[str, Any]:
         """Returns the arguments of a training step that both kinds of model have."""
-        optimizer = make_optimizer(training, self.num_steps(training))
+        optimizer = self._optimizer(training, model)
         return {
             "update": partial(update, optimizer=optimizer, average_decay=training.average_decay),
             "microbatches": self._microbatches(training, model),
@@ -198,3 +267,21 @@ class Networks:
         height, width, _ = self.data.image_shape
         image = height * width * channels * jnp.dtype(training.dtype).itemsize
         return fitted(training.batch_size) * image
+
+
+def _with_encoder(autoencoder: nn.Module, config: Config) -> nn.Module:
+    """Returns an autoencoder, or raises UserError where it has no encoder of its own."""
+    if not hasattr(autoencoder, "encode"):
+        views = [view for view in config.train_views if VIEWS[view].network != "model"]
+        raise UserError(
+            f"autoencoder.model is {config.autoencoder.model.name}, which has no method `encode`: classifiers cannot "
+            f"be its encoder; leave {', '.join(views)} out of views.train, or give it one."
+        )
+    return autoencoder
+
+
+def _those_of(own: Any, trained: Any) -> Any:
+    """Returns the parts of a tree of trained variables that another tree has."""
+    if not isinstance(own, Mapping):
+        return trained
+    return {name: _those_of(part, trained[name]) for name, part in own.items()}

@@ -15,6 +15,7 @@ import numpy as np
 
 from blurjax.config.settings import Config, TrainingConfig, fitted
 from blurjax.config.trials import Trial, classifier_trials, num_folds, views_in_use
+from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
 from blurjax.engine import Target, fetch, per_trial, place, shared, sweep
 from blurjax.experiment.hyperparameters import hyperparameters_of
@@ -54,7 +55,8 @@ class Programs:
       dataset: decoded images.
       target: the devices.
       layout: the arrangement of trials and batches on them.
-      feed: of programs of other settings for the same images and layout, used again.
+      beside: programs of other settings or networks for the same images and layout, whose feed is used again.
+      network: what the classifier is; see `ViewSpec`.
     """
 
     def __init__(
@@ -63,20 +65,38 @@ class Programs:
         dataset: Dataset,
         target: Target,
         layout: Layout,
-        feed: Feed | None = None,
+        beside: Programs | None = None,
+        network: str = "model",
     ):
         self.config, self.dataset = config, dataset
-        self.target, self.layout, self._feed = target, layout, feed
+        self.target, self.layout, self._beside = target, layout, beside
         self.fold_of = assign_folds(dataset, num_folds(config), config.data.split_seed)
         self.monitored = monitored_positions(dataset, config.data.split_seed)
-        self.networks = Networks(config, TrainingData.of(dataset), target.platform)
+        self.networks = Networks(config, TrainingData.of(dataset), target.platform, network)
+        self._of_networks: dict[str, Programs] = {}
         self.view = partial(apply_view, in_use=views_in_use(config))
+
+    def for_view(self, view: str) -> Programs:
+        """Returns the programs of the classifiers of a train view, whose network may be another one."""
+        network = VIEWS[view].network
+        if network == self.networks.network:
+            return self
+        if network not in self._of_networks:
+            parts = self.config, self.dataset, self.target, self.layout
+            self._of_networks[network] = Programs(*parts, beside=self, network=network)
+        return self._of_networks[network]
+
+    @property
+    def train_views(self) -> tuple[str, ...]:
+        """Those whose classifiers are this network."""
+        network = self.networks.network
+        return tuple(view for view in self.config.train_views if VIEWS[view].network == network)
 
     @cached_property
     def feed(self) -> Feed:
         """The decoded images, resident or streamed."""
-        if self._feed is not None:
-            return self._feed
+        if self._beside is not None:
+            return self._beside.feed
         return make_feed(self.dataset, self.streamed, self.capacity, self.layout.mesh)
 
     @property
@@ -172,7 +192,15 @@ class Programs:
     @cached_property
     def train_classifier(self) -> Callable[..., Any]:
         """(states, view parameters, data arguments) -> (states, metrics)."""
-        return self._compile_training(self.networks.classifier_step(self.view), AXES)
+        # An encoder is trained on originals: the other views are not compiled with it.
+        own = partial(apply_view, in_use=self.train_views)
+        view = self.view if self.networks.network == "model" else own
+        return self._compile_training(self.networks.classifier_step(view), AXES)
+
+    @cached_property
+    def warm_start(self) -> Callable[..., TrainState]:
+        """(states [T], variables [T,1+F,...] of the trials' autoencoders) -> states [T]."""
+        return self._compile_quickly(self.networks.warm_start, (0, 0))
 
     @cached_property
     def evaluate_classifier(self) -> Callable[..., Any]:

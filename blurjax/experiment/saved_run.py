@@ -141,7 +141,7 @@ class SavedRun:
             view,
             trial,
             self.class_names,
-            self._networks.classifier,
+            self._networks.for_view(view).classifier,
             model.variables,
             self._form,
             training.mirror_test,
@@ -221,6 +221,9 @@ class SavedRun:
     def _read(self, job: Job) -> TrainedModel:
         networks, config = self._networks, self.config
         is_classifier = job.stage == "classifier"
+        if is_classifier:
+            assert job.view is not None
+            networks = networks.for_view(job.view)
         training = config.classifier if is_classifier else config.autoencoder
         init = networks.classifier_init if is_classifier else networks.autoencoder_init
         rows = [hyperparameters_of(trial, training) for trial in job.trials]

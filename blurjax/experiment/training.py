@@ -18,6 +18,7 @@ from blurjax.config.trials import (
     checked_views,
     classifier_trials,
 )
+from blurjax.config.view_table import VIEWS
 from blurjax.experiment import labels
 from blurjax.experiment.context import Context
 from blurjax.experiment.fitted_views import FittedViews
@@ -25,7 +26,7 @@ from blurjax.experiment.programs import Models
 from blurjax.train.evaluation import accuracy_and_loss
 from blurjax.train.jobs import Job, plan_jobs
 from blurjax.train.loop import Training, train
-from blurjax.train.state import Hyperparameters
+from blurjax.train.state import Hyperparameters, TrainState
 from blurjax.views.functions import ViewParameters
 
 MakeTraining = Callable[[Job, Hyperparameters], Training]
@@ -66,11 +67,16 @@ def train_classifiers(
     stage: str = "classifier",
 ) -> Models:
     """Trains classifiers on one view."""
+    context = context.for_view(view)
     programs, config = context.programs, context.config.classifier
 
     def training(job: Job, hyperparameters: Hyperparameters) -> Training:
         del hyperparameters
         parameters = partial(views.parameters, view, job.trials)
+
+        def warm_start(states: TrainState) -> TrainState:
+            return programs.warm_start(states, parameters().autoencoders.variables)
+
         return _training(
             context,
             config,
@@ -86,6 +92,7 @@ def train_classifiers(
                 labels.monitored(programs, job.trials),
             ),
             view_parameters=parameters,
+            warm_start=warm_start if VIEWS[view].starts_warm else None,
         )
 
     return _train_jobs(context, config, f"{stage}/{view}", trials, training)

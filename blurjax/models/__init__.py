@@ -5,12 +5,14 @@
 
 from blurjax.config.model_settings import ModelConfig
 from blurjax.models.application import ModelContext, apply, build, register
+from blurjax.models.classifiers import EncoderClassifier
 from blurjax.models.layers import Conv, average_pool_2x2, max_pool_2x2, upsample_2x
 from blurjax.models.lowering import lowering_for
 from blurjax.models.variational import VariationalAutoencoder
 
 __all__ = [
     "Conv",
+    "EncoderClassifier",
     "ModelConfig",
     "ModelContext",
     "VariationalAutoencoder",

@@ -1,4 +1,4 @@
-"""Classifiers: convolutional, residual, of dense layers, linear."""
+"""Classifiers: convolutional, residual, of dense layers, linear, and an autoencoder's encoder with a head."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from blurjax.config.model_settings import Cnn, LinearClassifier, MlpClassifier, ResNet
-from blurjax.engine import Array
+from blurjax.engine import Array, Scalar
 from blurjax.models.application import ModelContext
 from blurjax.models.autoencoders import SMALLEST_MAP, he_uniform, lecun_uniform
 from blurjax.models.layers import PIXEL_DEVIATION, Conv, StandardizedConv, max_pool_2x2
@@ -17,6 +18,8 @@ from blurjax.models.layers import PIXEL_DEVIATION, Conv, StandardizedConv, max_p
 STEM_CHANNELS = 32
 RESIDUAL_SHARE = 0.3
 """Of a residual branch at the beginning."""
+HEAD_UNITS = 128
+"""Of the hidden layer between a code and logits."""
 
 
 def build_cnn(settings: Cnn, context: ModelContext) -> CnnClassifier:
@@ -160,4 +163,46 @@ class DenseClassifier(nn.Module):
         for units in self.units:
             x = nn.relu(nn.Dense(units, dtype=self.dtype, kernel_init=he_uniform)(x))
         logits = nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=lecun_uniform)(x)
+        return logits.astype(jnp.float32)
+
+
+class EncoderClassifier(nn.Module):
+    """An autoencoder's encoder, and a hidden dense layer with ReLU between its code and the logits.
+
+    The number of floats of the code that are in use is one of its variables, so that it is applied like any other
+    classifier.
+
+    Attributes:
+      num_classes: K.
+      encoder: the autoencoder, of which only `encode` is called.
+      frozen: whether the encoder computes as in evaluation, and no gradient reaches it.
+      dtype: of the head's activations; parameters and logits are float32.
+    """
+
+    num_classes: int
+    encoder: nn.Module
+    frozen: bool = False
+    dtype: Any = jnp.float32
+
+    @property
+    def full_size_channels(self) -> int | None:
+        """That of the autoencoder, if it has it."""
+        return getattr(self.encoder, "full_size_channels", None)
+
+    @nn.compact
+    def __call__(
+        self, images: Array, bottleneck: Scalar | int = 0, *, train: bool = False
+    ) -> Array:
+        """Computes logits f32[B,K] of images f32[B,H,W,C] in [0,1].
+
+        Args:
+          images: as they are.
+          bottleneck: floats of the code in use; read where variables are made, and kept among them.
+          train: as for other models.
+        """
+        in_use = self.variable("code", "bottleneck", lambda: jnp.int32(bottleneck))
+        code = self.encoder.encode(images, in_use.value, train=train and not self.frozen)
+        code = jax.lax.stop_gradient(code) if self.frozen else code
+        x = nn.Dense(HEAD_UNITS, dtype=self.dtype, kernel_init=he_uniform)(code)
+        logits = nn.Dense(self.num_classes, dtype=self.dtype, kernel_init=lecun_uniform)(nn.relu(x))
         return logits.astype(jnp.float32)

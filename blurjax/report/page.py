@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 import yaml
 
 from blurjax.analysis import Unfinished, collect_results
-from blurjax.analysis.contrasts import ON_CODE, SHUFFLED, UNADJUSTED, checks, controls
+from blurjax.analysis.contrasts import (
+    ON_CODE,
+    SHUFFLED,
+    UNADJUSTED,
+    WARM_STARTS,
+    checks,
+    controls,
+)
 from blurjax.analysis.formatting import level
 from blurjax.config import loading as config
 from blurjax.config.settings import Config
@@ -153,6 +160,7 @@ def _render(
         main_cells=main_cells(),
         unadjusted=[*UNADJUSTED, *ON_CODE.values()],
         controls=list(controls()),
+        warm_starts=list(WARM_STARTS),
         checks=[*checks(), SHUFFLED],
         small_image=SMALL_IMAGE,
         alpha=f"{1 - confidence:.2g}",

@@ -54,6 +54,8 @@ class Training:
     checkpoint_seconds: float
     interrupted: Callable[[], bool]
     writer: MetricWriter
+    warm_start: Callable[[TrainState], TrainState] | None = None
+    """From the first states [T] to those that training begins with; None: the same."""
     select_best: bool = False
     """Whether models are those of the epoch with the best validation accuracy, instead of the last."""
 
@@ -172,6 +174,8 @@ class _Loop:
     def _start(self) -> TrainState:
         """Returns the states before the first step."""
         states = self.training.init(self.hyperparameters)
+        if self.training.warm_start is not None:
+            states = self.training.warm_start(states)
         if self.training.select_best:
             # A copy, because the states are donated.
             variables = jax.tree.map(jnp.copy, states.variables)

@@ -62,11 +62,18 @@ def muon() -> optax.GradientTransformation:
     )
 
 
-def make_optimizer(config: TrainingConfig, num_steps: int) -> MakeOptimizer:
+def make_optimizer(
+    config: TrainingConfig, num_steps: int, frozen: tuple[str, ...] = ()
+) -> MakeOptimizer:
     """Returns a function from hyperparameters, which may be traced, to an optax transformation.
 
     The rate rises linearly over the warm-up and falls to 0 as `schedule` says. Weight decay is decoupled (Loshchilov
     and Hutter 2019) and spares biases and other vectors.
+
+    Args:
+      config: optimizer, schedule and limit of the gradient.
+      num_steps: of the whole training.
+      frozen: the parts of the model, first keys of its parameters, that stay as they are.
     """
     warmup = round(config.warmup_fraction * num_steps)
     if config.schedule == "triangular":
@@ -81,13 +88,19 @@ def make_optimizer(config: TrainingConfig, num_steps: int) -> MakeOptimizer:
     def is_matrix(params: Any) -> Any:
         return jax.tree.map(lambda p: p.ndim > 1, params)
 
+    def is_frozen(params: Any) -> Any:
+        return {name: name in frozen for name in params}
+
     def optimizer(hyperparameters: Hyperparameters) -> optax.GradientTransformation:
         rate = hyperparameters.learning_rate
-        return optax.chain(
+        whole = optax.chain(
             optax.identity() if limit is None else optax.clip_by_global_norm(limit),
             direction(),
             optax.add_decayed_weights(hyperparameters.weight_decay, mask=is_matrix),
             optax.scale_by_schedule(lambda count: -rate * schedule(count)),
         )
+        if not frozen:
+            return whole
+        return optax.partition({True: optax.set_to_zero(), False: whole}, is_frozen)
 
     return optimizer

@@ -87,6 +87,17 @@ def init(
       averaged: whether to keep a moving average of the variables.
     """
     variables = dict(model.init(key(hyperparameters.seed, stream), *example))
+    return first_state(hyperparameters, variables, optimizer=optimizer, averaged=averaged)
+
+
+def first_state(
+    hyperparameters: Hyperparameters,
+    variables: dict[str, Any],
+    *,
+    optimizer: Callable[[Hyperparameters], optax.GradientTransformation],
+    averaged: bool,
+) -> TrainState:
+    """Returns the state before the first step of a model with these variables; arguments as of `init`."""
     params = variables["params"]
     return TrainState(
         step=jnp.int32(0),

@@ -50,6 +50,29 @@ def test_only_what_must_be_zero_exactly_has_no_floor():
     assert compared["reseeded"]["interval"] == pytest.approx((-0.1959964, 0.1959964))
 
 
+def test_warm_starts_are_compared_with_scratch_as_a_family_of_their_own(rng):
+    views = {"encoder": 0.9, "encoder_frozen": 0.85, "encoder_scratch": 0.8, "reseeded": 0.8}
+    correct = {(v, "original"): rng.random((5, 200)) < share for v, share in views.items()}
+    correct["original", "original"] = rng.random((5, 200)) < 0.8
+    compared = compare(correct, None, 2, ReportConfig(), on_code={})
+    scratch, own_p = correct.pop(("encoder_scratch", "original")), {}
+    for view in ("encoder", "encoder_frozen"):
+        paired = statistics.paired(correct[view, "original"], scratch)
+        estimate = statistics.difference(paired)
+        name = f"scratch_against_{view}"
+        assert compared[name]["mean"] == pytest.approx(np.mean(paired))
+        assert (
+            compared[name]["definition"] == f"acc({view}→original) - acc(encoder_scratch→original)"
+        )
+        own_p[name] = statistics.two_sided_p(estimate)
+    assert compared["scratch_against_encoder"]["verdict"] == "worse"
+    for name, p in statistics.holm(own_p).items():
+        assert compared[name]["p"] == pytest.approx(p)
+    alone = compare(correct, None, 2, ReportConfig(), on_code={})
+    assert alone.keys() == {"reseeded"}
+    assert alone["reseeded"] == compared["reseeded"]
+
+
 @pytest.mark.parametrize(
     ("cells", "name", "expected"),
     [

@@ -34,6 +34,7 @@ def test_classifiers_of_a_view_that_cannot_be_tested_on_are_tested_on_another():
         "infold": "crossfit",
         "mixed": "reconstruction",
         **dict.fromkeys(("identity", "reseeded", "shuffled"), "original"),
+        **dict.fromkeys(("encoder", "encoder_frozen", "encoder_scratch"), "original"),
     }
     assert own == {name: name for name in VIEWS} | others
     assert set(others) == {*named(testable=False)}

@@ -61,14 +61,16 @@ class Recorder:
         {"data__resident_limit": 0},
         {"views__train": ["original", "crossfit", "pca"], "sweep__bottleneck": [2, 4]},
         {"sweep__train_examples": [20, "all"], "views__train": ["original", "shuffled"]},
+        {"sweep__train_examples": [20], "views__train": ["encoder", "encoder_frozen"]},
     ],
-    ids=["resident", "streamed", "folds and bottlenecks", "few labels"],
+    ids=["resident", "streamed", "folds and bottlenecks", "few labels", "encoders"],
 )
 def test_a_run_calls_programs_with_the_shapes_that_are_compiled(
     source, tmp_path, monkeypatch, changes
 ):
     """All but the order of streamed images, which one process draws for all."""
     from blurjax.experiment import calls as of_calls
+    from blurjax.experiment import programs as of_programs
     from blurjax.experiment import run as experiment
 
     fitted, dataset = loaded(source, **changes)
@@ -81,22 +83,25 @@ def test_a_run_calls_programs_with_the_shapes_that_are_compiled(
         "train_classifier": "train classifiers",
         "evaluate_classifier": "evaluate classifiers",
         "evaluate_classifier_on_own": "evaluate classifiers on their own images",
+        "warm_start": "start classifiers",
     }
-    seen = {name: [] for name in of_name.values()}
+    seen = {}
 
     class Recorded(Programs):
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
             for attribute, name in of_name.items():
-                setattr(self, attribute, Recorder(getattr(self, attribute), seen[name]))
+                name = name.replace("classifiers", self.networks.classifiers)
+                own = Recorder(getattr(self, attribute), seen.setdefault(name, []))
+                setattr(self, attribute, own)
 
-    monkeypatch.setattr(of_calls, "Programs", Recorded)
+    for module in (of_calls, of_programs):
+        monkeypatch.setattr(module, "Programs", Recorded)
     experiment.run_experiment(fitted, tmp_path / "run", dataset=dataset)
-    few = "evaluate classifiers on their own images"
-    assert seen.keys() - expected.keys() <= {few}
-    for name in seen.keys() & expected.keys():
+    called = {name for name, arguments in seen.items() if arguments}
+    assert called == seen.keys() & expected.keys()
+    for name in called:
         assert expected[name] in seen[name], name
-    assert bool(seen[few]) == (few in expected)
 
 
 def test_every_program_is_compiled_for_this_machine(source):
