@@ -19,7 +19,7 @@ from blurjax.data import Dataset
 from blurjax.engine import DATA_AXIS, Target
 from blurjax.engine.cost import collectives, matrix_flops, traffic
 from blurjax.engine.hardware import Hardware
-from blurjax.experiment.calls import TRAINING, Call, calls, compiler_options, make_programs
+from blurjax.experiment.calls import TRAINING, Call, calls, make_programs
 from blurjax.experiment.layout import Layout, Memory
 
 
@@ -178,7 +178,7 @@ def _compile(call: Call, data_devices: int, target: Target) -> CompiledProgram:
         )
 
     try:
-        compiled = lowered.compile(compiler_options=compiler_options(target))
+        compiled = lowered.compile(compiler_options=target.compiler_options)
     except jax.errors.JaxRuntimeError as error:
         return result(error=" ".join(str(error).split()))
     memory, text = compiled.memory_analysis(), compiled.as_text()
