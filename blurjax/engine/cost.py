@@ -15,6 +15,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 BITS = re.compile(r"[a-z]+(\d+)")
 ARRAY = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\](\{[^{}]*\})?")
+TILES = re.compile(r"\{([\d,]+):T\(([\d,]+)\)")
 KNOWN_TRIPS = re.compile(r"known_trip_count\D*(\d+)")
 OPERAND = re.compile(r"%([\w.\-]+)")
 COLLECTIVES = (
@@ -82,7 +83,8 @@ def traffic(text: str) -> float:
     """Estimates the bytes that one device reads from and writes to its memory, from the text of a compiled program.
 
     Every instruction reads its operands and writes its result once; of a slice, only the part that is taken. A loop of
-    unknown length counts as one round, of branches the costliest. Arrays in faster memory count nothing.
+    unknown length counts as one round, of branches the costliest. Arrays are padded to the tiles of a TPU; those in
+    faster memory count nothing.
     """
     computations = _parsed(text)
     entry = next(c for c in computations.values() if c.is_entry)
@@ -145,6 +147,10 @@ class _Computation:
             return sum(inner("calls"))
         if own.operation == "copy-start":  # its type holds source and destination
             return own.bytes
+        if own.operation == "slice-start":  # the same, and of the source only the part is read
+            source, part = ARRAY.findall(own.type)[:2]
+            read = _array_bytes((*part[:2], source[2])) if _array_bytes(source) else 0
+            return read + _array_bytes(part)
         if own.operation == "fusion":
             return self._of_fusion(own, computations[own.called("calls")[0]])
         if own.operation in SLICES:
@@ -202,7 +208,12 @@ def _array_bytes(found: tuple[str, str, str]) -> float:
     if re.search(r"S\([1-9]", layout):
         return 0
     bits = 8 if dtype == "pred" else int(size[1]) if (size := BITS.match(dtype)) else 0
-    return math.prod(int(n) for n in shape.split(",") if n) * bits / 8
+    lengths = [int(n) for n in shape.split(",") if n]
+    if tiled := TILES.match(layout):
+        axes, tile = ([*map(int, numbers.split(","))] for numbers in tiled.groups())
+        for axis, whole in zip(axes, reversed(tile), strict=False):
+            lengths[axis] = whole * math.ceil(lengths[axis] / whole)
+    return math.prod(lengths) * bits / 8
 
 
 def _parsed(text: str) -> dict[str, _Computation]:

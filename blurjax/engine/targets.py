@@ -43,6 +43,12 @@ class Target:
         """The platform that programs are compiled for: "cpu", "gpu" or "tpu"."""
         return self.devices[0].platform
 
+    @property
+    def compiler_options(self) -> dict[str, Any]:
+        """Options of XLA: on an absent GPU it cannot try Triton's products, and some fail."""
+        is_absent = self.hardware is not None
+        return {"xla_gpu_enable_triton_gemm": False} if is_absent and self.platform == "gpu" else {}
+
     def free_bytes(self, mesh: Mesh) -> float:
         """Returns the memory that the fullest of this process's devices has left; infinite where it is not known."""
         if self.hardware is not None and self.platform != "cpu":

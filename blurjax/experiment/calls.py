@@ -24,8 +24,8 @@ from blurjax.config.trials import (
 )
 from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
-from blurjax.engine import Target, per_trial, shared, this_machine
-from blurjax.engine.cost import needed_temporaries
+from blurjax.engine import TRIAL_AXIS, Target, per_trial, shared, this_machine
+from blurjax.engine.cost import matrix_flops, needed_temporaries
 from blurjax.experiment.fitted_views import ViewShapes, on_devices
 from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.layout import Layout, Memory, make_layout
@@ -89,31 +89,31 @@ def make_programs(
     target = target or this_machine()
     measure = memory_of or (lambda call, layout: _memory_of(call, target))
 
+    def training(layout: Layout) -> list[Call]:
+        made = calls(Programs(config, dataset, target, layout))
+        return [call for call in made if call.kind == TRAINING]
+
     def memory(layout: Layout) -> Memory:
-        every = calls(Programs(config, dataset, target, layout))
-        training = [call for call in every if call.kind == TRAINING]
-        with ThreadPoolExecutor(len(training)) as pool:
-            return max(pool.map(lambda call: measure(call, layout), training))
+        with ThreadPoolExecutor() as pool:
+            return max(pool.map(lambda call: measure(call, layout), training(layout)))
+
+    def flops(layout: Layout) -> float:
+        share = layout.mesh.shape[TRIAL_AXIS]
+        return max(
+            matrix_flops(call.function.trace(*call.arguments).jaxpr.jaxpr) * share / call.trials
+            for call in training(layout)
+        )
 
     sharing = Networks(config, TrainingData.of(dataset), target.platform).data_devices
-    return Programs(config, dataset, target, make_layout(config, target, sharing, memory))
+    return Programs(config, dataset, target, make_layout(config, target, sharing, memory, flops))
 
 
 def _memory_of(call: Call, target: Target) -> Memory:
     try:
-        compiled = call.lower().compile(compiler_options=compiler_options(target))
+        compiled = call.lower().compile(compiler_options=target.compiler_options)
     except jax.errors.JaxRuntimeError as error:
         return Memory(math.inf, needed_temporaries(error))
-    memory = compiled.memory_analysis()
-    own = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    temporary = memory.temp_size_in_bytes
-    return Memory(own + temporary + call.beside, temporary)
-
-
-def compiler_options(target: Target) -> dict[str, Any]:
-    """Returns options for programs of a target: on an absent GPU XLA cannot try Triton's products, and some fail."""
-    is_absent = target.hardware is not None
-    return {"xla_gpu_enable_triton_gemm": False} if is_absent and target.platform == "gpu" else {}
+    return Memory.of(compiled, call.beside)
 
 
 def calls(programs: Programs) -> list[Call]:

@@ -19,7 +19,7 @@ from blurjax.data import Dataset
 from blurjax.engine import Target
 from blurjax.engine.cost import collectives, matrix_flops, needed_temporaries, traffic
 from blurjax.engine.hardware import Hardware
-from blurjax.experiment.calls import TRAINING, Call, calls, compiler_options, make_programs
+from blurjax.experiment.calls import TRAINING, Call, calls, make_programs
 from blurjax.experiment.layout import Layout, Memory
 
 
@@ -179,7 +179,7 @@ def _compile(call: Call, target: Target) -> CompiledProgram:
         )
 
     try:
-        compiled = lowered.compile(compiler_options=compiler_options(target))
+        compiled = lowered.compile(compiler_options=target.compiler_options)
     except jax.errors.JaxRuntimeError as error:
         needed = needed_temporaries(error)
         temporary = int(needed) if math.isfinite(needed) else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
 
@@ -13,8 +13,11 @@ from blurjax.engine import TRIAL_AXIS, Target, make_mesh, padded_length
 from blurjax.runtime import UserError, processes
 
 MOST_TRIALS_PER_VMAP, COMPILATIONS = 32, 3
-"""Side by side on one device, however much memory it has (not measured on any accelerator), and how often at most a
-number is compiled to see whether it fits."""
+"""Side by side on one device, however little they compute, and how often at most a number is compiled to see whether it
+fits."""
+MOST_FLOPS = 4e9
+"""Of a step of the trials side by side, unless one alone takes more: those of larger groups move several times as many
+bytes each, since their activations outgrow the fast memory of a TPU (compiled, not measured: docs/engine.md)."""
 SHARE = 0.9
 """Of the free memory that a program may need. The rest is for results on their way to the host, and fragmentation."""
 
@@ -38,12 +41,20 @@ class Memory(NamedTuple):
     """The part that grows with the trials side by side, also of a program that is too large to compile, if its compiler
     says it; else infinite."""
 
+    @classmethod
+    def of(cls, compiled: Any, beside: int) -> Memory:
+        """Returns that of a program from `jax.stages.Lowered.compile`, while so many bytes lie beside it."""
+        found = compiled.memory_analysis()
+        own = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+        return cls(own + found.temp_size_in_bytes + beside, found.temp_size_in_bytes)
+
 
 def make_layout(
     config: Config,
     target: Target,
     sharing: Callable[[int], int],
     memory: Callable[[Layout], Memory],
+    flops: Callable[[Layout], float],
 ) -> Layout:
     """Returns the layout that the settings ask for; where they say `auto`, what suits the devices.
 
@@ -52,6 +63,7 @@ def make_layout(
       target: the devices.
       sharing: how many of a number of devices share the batches of a trial.
       memory: layout -> that of the training that needs most; slow.
+      flops: layout -> floating-point operations of a step of one trial, in the training that takes most, on one device.
 
     Raises:
       UserError: there are fewer devices than asked for, or batches do not divide evenly, or a process has no trial.
@@ -64,13 +76,21 @@ def make_layout(
     trials = math.ceil(config.sweep.num_seeds / mesh.shape[TRIAL_AXIS])
     if target.platform == "cpu" or trials == 1:
         return Layout(mesh, 1)
+    most = _most_side_by_side(flops(Layout(mesh, 1)))
     free = SHARE * min(processes.gather(target.free_bytes(mesh)))
-    return Layout(mesh, _side_by_side(trials, free, lambda count: memory(Layout(mesh, count))))
+    return Layout(
+        mesh, _side_by_side(trials, most, free, lambda count: memory(Layout(mesh, count)))
+    )
 
 
-def _side_by_side(trials: int, free: float, memory: Callable[[int], Memory]) -> int:
-    """Returns the largest number of trials, in groups as even as can be, of which programs were compiled and fit."""
-    count = _even(trials, MOST_TRIALS_PER_VMAP)
+def _most_side_by_side(flops: float) -> int:
+    """Returns how many trials suit a device, where a step of one takes so many operations."""
+    return min(MOST_TRIALS_PER_VMAP, max(1, int(MOST_FLOPS / max(1, flops))))
+
+
+def _side_by_side(trials: int, most: int, free: float, memory: Callable[[int], Memory]) -> int:
+    """Returns the largest number up to `most`, in groups as even as can be, of which programs were compiled and fit."""
+    count = _even(trials, most)
     for _ in range(COMPILATIONS):
         if count == 1:
             return 1

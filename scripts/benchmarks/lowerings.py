@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-WAYS = [(how, most) for how in ("lax", "auto", "patches") for most in (1, 8, 32)]
+WAYS = [(how, most) for how in ("auto", "lax", "patches") for most in (1, 4, 8, 16, 32)]
 """compute.convolution, and how many trials side by side."""
 
 
@@ -19,7 +19,8 @@ def print_lowerings(
 ) -> None:
     """Prints a line for every target, model and way as it is compiled, and writes all to a file."""
     print(
-        f"{dtype}, {TRIALS} trials: memory traffic of a step of one trial, temporary memory of all"
+        f"As compiled, not measured: {dtype}, {TRIALS} trials; memory traffic and products of a step of one trial, "
+        "temporary memory of all"
     )
     rows = []
     for target in targets:
@@ -27,7 +28,8 @@ def print_lowerings(
             rows.append(row)
             said = row["error"][:80]
             if not said:
-                said = f"{row['bytes'] / 1e9:.3f} GB  {row['temporary_bytes'] / 1e9:.2f} GB"
+                said = f"{row['bytes'] / 1e9:.3f} GB  {row['flops'] / 1e9:.2f} GFLOP  "
+                said += f"{row['temporary_bytes'] / 1e9:.2f} GB"
             way = f"{row['convolution']}, {row['side_by_side']} side by side"
             print(f"  {target:<14}{row['program']:<20}{way:<26}{said}", flush=True)
     if json_file:
@@ -38,7 +40,8 @@ def lowerings(target: str, dtype: str, batch_size: int) -> Iterator[dict[str, An
     """Compiles the training of W1 and of the default autoencoder at 32x32 in all ways.
 
     Yields:
-      For every way and model the memory traffic of a step of one trial, and the temporary memory; bytes.
+      For every way and model the memory traffic of a step of one trial in bytes, its floating-point operations, and the
+      temporary memory in bytes.
     """
     from blurjax import load_config
     from blurjax.engine import find_target
@@ -73,6 +76,7 @@ def lowerings(target: str, dtype: str, batch_size: int) -> Iterator[dict[str, An
                 "side_by_side": found.trials_per_vmap,
                 "program": program.name,
                 "bytes": program.bytes / TRIALS,
+                "flops": program.flops / TRIALS,
                 "temporary_bytes": program.temporary_bytes,
                 "error": program.error,
             }

@@ -66,6 +66,30 @@ def test_of_a_slice_the_part_that_is_taken_counts():
     assert traffic(taken) < 0.01 * large.nbytes
 
 
+SLICED = """
+ENTRY %main (x: f32[4,8,512]) -> f32[1,8,512] {
+  %x = f32[4,8,512]{2,1,0:T(8,128)} parameter(0)
+  %begun = ((f32[4,8,512]{2,1,0:T(8,128)}), f32[1,8,512]{2,1,0:T(8,128)S(1)}, s32[]) slice-start(%x), slice={[0:1]}
+  ROOT %part = f32[1,8,512]{2,1,0:T(8,128)S(1)} slice-done(%begun)
+}
+"""
+NEGATED = """
+ENTRY %main (x: bf16[64,3]) -> bf16[64,3] {
+  %x = bf16[64,3]{1,0:T(8,128)(2,1)} parameter(0)
+  ROOT %y = bf16[64,3]{0,1:T(8,128)(2,1)} negate(%x)
+}
+"""
+
+
+def test_of_a_slice_into_faster_memory_the_part_is_read():
+    """As XLA for TPUs writes it."""
+    assert traffic(SLICED) == 8 * 512 * 4
+
+
+def test_arrays_of_a_tpu_are_padded_to_tiles():
+    assert traffic(NEGATED) == (64 * 128 + 8 * 128) * 2
+
+
 def test_a_loop_counts_its_rounds_where_they_are_known():
     def loop(x, rounds):
         return jax.lax.fori_loop(0, rounds, lambda _, x: jnp.tanh(x @ x), x)

@@ -12,7 +12,13 @@ from tiny import config, write_stripes
 from blurjax.engine import Target, find_target
 from blurjax.experiment.calls import make_programs
 from blurjax.experiment.compilation import without_cache
-from blurjax.experiment.layout import COMPILATIONS, Memory, _side_by_side
+from blurjax.experiment.layout import (
+    COMPILATIONS,
+    MOST_FLOPS,
+    Memory,
+    _most_side_by_side,
+    _side_by_side,
+)
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.run import run_experiment
 from blurjax.runtime.errors import UserError, readable_memory_errors
@@ -50,8 +56,38 @@ def test_as_many_as_fit_in_even_groups(trials, fitting, expected):
         asked.append(count)
         return Memory(100.0 + 7 * count, 7.0 * count)
 
-    assert _side_by_side(trials, 100 + 7 * fitting, memory) == expected
+    assert _side_by_side(trials, 32, 100 + 7 * fitting, memory) == expected
     assert len(asked) <= 2  # memory grows in proportion, so that the second number fits
+
+
+@pytest.mark.parametrize(
+    ("flops", "expected"),
+    [(0.0, 32), (MOST_FLOPS / 8, 8), (MOST_FLOPS / 2.1, 2), (MOST_FLOPS, 1), (1e12, 1)],
+)
+def test_trials_that_compute_much_run_one_after_another(flops, expected):
+    assert _most_side_by_side(flops) == expected
+
+
+@pytest.mark.parametrize(
+    ("width", "changes", "expected"),
+    [
+        (4, {}, 8),
+        (
+            128,
+            {},
+            4,
+        ),  # a step takes 0.9 GFLOP: 9.5 million products an image, 16 images, and the two gradients
+        (256, {}, 1),  # 3.6 GFLOP
+        (256, {"compute__mesh": "1x4"}, 4),  # of which each of four devices takes a quarter
+    ],
+)
+def test_wider_networks_have_fewer_side_by_side(source, width, changes, expected):
+    pytest.importorskip("libtpu")
+    changes |= {"sweep__num_seeds": 8, "classifier__model__width": width}
+    fitted, dataset = prepare(config(source, **changes))
+    target = find_target("tpu:v5e:2x2" if "compute__mesh" in changes else "tpu:v5e:1x1")
+    programs = make_programs(fitted, dataset, target, memory_of=lambda *_: Memory(0.0, 0.0))
+    assert programs.layout.trials_per_vmap == expected
 
 
 def test_what_does_not_compile_is_halved():
@@ -61,7 +97,7 @@ def test_what_does_not_compile_is_halved():
         asked.append(count)
         return Memory(50.0, 40.0) if count <= 8 else Memory(math.inf, math.inf)
 
-    assert _side_by_side(32, 60, memory) == 8
+    assert _side_by_side(32, 32, 60, memory) == 8
     assert asked == [32, 16, 8]
 
 
@@ -83,7 +119,7 @@ def test_no_number_that_was_not_seen_to_fit_is_taken():
         asked.append(count)
         return Memory(math.inf, math.inf)
 
-    assert _side_by_side(32, 60, memory) == 1
+    assert _side_by_side(32, 32, 60, memory) == 1
     assert len(asked) == COMPILATIONS
 
 
