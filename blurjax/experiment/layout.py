@@ -16,8 +16,8 @@ MOST_TRIALS_PER_VMAP, COMPILATIONS = 32, 3
 """Side by side on one device, however little they compute, and how often at most a number is compiled to see whether it
 fits."""
 MOST_FLOPS = 4e9
-"""Of a step of the trials side by side, unless one alone takes more: those of larger groups move several times as many
-bytes each, since their activations outgrow the fast memory of a TPU (compiled, not measured: docs/engine.md)."""
+"""Of a step of the trials side by side on a TPU, unless one alone takes more: those of larger groups move several times as many
+bytes each, since their activations outgrow its fast memory (compiled, not measured: docs/engine.md)."""
 SHARE = 0.9
 """Of the free memory that a program may need. The rest is for results on their way to the host, and fragmentation."""
 
@@ -76,7 +76,9 @@ def make_layout(
     trials = math.ceil(config.sweep.num_seeds / mesh.shape[TRIAL_AXIS])
     if target.platform == "cpu" or trials == 1:
         return Layout(mesh, 1)
-    most = _most_side_by_side(flops(Layout(mesh, 1)))
+    most = MOST_TRIALS_PER_VMAP
+    if target.platform == "tpu":
+        most = _most_side_by_side(flops(Layout(mesh, 1)))
     free = SHARE * min(processes.gather(target.free_bytes(mesh)))
     return Layout(
         mesh, _side_by_side(trials, most, free, lambda count: memory(Layout(mesh, count)))
@@ -84,7 +86,7 @@ def make_layout(
 
 
 def _most_side_by_side(flops: float) -> int:
-    """Returns how many trials suit a device, where a step of one takes so many operations."""
+    """Returns how many trials suit a TPU, where a step of one takes so many operations."""
     return min(MOST_TRIALS_PER_VMAP, max(1, int(MOST_FLOPS / max(1, flops))))
 
 

@@ -108,7 +108,7 @@ def test_what_the_compiler_says_of_a_program_that_is_too_large_counts():
         asked.append(count)
         return Memory(math.inf, says[count]) if count in says else Memory(12.0, 10.0)
 
-    assert _side_by_side(64, 14, memory) == 4
+    assert _side_by_side(64, 32, 14, memory) == 4
     assert asked == [32, 8, 4]
 
 
