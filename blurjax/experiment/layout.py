@@ -16,8 +16,8 @@ MOST_TRIALS_PER_VMAP, COMPILATIONS = 32, 3
 """Side by side on one device, however little they compute, and how often at most a number is compiled to see whether it
 fits."""
 MOST_FLOPS = 4e9
-"""Of a step of the trials side by side on a TPU, unless one alone takes more: those of larger groups move several times as many
-bytes each, since their activations outgrow its fast memory (compiled, not measured: docs/engine.md)."""
+"""Of a step of the trials side by side on a TPU, unless one alone takes more: those of larger groups move several times
+as many bytes each, since their activations outgrow its fast memory (compiled, not measured: docs/engine.md)."""
 SHARE = 0.9
 """Of the free memory that a program may need. The rest is for results on their way to the host, and fragmentation."""
 

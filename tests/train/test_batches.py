@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from blurjax.engine import make_mesh, sweep
+from blurjax.engine import make_mesh, sum_over_devices, sweep
 from blurjax.train.batches import evaluation_loop, gather_batch, training_loop
 
 DATA = jax.tree.map(
@@ -73,15 +73,23 @@ def test_devices_beyond_the_trials_share_batches():
     mesh = make_mesh(1, jax.devices(), data_devices=2)
 
     def sum_images(state, views, batch):
-        return state + views * batch["image"].sum(), {"rows": batch["label"]}
+        total = sum_over_devices(batch["image"].sum())
+        return state + views * total, {"total": total}
 
-    arguments = (jnp.zeros(2), jnp.float32(1), DATA, jnp.array([[0, 1], [2, 3], [4, 0]]), 0, 3)
+    def rows_of(params, views, batch):
+        return {"rows": batch["label"] + 0 * params.astype(jnp.int32) * views}
+
+    arguments = (jnp.zeros(2), jnp.int32(1), DATA, jnp.array([[0, 1], [2, 3], [4, 0]]), 0, 3)
     axes = (0, None, None, None, None, None)
-    swept = jax.jit(sweep(training_loop(sum_images, 3), axes, mesh=mesh))
-    alone = jax.jit(sweep(training_loop(sum_images, 3), axes, mesh=make_mesh(1, jax.devices())))
-    assert "all-reduce" in swept.lower(*arguments).compile().as_text()
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
-        swept(*arguments),
-        alone(*arguments),
-    )
+    for loop, shares in (
+        (training_loop(sum_images, 3), True),
+        (evaluation_loop(rows_of, 3), False),
+    ):
+        swept = jax.jit(sweep(loop, axes, mesh=mesh))
+        alone = jax.jit(sweep(loop, axes, mesh=make_mesh(1, jax.devices())))
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+            swept(*arguments),
+            alone(*arguments),
+        )
+        assert ("all-to-all" in swept.lower(*arguments).compile().as_text()) == shares
