@@ -6,6 +6,7 @@ import importlib.util
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,11 @@ def training(options: Namespace, workload: str, network: Network, trials: int) -
     for size in options.trials_per_vmap:
         other = make_stage(options, network, trials, compute__trials_per_vmap=size)
         contenders.append(Contender(f"blurjax, {size} side by side", other.run, trials))
-    makers = [torch_contender] * options.with_torch
+    makers: list[Any] = []
+    if options.with_torch:
+        makers.append(torch_contender)
+        if options.dtype == "bfloat16":
+            makers.append(partial(torch_contender, autocast=False))
     if workload == "W1" or not options.quick:
         makers = [flax_step, flax_vmap, *makers]
     for make in makers:
@@ -198,7 +203,9 @@ def default_trials(options: Namespace, workload: str) -> list[int]:
         return ([1] if options.quick else [1, 2, 4, 8, 16]) + ([] if on_cpu else [32])
     if workload == "W1" and not on_cpu:
         return [8, 32]
-    return [2 if on_cpu and (options.quick or workload == "W2") else 8]
+    if not on_cpu:
+        return [8]
+    return [1, 2 if options.quick or workload == "W2" else 8]  # fewer than cores, and more
 
 
 NETWORKS = {"W1": CNN, "W2": AUTOENCODER, "W3": CNN}

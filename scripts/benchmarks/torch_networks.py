@@ -36,20 +36,24 @@ def make_network(network: Network) -> Any:
     return nn.Sequential(*layers, nn.Upsample(scale_factor=2), nn.Conv2d(32, 3, 3, padding=1))
 
 
-def torch_contender(network: Network, trials: int, batch_size: int, dtype: str) -> Contender:
-    """Trains `trials` networks, one after another; bfloat16 by autocast."""
+def torch_contender(
+    network: Network, trials: int, batch_size: int, dtype: str, *, autocast: bool = True
+) -> Contender:
+    """Trains `trials` networks, one after another; bfloat16 by autocast, or else parameters and all in bfloat16."""
     torch = import_torch()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    mixed = autocast and dtype == "bfloat16"
+    own = torch.float32 if mixed else getattr(torch, dtype)
     models, optimizers = [], []
     for seed in range(trials):
         torch.manual_seed(seed)
-        model = make_network(network).to(device, memory_format=torch.channels_last)
+        model = make_network(network).to(device, own, memory_format=torch.channels_last)
         models.append(model)
         optimizers.append(torch.optim.Adam(model.parameters(), LEARNING_RATE))
     batches = [
         (
             torch.from_numpy(images)
-            .to(device)
+            .to(device, own)
             .permute(0, 3, 1, 2),  # NHWC in memory: channels_last
             torch.from_numpy(labels).to(device).long(),
         )
@@ -58,12 +62,12 @@ def torch_contender(network: Network, trials: int, batch_size: int, dtype: str) 
 
     def step(model: Any, optimizer: Any, images: Any, labels: Any) -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+        with torch.autocast(device, torch.bfloat16, enabled=mixed):
             output = model(images - 0.5)
         if network.stage == "classifier":
             loss = torch.nn.functional.cross_entropy(output.float(), labels)
         else:
-            loss = torch.nn.functional.mse_loss(output.float() + 0.5, images)
+            loss = torch.nn.functional.mse_loss(output.float() + 0.5, images.float())
         loss.backward()
         optimizer.step()
 
@@ -74,4 +78,4 @@ def torch_contender(network: Network, trials: int, batch_size: int, dtype: str) 
         if device == "cuda":
             torch.cuda.synchronize()
 
-    return Contender("torch", run, trials)
+    return Contender("torch" if autocast else "torch, all bfloat16", run, trials)

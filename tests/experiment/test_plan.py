@@ -40,6 +40,12 @@ def test_the_first_ten_classes_are_named(loaded, tmp_path):
     assert f"12 classes: {first} and 2 more; " in str(plan)
 
 
+def test_bfloat16_on_a_cpu_is_said_to_be_slower(source, tmp_path):
+    fitted, dataset = prepare(config(source, autoencoder__dtype="bfloat16"))
+    plan = make_plan(fitted, dataset, tmp_path / "run")
+    assert "note: autoencoder.dtype bfloat16 is slower than float32 on a CPU" in str(plan)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
