@@ -207,7 +207,9 @@ def mean_gradient(
     total, model_state = sum_of_pieces(of_piece, model_state, (*pieces, numbers))
     loss, grads = sum_over_devices(total)
     if model_state and sharing > 1:
-        model_state = jax.tree.map(lambda leaf: jax.lax.pmean(leaf, DATA_AXIS), model_state)
+        model_state = jax.tree.map(
+            lambda leaf: jax.lax.pmean(leaf, DATA_AXIS).astype(leaf.dtype), model_state
+        )
     return loss, grads, model_state
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from networks import Normalized
 
+from blurjax.engine import make_mesh, share_batches, sweep
 from blurjax.engine.random import key
 from blurjax.models import apply
 from blurjax.models.autoencoders import ConvAutoencoder
@@ -147,6 +148,21 @@ def test_model_state_and_keys_go_through_microbatches_one_after_another():
         np.asarray(backwards["batch_stats"]["BatchNorm_0"]["mean"])
         != np.asarray(state["batch_stats"]["BatchNorm_0"]["mean"])
     ).any()
+
+
+def test_model_state_is_the_mean_of_those_of_the_devices_that_share_a_batch():
+    def of_part(params, images):
+        mask = jnp.ones(len(images), bool)
+        return mean_gradient(normalized_losses, params, STATE, images, mask, KEY, microbatches=1)[2]
+
+    mesh = make_mesh(1, jax.devices(), data_devices=2)
+    stacked = jax.tree.map(lambda leaf: leaf[None], PARAMS)
+    shared = sweep(share_batches(of_part, (None, 0), None), (0, None), mesh=mesh)(stacked, FEW)
+    one, other = (
+        normalized_losses(PARAMS, STATE, half, jax.random.fold_in(KEY, number))[1]
+        for number, half in enumerate((FEW[:6], FEW[6:]))
+    )
+    assert_close(shared, jax.tree.map(lambda a, b: (a + b)[None] / 2, one, other))
 
 
 def test_every_microbatch_draws_a_dropout_of_its_own():
