@@ -16,7 +16,7 @@ from blurjax.analysis import limits, statistics
 from blurjax.analysis.compared_run import Run, read_run, same_test_images
 from blurjax.analysis.contrasts import costs
 from blurjax.analysis.recorded_run import RecordedPoint
-from blurjax.analysis.types import Cell
+from blurjax.analysis.types import Block, Cell
 from blurjax.analysis.verdicts import verdict
 from blurjax.config.loading import flat
 from blurjax.config.settings import ReportConfig
@@ -26,8 +26,6 @@ from blurjax.runtime import UserError, jsonable
 PRIMARY = "on_reconstructions"
 """The cost whose difference between two runs has a p and a verdict."""
 ENVIRONMENT = ("python", "backend", "devices")
-
-Block = dict[str, Any]
 
 
 def collect_comparison(directories: Sequence[Path]) -> Block:

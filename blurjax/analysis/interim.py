@@ -10,7 +10,7 @@ import numpy as np
 from blurjax.analysis import scores
 from blurjax.analysis.recorded_run import Unfinished, read_curves
 from blurjax.analysis.training_length import evaluated_accuracy
-from blurjax.analysis.types import Arrays
+from blurjax.analysis.types import Arrays, Block
 from blurjax.config.settings import Config
 from blurjax.config.trials import (
     LONGER,
@@ -26,7 +26,6 @@ from blurjax.config.trials import (
 )
 from blurjax.runtime import RunDirectory, read_json
 
-Block = dict[str, Any]
 Stage = tuple[str, str | None]
 """Its name, and the train view of classifiers."""
 

@@ -9,18 +9,23 @@ from typing import Any
 import numpy as np
 
 from blurjax.analysis import scores, statistics
-from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION, SHUFFLED, compare, decompose
-from blurjax.analysis.formatting import percent
+from blurjax.analysis.chance import chance_of_originals, withhold, withhold_of_warm_starts
+from blurjax.analysis.contrasts import (
+    ORIGINAL,
+    RECONSTRUCTION,
+    SHUFFLED,
+    WARM_STARTS,
+    compare,
+    decompose,
+)
 from blurjax.analysis.recorded_run import RecordedPoint, RecordedRun
 from blurjax.analysis.training_length import evaluated_accuracy, training_length
-from blurjax.analysis.types import Cell
+from blurjax.analysis.types import Block
 from blurjax.analysis.verdicts import smallest_equivalent
 from blurjax.config.settings import Config
 from blurjax.config.trials import points, views_in_use
 from blurjax.config.view_table import VIEWS
 from blurjax.runtime import FORMAT, RunDirectory, UserError, jsonable, read_json
-
-Block = dict[str, Any]
 
 
 def collect_results(run: RunDirectory, config: Config) -> Block:
@@ -74,10 +79,12 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
     if fitted:
         blur = {"sigma": scores.mean_and_trials(fitted["sigma"]), "reachable": fitted["reachable"]}
     shuffled = point.cells.get((SHUFFLED, VIEWS[SHUFFLED].own_test_view))
-    chance = _chance(correct, point, confidence)
+    chance = chance_of_originals(correct, point, confidence)
     probed = {kind: a["prediction"] == a["label"] for kind, a in point.probes.items()}
     # Probes have all labels of the train split.
     on_code = probed if point.point.train_examples is None else {}
+    compared = compare(correct, shuffled, num_classes, settings, on_code=on_code)
+    warm = {name: compared.pop(name) for name in WARM_STARTS if name in compared}
     return {
         "values": point.point._asdict(),
         "trials": point.seeds,
@@ -105,33 +112,10 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
             "autoencoder": scores.history(point.autoencoder_curves),
             "classifier": {v: scores.history(c) for v, c in point.classifier_curves.items()},
         },
-        "decomposition": _withheld(decompose(correct, settings), chance),
-        "comparisons": _withheld(
-            compare(correct, shuffled, num_classes, settings, on_code=on_code), chance
-        ),
+        "decomposition": withhold(decompose(correct, settings), chance),
+        "comparisons": withhold(compared, chance)
+        | withhold_of_warm_starts(warm, point, confidence),
     }
-
-
-def _chance(
-    correct: Mapping[Cell, np.ndarray], point: RecordedPoint | None, confidence: float
-) -> Block:
-    """Compares classifiers of originals with chance; empty where no such cell is there."""
-    if point is None or ORIGINAL not in correct:
-        return {}
-    return scores.against_chance(correct[ORIGINAL], point.cells[ORIGINAL]["label"], confidence)
-
-
-def _withheld(contrasts: Block, chance: Block) -> Block:
-    """Withholds the verdicts where classifiers of originals learned nothing that could be lost."""
-    if not chance or chance["learned"]:
-        return contrasts
-    sentence = (
-        "No verdict: classifiers of originals were not shown to be better than always naming the most "
-        f"frequent class, which is right for {percent(chance['most_frequent'])} of the test images; where nothing was "
-        "learned, nothing can be lost."
-    )
-    none = {"verdict": None, "smallest_margin": None, "trials_needed": None, "sentence": sentence}
-    return {n: term | none if "verdict" in term else term for n, term in contrasts.items()}
 
 
 def _sizes(recorded: RecordedRun, point: RecordedPoint) -> Block:
@@ -248,7 +232,7 @@ def _with_rates(best: Mapping[str, RecordedPoint], config: Config) -> Block:
         for (view, test), answers in point.correct().items()
         if view == train and trials
     }
-    chance = _chance(correct, best.get("original"), config.report.confidence)
+    chance = chance_of_originals(correct, best.get("original"), config.report.confidence)
     accuracy: Block = {}
     for (train, test), answers in correct.items():
         entry = statistics.accuracy(answers, config.report.confidence).as_json()
@@ -257,7 +241,7 @@ def _with_rates(best: Mapping[str, RecordedPoint], config: Config) -> Block:
         "learning_rate": {view: point.point.learning_rate for view, point in best.items()},
         "trials": trials,
         "accuracy": accuracy,
-        "decomposition": _withheld(decompose(correct, config.report), chance),
+        "decomposition": withhold(decompose(correct, config.report), chance),
     }
 
 

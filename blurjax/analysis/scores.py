@@ -15,15 +15,13 @@ from sklearn import metrics
 
 from blurjax.analysis import statistics
 from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION
-from blurjax.analysis.types import Arrays, Cell
+from blurjax.analysis.types import Arrays, Block, Cell
 
 CONFIDENCE_BINS = 15
 MOST_CLASSES_CONFUSED = 100
 """With more, their confusion matrices would make results.json too large; the predictions hold them."""
 UNBALANCED = 1.5
 """With a larger ratio of class sizes in the test split, balanced accuracy stands beside accuracy."""
-
-Block = dict[str, Any]
 
 
 def transfer_scores(cells: Mapping[Cell, Arrays], num_classes: int, confidence: float) -> Block:

@@ -6,16 +6,13 @@ Axes: T trials, E epochs.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from blurjax.analysis.recorded_run import RecordedPoint
 from blurjax.analysis.scores import psnr
-from blurjax.analysis.types import Arrays
+from blurjax.analysis.types import Arrays, Block
 from blurjax.config.settings import Config
-
-Block = dict[str, Any]
 
 
 def training_length(point: RecordedPoint, config: Config) -> Block:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 Arrays = Mapping[str, np.ndarray]
 Cell = tuple[str, str]
 """(train view, test view): a cell of the transfer matrix."""
+Block = dict[str, Any]
+"""A part of results.json."""

@@ -153,6 +153,8 @@ def _too_large(program: CompiledProgram, found: CompiledExperiment) -> str:
         return "data.resident_limit or sweep.num_seeds"
     if found.trials_per_vmap > 1:
         return "compute.trials_per_vmap"
+    if not program.name.startswith("train "):  # evaluations have the classifiers' batches, whole
+        return "classifier.batch_size"
     model = "autoencoder" if program.name == "train autoencoders" else "classifier"
     return f"{model}.batch_size, or raise compute.microbatches"
 

@@ -56,6 +56,13 @@ class ViewSpec:
     colour: str | None = None
     line: str = "-"
 
+    def __post_init__(self) -> None:
+        """Refuses an encoder for which the bottleneck is not known."""
+        if self.network != "model" and not self.needs_code:
+            raise ValueError(
+                f"the view {self.name} has network {self.network!r}; set needs_code=True, too."
+            )
+
     @property
     def starts_warm(self) -> bool:
         """Whether its classifiers begin with the weights of the trained encoder."""
@@ -290,7 +297,7 @@ CODECS = ("jpeg", "webp")
 """Views that show what an image codec leaves."""
 
 
-def named(**flags: bool | str) -> tuple[str, ...]:
+def named(**flags: bool) -> tuple[str, ...]:
     """Returns the names of the views whose attributes have these values, in the table's order."""
     return tuple(
         spec.name

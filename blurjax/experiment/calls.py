@@ -104,8 +104,10 @@ def make_programs(
             for call in training(layout)
         )
 
-    sharing = Networks(config, TrainingData.of(dataset), target.platform).data_devices
-    return Programs(config, dataset, target, make_layout(config, target, sharing, memory, flops))
+    data_devices = Networks(config, TrainingData.of(dataset), target.platform).data_devices
+    return Programs(
+        config, dataset, target, make_layout(config, target, data_devices, memory, flops)
+    )
 
 
 def _memory_of(call: Call, target: Target) -> Memory:

@@ -52,7 +52,7 @@ class Memory(NamedTuple):
 def make_layout(
     config: Config,
     target: Target,
-    sharing: Callable[[int], int],
+    data_devices: Callable[[int], int],
     memory: Callable[[Layout], Memory],
     flops: Callable[[Layout], float],
 ) -> Layout:
@@ -61,14 +61,14 @@ def make_layout(
     Args:
       config: fitted to the data.
       target: the devices.
-      sharing: how many of a number of devices share the batches of a trial.
+      data_devices: how many of a number of devices share the batches of a trial.
       memory: layout -> that of the training that needs most; slow.
       flops: layout -> floating-point operations of a step of one trial, in the training that takes most, on one device.
 
     Raises:
       UserError: there are fewer devices than asked for, or batches do not divide evenly, or a process has no trial.
     """
-    mesh = _mesh(config, target, sharing)
+    mesh = _mesh(config, target, data_devices)
     side_by_side = config.compute.trials_per_vmap
     if side_by_side != "auto":
         return Layout(mesh, side_by_side)
@@ -97,7 +97,7 @@ def _side_by_side(trials: int, most: int, free: float, memory: Callable[[int], M
         if count == 1:
             return 1
         needed, temporary = memory(count)
-        if needed <= free:
+        if needed <= free and math.isfinite(needed):
             return count
         # A compiler makes what is too large as small as it can: half as many may need more than half.
         most, rest = (count - 1, needed - temporary) if math.isfinite(needed) else (count // 2, 0)
@@ -113,7 +113,7 @@ def _even(trials: int, most: int) -> int:
     return math.ceil(trials / groups)
 
 
-def _mesh(config: Config, target: Target, sharing: Callable[[int], int]) -> Mesh:
+def _mesh(config: Config, target: Target, count: Callable[[int], int]) -> Mesh:
     """Spreads trials over devices first; where devices outnumber them, several share the batches of each trial."""
     compute, num_seeds = config.compute, config.sweep.num_seeds
     there = target.devices
@@ -123,7 +123,7 @@ def _mesh(config: Config, target: Target, sharing: Callable[[int], int]) -> Mesh
             f"compute.devices is {compute.devices}, but there are {len(there)}; lower it, or leave it out to use all."
         )
     if compute.mesh_shape is None:
-        rows, data_devices = num_seeds, sharing(len(devices) // num_seeds)
+        rows, data_devices = num_seeds, count(len(devices) // num_seeds)
     else:
         rows, data_devices = compute.mesh_shape
         _check_mesh(config, rows, data_devices, len(devices))

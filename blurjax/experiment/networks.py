@@ -117,19 +117,20 @@ class Networks:
         """Returns how many of a number of devices share the batches of a trial.
 
         On CPU each has at least PART_BYTES of the largest activations, and with `compute.deterministic` pieces of a
-        batch that one device would have alone: the bits are the same.
+        batch that one device would have alone: the bits are the same. Sums are the same on powers of two alone.
         """
-        config = self.config
-        both = (config.autoencoder, self.autoencoder), (config.classifier, self.classifier)
-        divided = [fitted(training.batch_size) for training, _ in both]
+        config, of_views = self.config, {VIEWS[view].network for view in self.config.train_views}
+        classifiers = [Networks(config, self.data, self.platform, of).classifier for of in of_views]
+        trained = [(config.autoencoder, self.autoencoder)]
+        trained += [(config.classifier, classifier) for classifier in classifiers]
+        divided = [fitted(training.batch_size) for training, _ in trained]
         if self.platform == "cpu":
-            devices = min(
-                devices, *((self._activation_bytes(*own) or 0) // PART_BYTES for own in both)
-            )
+            sizes = (self._activation_bytes(*own) or 0 for own in trained)
+            devices = min(devices, *(size // PART_BYTES for size in sizes))
             if config.compute.deterministic:
-                divided += [self._microbatches(*own) for own in both]
-        evenly = (n for n in range(devices, 1, -1) if math.gcd(*divided) % n == 0)
-        return next(evenly, 1)
+                divided += [self._microbatches(*own) for own in trained]
+        whole, powers_of_two = math.gcd(*divided), [2**n for n in range(devices.bit_length())]
+        return max((n for n in powers_of_two if whole % n == 0), default=1)
 
     def steps_per_epoch(self, training: TrainingConfig) -> int:
         """Returns the steps in which as many images are seen as the train split has."""

@@ -42,13 +42,13 @@ def prepare(config: Config, dataset: Dataset | None = None) -> tuple[Config, Dat
     found = rebase(found, Path.cwd())  # the directory may be continued from another one
     config = override(config, {f"data.{name}": value for name, value in found.items()})
     config = fit_to_data(config, shape=dataset.image_shape, train_examples=train_examples)
-    check_code(config, dataset.image_shape)
+    check_bottlenecks(config, dataset.image_shape)
     check_views(config, dataset)
     check_label_counts(config, dataset)
     return config, dataset
 
 
-def check_code(config: Config, image_shape: tuple[int, int, int]) -> None:
+def check_bottlenecks(config: Config, image_shape: tuple[int, int, int]) -> None:
     """Raises UserError where a code is to be a map, but its floats are not whole channels of it."""
     widest = fitted(config.autoencoder.max_bottleneck)
     context = ModelContext(image_shape, max_bottleneck=widest)

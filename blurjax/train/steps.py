@@ -173,10 +173,10 @@ def mean_gradient(
       examples: pytree of arrays [B,...], this device's part of a batch.
       mask: bool[B], which examples count.
       key: of the batch; each micro-batch has its own.
-      microbatches: the number of pieces that a batch is cut into; as many as devices share it where these are more,
-        and fewer where that is no multiple of them. One after another, their gradients are added and the model state
-        is handed on; of several devices it is the mean of each one's. Equal results within rounding for models
-        without batch statistics and dropout; less memory, and on CPU faster where a piece stays in the cache.
+      microbatches: the least number of pieces that a batch is cut into; each device has equally many. One after
+        another, their gradients are added and the model state is handed on; of several devices it is the mean of each
+        one's. Equal results within rounding for models without batch statistics and dropout; less memory, and on CPU
+        faster where a piece stays in the cache.
 
     Returns:
       The loss, the gradient, and the model state after the batch.
@@ -201,16 +201,21 @@ def mean_gradient(
     if microbatches == sharing == 1:
         (loss, model_state), grads = value_and_grad(params, model_state, examples, mask, key)
         return loss, grads, model_state
-    count = math.gcd(max(1, microbatches // sharing), len(mask))
+    at_least = math.ceil(microbatches / sharing)
+    count = next(n for n in range(at_least, len(mask) + 1) if len(mask) % n == 0)
     numbers = own_part(jnp.arange(sharing * count))
     pieces = jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), (examples, mask))
     total, model_state = sum_of_pieces(of_piece, model_state, (*pieces, numbers))
     loss, grads = sum_over_devices(total)
     if model_state and sharing > 1:
-        model_state = jax.tree.map(
-            lambda leaf: jax.lax.pmean(leaf, DATA_AXIS).astype(leaf.dtype), model_state
-        )
+        model_state = jax.tree.map(_mean_over_devices, model_state)
     return loss, grads, model_state
+
+
+def _mean_over_devices(leaf: Array) -> Array:
+    """Returns the mean; of whole numbers, which count steps and the like, the largest."""
+    inexact = jnp.issubdtype(leaf.dtype, jnp.inexact)
+    return (jax.lax.pmean if inexact else jax.lax.pmax)(leaf, DATA_AXIS)
 
 
 def autoencoder_eval_step(

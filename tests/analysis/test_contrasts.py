@@ -1,10 +1,13 @@
 """The causes of a loss of accuracy by hand, and accuracy above chance."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from synthetic_run import Synthetic, collect
 
 from blurjax.analysis import statistics
+from blurjax.analysis.chance import withhold_of_warm_starts
 from blurjax.analysis.contrasts import above_chance, compare, decompose
 from blurjax.config.settings import ReportConfig
 
@@ -121,3 +124,19 @@ def test_blind_answers_are_at_chance_19_times_in_20(rng):
     draws = (rng.integers(0, 3, (5, 200)) for _ in range(1000))  # labels, and answers of 4 trials
     estimates = (statistics.estimate(above_chance(d[0], d[1:], 3)) for d in draws)
     assert 0.94 <= np.mean([e.interval[0] <= 0 <= e.interval[1] for e in estimates]) <= 0.985
+
+
+@pytest.mark.parametrize(
+    ("encoder", "scratch", "verdict"),
+    [(0.9, 0.9, "equivalent"), (0.9, 0.5, "equivalent"), (0.5, 0.5, None)],
+)
+def test_warm_starts_are_judged_where_one_of_the_two_learned_something(encoder, scratch, verdict):
+    rng = np.random.default_rng(0)
+    shares = {"encoder": encoder, "encoder_scratch": scratch}
+    correct = {(view, "original"): rng.random((4, 200)) < p for view, p in shares.items()}
+    cells = {cell: {"label": np.arange(200) % 2} for cell in correct}
+    point = SimpleNamespace(cells=cells, correct=lambda: correct)
+    contrasts = {"scratch_against_encoder": {"verdict": "equivalent", "sentence": "as it was"}}
+    found = withhold_of_warm_starts(contrasts, point, 0.95)["scratch_against_encoder"]  # pyright: ignore
+    assert found["verdict"] == verdict
+    assert (found["sentence"] == "as it was") == (verdict is not None)

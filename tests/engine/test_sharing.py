@@ -15,7 +15,7 @@ from blurjax.engine import (
     sweep,
 )
 
-TRIALS, BATCH = 3, 8
+TRIALS, BATCH = 3, 24
 ROWS = np.random.default_rng(0).standard_normal((BATCH, 5)).astype(np.float32)
 WEIGHTS = np.random.default_rng(1).standard_normal((TRIALS, 5)).astype(np.float32)
 
@@ -41,7 +41,7 @@ def gradient(pieces):
     return of_part
 
 
-@pytest.mark.parametrize("pieces", [2, 4, 8])
+@pytest.mark.parametrize("pieces", [2, 4, 6, 8])
 def test_the_sum_has_the_same_bits_on_one_device_and_on_two(pieces):
     alone, seen = shared(gradient(pieces), 1)(WEIGHTS, ROWS)
     both, seen_by_both = shared(gradient(pieces), 2)(WEIGHTS, ROWS)

@@ -64,6 +64,7 @@ def reference(source):
         {"compute__trials_per_vmap": 2},
         {"compute__trials_per_vmap": 3, "compute__devices": 1},
         {"compute__mesh": "1x2"},
+        {"compute__mesh": "1x2", "compute__trials_per_vmap": 2},
         {"compute__convolution": "patches"},
         {"compute__convolution": "lax", "compute__devices": 1},
     ],
@@ -71,6 +72,7 @@ def reference(source):
         "side by side",
         "all side by side",
         "batches over devices",
+        "batches over devices, side by side",
         "patches",
         "lax on one device",
     ],
@@ -113,6 +115,7 @@ def test_devices_that_share_batches_change_no_bit(source):
         (1, 4, 16, False, {"trial": 1}),  # too small to share
         (1, 256, 15, False, {"trial": 1}),  # not even
         (2, 256, 16, False, {"trial": 2}),
+        (1, 1024, 48, True, {"trial": 1}),  # in three pieces
     ],
 )
 def test_where_devices_outnumber_trials_they_share_batches(
