@@ -262,8 +262,6 @@ for _spec in (
         tested_on="original",
         measured=False,
         network="encoder",
-        colour=GREEN,
-        line=":",
     ),
     ViewSpec(
         "encoder_frozen",
@@ -275,8 +273,6 @@ for _spec in (
         tested_on="original",
         measured=False,
         network="frozen encoder",
-        colour=VERMILLION,
-        line=":",
     ),
     ViewSpec(
         "encoder_scratch",
@@ -287,8 +283,6 @@ for _spec in (
         tested_on="original",
         measured=False,
         network="encoder",
-        colour=BLACK,
-        line=":",
     ),
 ):
     register_view(_spec)
