@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from blurjax.config.registry import Registry
@@ -92,6 +93,15 @@ def register_view(spec: ViewSpec) -> ViewSpec:
 
 
 _FUNCTIONS = "blurjax.views.functions"
+_encoder = partial(
+    ViewSpec,
+    function=f"{_FUNCTIONS}:original",
+    needs_code=True,
+    testable=False,
+    tested_on="original",
+    measured=False,
+)
+
 for _spec in (
     ViewSpec(
         "original",
@@ -252,36 +262,24 @@ for _spec in (
         colour=GREY,
         line="--",
     ),
-    ViewSpec(
-        "encoder",
-        f"{_FUNCTIONS}:original",
-        "The original, for classifiers that begin as the autoencoder's trained encoder, with a small head on the code.",
-        needs_code=True,
+    _encoder(
+        name="encoder",
+        explanation="The original, for classifiers that begin as the autoencoder's trained encoder, with a small head "
+        "on the code.",
         needs_autoencoder=True,
-        testable=False,
-        tested_on="original",
-        measured=False,
         network="encoder",
     ),
-    ViewSpec(
-        "encoder_frozen",
-        f"{_FUNCTIONS}:original",
-        "The same as encoder, but only the head is trained: the encoder stays as the autoencoder's training left it.",
-        needs_code=True,
+    _encoder(
+        name="encoder_frozen",
+        explanation="The same as encoder, but only the head is trained: the encoder stays as the autoencoder's "
+        "training left it.",
         needs_autoencoder=True,
-        testable=False,
-        tested_on="original",
-        measured=False,
         network="frozen encoder",
     ),
-    ViewSpec(
-        "encoder_scratch",
-        f"{_FUNCTIONS}:original",
-        "The same network as for encoder, begun with random weights: what the autoencoder's weights are compared with.",
-        needs_code=True,
-        testable=False,
-        tested_on="original",
-        measured=False,
+    _encoder(
+        name="encoder_scratch",
+        explanation="The same network as for encoder, begun with random weights: what the autoencoder's weights are "
+        "compared with.",
         network="encoder",
     ),
 ):

@@ -79,27 +79,29 @@ def sum_of_pieces(
     Returns:
       The sum, added in pairs as far as K can be halved, and the last state.
     """
-    count = len(jax.tree.leaves(pieces)[0])
-    if count % 2 or count == 2:
-        length, each = count, function
-    else:
-        length, each = 2, functools.partial(sum_of_pieces, function)
-    parts = pieces if each is function else _cut(pieces, 2)
-
-    def add(i: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
-        total, state = carry
-        own = jax.tree.map(
-            lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False), parts
-        )
-        value, state = each(state, own)
-        return jax.tree.map(jnp.add, total, value), state
-
     first = jax.tree.map(lambda leaf: leaf[0], pieces)
     shapes, _ = jax.eval_shape(function, state, first)
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    # A loop of one round would be taken apart, and other operations merged than in one of several: other bits.
-    end = jax.lax.optimization_barrier(jnp.int32(1)) if length == 1 else length
-    return jax.lax.fori_loop(0, end, add, (zero, state))
+
+    def total(state: Any, pieces: Any) -> tuple[Any, Any]:
+        count, each = len(jax.tree.leaves(pieces)[0]), function
+        if count % 2 == 0 and count > 2:
+            pieces = jax.tree.map(lambda leaf: leaf.reshape(2, -1, *leaf.shape[1:]), pieces)
+            count, each = 2, total
+
+        def add(i: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+            so_far, state = carry
+            own = jax.tree.map(
+                lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False), pieces
+            )
+            value, state = each(state, own)
+            return jax.tree.map(jnp.add, so_far, value), state
+
+        # A loop of one round would be taken apart, and other operations merged than in one of several: other bits.
+        end = jax.lax.optimization_barrier(jnp.int32(1)) if count == 1 else count
+        return jax.lax.fori_loop(0, end, add, (zero, state))
+
+    return total(state, pieces)
 
 
 def sum_over_devices(tree: Any) -> Any:
@@ -114,7 +116,3 @@ def sum_over_devices(tree: Any) -> Any:
         rows = rows[0::2] + rows[1::2]
     own = functools.reduce(operator.add, rows)
     return unravel(jax.lax.all_gather(own, DATA_AXIS, tiled=True)[: len(vector)])
-
-
-def _cut(tree: Any, parts: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf.reshape(parts, -1, *leaf.shape[1:]), tree)

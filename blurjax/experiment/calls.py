@@ -125,8 +125,8 @@ def calls(programs: Programs) -> list[Call]:
     """
     made = _Calls(programs)
     found = [*made.of_autoencoders(), made.of_views()]
-    for view in {VIEWS[view].network: view for view in programs.config.train_views}.values():
-        found += _Calls(programs.for_view(view)).of_classifiers()
+    for of_network in programs.of_networks:
+        found += _Calls(of_network).of_classifiers()
     return found
 
 

@@ -27,7 +27,6 @@ from blurjax.config.trials import (
     classifier_trials,
     measured_views,
 )
-from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
 from blurjax.data.messages import join_names
 from blurjax.experiment.calls import EVALUATION, TRAINING, Call, calls, make_programs
@@ -178,9 +177,8 @@ def _step_seconds(programs: Programs, timed: Mapping[str, Call]) -> dict[str, fl
     seconds = training.steps * _timer(training, programs)(None)
     seconds += evaluation.steps * _timer(evaluation, programs)(None)
     found = {"autoencoder": seconds / (training.steps * training.trials)}
-    config = programs.config
-    for view in {VIEWS[view].network: view for view in config.train_views}.values():
-        found |= _classifier_seconds(programs.for_view(view), timed)
+    for of_network in programs.of_networks:
+        found |= _classifier_seconds(of_network, timed)
     return found
 
 

@@ -14,8 +14,7 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict
 from PIL import Image
 
-from blurjax.config import Trial, to_yaml
-from blurjax.config.loading import override
+from blurjax.config import Trial, override, to_yaml
 from blurjax.config.settings import SPLITS
 from blurjax.config.trials import views_in_use
 from blurjax.data import Dataset, load
@@ -88,9 +87,8 @@ def _views(saved: SavedRun, dataset: Dataset | None) -> tuple[Programs, FittedVi
     dataset = leave_out_blurry(load(config.data) if dataset is None else dataset, config.data)
     run = RunDirectory(saved.path, writes=False)
     check_fingerprints(run, config, dataset)
-    here = {"devices": None, "mesh": "auto", "trials_per_vmap": 1}
-    own = override(config, {f"compute.{name}": value for name, value in here.items()})
-    programs = make_programs(own, dataset)
+    here = {"compute.devices": None, "compute.mesh": "auto", "compute.trials_per_vmap": 1}
+    programs = make_programs(override(config, here), dataset)
     context = Context(config, run, programs, MetricWriters(()), lambda: False)
     return programs, fit_views(context, saved.models("autoencoder"))
 

@@ -57,13 +57,13 @@ def check_bottlenecks(config: Config, image_shape: tuple[int, int, int]) -> None
         return
     key = "sweep.bottleneck" if config.sweep.bottleneck else "autoencoder.bottleneck"
     asked = [(key, floats) for floats in config.bottlenecks]
-    for key, floats in [*asked, ("autoencoder.max_bottleneck", widest)]:
+    for setting, floats in [*asked, ("autoencoder.max_bottleneck", widest)]:
         fewer, over = floats - floats % side**2, floats % side**2
         if over:
             nearest = f"{fewer} or {fewer + side**2}" if fewer else str(side**2)
             raise UserError(
-                f"{key} is {floats}, but a spatial code of these images is a map of {side}x{side} pixels, which has a "
-                f"multiple of {side**2} floats; choose {nearest}, or another autoencoder.model.code."
+                f"{setting} is {floats}, but a spatial code of these images is a map of {side}x{side} pixels, which "
+                f"has a multiple of {side**2} floats; choose {nearest}, or another autoencoder.model.code."
             )
 
 

@@ -87,6 +87,12 @@ class Programs:
         return self._of_networks[network]
 
     @property
+    def of_networks(self) -> list[Programs]:
+        """Those of every network that is a classifier of the experiment."""
+        one_view = {VIEWS[view].network: view for view in self.config.train_views}
+        return [self.for_view(view) for view in one_view.values()]
+
+    @property
     def train_views(self) -> tuple[str, ...]:
         """Those whose classifiers are this network."""
         network = self.networks.network

@@ -181,8 +181,10 @@ def mean_gradient(
     Returns:
       The loss, the gradient, and the model state after the batch.
     """
-    sharing = devices_sharing()
-    counted = jnp.maximum(sum_over_devices(jnp.sum(mask)), 1)
+    sharing, counted = devices_sharing(), jnp.sum(mask)
+    if sharing > 1:
+        counted = jax.lax.psum(counted, DATA_AXIS)
+    counted = jnp.maximum(counted, 1)
 
     def piece_loss(
         params: Params, model_state: dict[str, Any], examples: Any, mask: Array, key: Key
