@@ -1,7 +1,10 @@
 """Strict for all tests: two CPU devices, no silent broadcasting of ranks; and small experiments to try things on."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -25,6 +28,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first: one that a worker begins last would keep the other worker waiting."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def abandoned_reads() -> Iterator[None]:
+    """Of a damaged file, TensorStore may finish reading after Orbax has given up: during a later test."""
+    before = sys.unraisablehook
+
+    def report(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = report
+    yield
+    sys.unraisablehook = before
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ fits."""
 MOST_FLOPS = 4e9
 """Of a step of the trials side by side on a TPU, unless one alone takes more: those of larger groups move several times
 as many bytes each, since their activations outgrow its fast memory (compiled, not measured: docs/engine.md)."""
+SHARING = 1.1
+"""How much longer the cores of a CPU work on a step where they share its batch (measured: W1 1.08, W2 1.09)."""
 SHARE = 0.9
 """Of the free memory that a program may need. The rest is for results on their way to the host, and fragmentation."""
 
@@ -114,7 +116,7 @@ def _even(trials: int, most: int) -> int:
 
 
 def _mesh(config: Config, target: Target, count: Callable[[int], int]) -> Mesh:
-    """Spreads trials over devices first; where devices outnumber them, several share the batches of each trial."""
+    """Spreads trials over devices first; where some would idle, several share the batches of each trial."""
     compute, num_seeds = config.compute, config.sweep.num_seeds
     there = target.devices
     devices = there[: compute.devices]
@@ -123,7 +125,7 @@ def _mesh(config: Config, target: Target, count: Callable[[int], int]) -> Mesh:
             f"compute.devices is {compute.devices}, but there are {len(there)}; lower it, or leave it out to use all."
         )
     if compute.mesh_shape is None:
-        rows, data_devices = num_seeds, count(len(devices) // num_seeds)
+        rows, data_devices = num_seeds, _sharing(num_seeds, len(devices), target, count)
     else:
         rows, data_devices = compute.mesh_shape
         _check_mesh(config, rows, data_devices, len(devices))
@@ -136,6 +138,22 @@ def _mesh(config: Config, target: Target, count: Callable[[int], int]) -> Mesh:
             "compute.mesh."
         )
     return mesh
+
+
+def _sharing(trials: int, devices: int, target: Target, count: Callable[[int], int]) -> int:
+    """Returns how many devices share the batches of a trial.
+
+    An accelerator takes little longer for more trials, so that only devices without a trial share. On a CPU, three
+    trials of which one core has two take as long as four would, so the cores share all three.
+    """
+    if target.platform != "cpu" or target.processes > 1:
+        return count(devices // trials)
+
+    def duration(shared: int) -> float:
+        one_after_another = math.ceil(trials / (devices // shared))
+        return one_after_another / shared * (SHARING if shared > 1 else 1)
+
+    return min((2**n for n in range(count(devices).bit_length())), key=duration)
 
 
 def _check_mesh(config: Config, rows: int, data_devices: int, devices: int) -> None:

@@ -116,9 +116,12 @@ def test_devices_that_share_batches_change_no_bit(source):
         (1, 256, 15, False, {"trial": 1}),  # not even
         (2, 256, 16, False, {"trial": 2}),
         (1, 1024, 48, True, {"trial": 1}),  # in three pieces
+        (3, 256, 16, False, {"trial": 1, "data": 2}),  # a core each for two, and one would idle for the third
+        (3, 4, 16, False, {"trial": 2}),
+        (4, 256, 16, False, {"trial": 2}),
     ],
 )
-def test_where_devices_outnumber_trials_they_share_batches(
+def test_devices_that_would_idle_share_batches(
     source, seeds, width, batch_size, deterministic, expected
 ):
     changes = {"sweep__num_seeds": seeds, "compute__deterministic": deterministic}

@@ -277,8 +277,6 @@ def last_checkpoint(directory, job):
     return max((directory / "checkpoints" / job).glob("[0-9]*"), key=lambda path: int(path.name))
 
 
-# Of a damaged file, TensorStore may finish reading after Orbax has given up.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_directory_is_only_read(directory, tmp_path, caplog):
     copy = shutil.copytree(directory, tmp_path / "run")
     damaged = max(

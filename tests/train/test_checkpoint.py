@@ -76,8 +76,6 @@ def halve(path):
             shutil.rmtree(child)
 
 
-# Of a damaged file, TensorStore may finish reading after Orbax has given up.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", [truncate, flip, halve])
 def test_a_damaged_one_is_passed_over_by_name(saved, caplog, damage):
     damage(saved / "3")
