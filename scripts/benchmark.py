@@ -72,6 +72,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         default=[],
         help="measure these in addition to auto",
     )
+    add("--mesh", nargs="+", default=[], metavar="TxD", help="measure these in addition to auto")
     add(
         "--images",
         type=Path,

@@ -52,6 +52,9 @@ def training(options: Namespace, workload: str, network: Network, trials: int) -
     for size in options.trials_per_vmap:
         other = make_stage(options, network, trials, compute__trials_per_vmap=size)
         contenders.append(Contender(f"blurjax, {size} side by side", other.run, trials))
+    for mesh in options.mesh:
+        other = make_stage(options, network, trials, compute__mesh=mesh)
+        contenders.append(Contender(f"blurjax, mesh {mesh}", other.run, trials))
     makers: list[Any] = []
     if options.with_torch:
         makers.append(torch_contender)
