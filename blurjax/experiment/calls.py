@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from blurjax.config.settings import Config, TrainingConfig, fitted
 from blurjax.config.trials import (
@@ -24,15 +23,14 @@ from blurjax.config.trials import (
 )
 from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
-from blurjax.engine import TRIAL_AXIS, Target, per_trial, shared, this_machine
+from blurjax.engine import TRIAL_AXIS, Target, this_machine
 from blurjax.engine.cost import matrix_flops, needed_temporaries
-from blurjax.experiment.fitted_views import ViewShapes, on_devices
+from blurjax.experiment.arguments import Arguments
 from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.layout import Layout, Memory, make_layout
 from blurjax.experiment.networks import Networks, TrainingData
 from blurjax.experiment.programs import AUTOENCODER_ORDER, CLASSIFIER_ORDER, Programs
-from blurjax.train.feed import abstract_chunk
-from blurjax.train.state import Hyperparameters, TrainState
+from blurjax.train.state import TrainState
 
 TRAINING, EVALUATION, OTHER = "training", "evaluation", "other"
 """Kinds of programs."""
@@ -124,18 +122,13 @@ def calls(programs: Programs) -> list[Call]:
     A program that is called with several numbers of trials is there once, with the most.
     """
     made = _Calls(programs)
-    found = [*made.of_autoencoders(), made.of_views()]
+    found = [*made.of_autoencoders(), *made.of_views()]
     for of_network in programs.of_networks:
         found += _Calls(of_network).of_classifiers()
     return found
 
 
-class _Calls:
-    def __init__(self, programs: Programs):
-        self.programs, self.config = programs, programs.config
-        self.mesh, self.padded = programs.layout.mesh, programs.layout.padded
-        self.views = ViewShapes(programs)
-
+class _Calls(Arguments):
     def of_autoencoders(self) -> list[Call]:
         programs, training = self.programs, self.config.autoencoder
         of_split = autoencoder_trials(self.config)
@@ -167,14 +160,24 @@ class _Calls:
         encode = programs.encode, (*few, *self.evaluation_batches())
         return [*found, Call("encode", EVALUATION, *encode, group, steps, training.dtype)]
 
-    def of_views(self) -> Call:
-        programs, views = self.programs, measured_views(self.config)
-        trials = max((quality_trials(self.config, view) for view in views), key=len)
+    def of_views(self) -> list[Call]:
+        programs, config, found = self.programs, self.config, []
+
+        def call(name: str, function: Any, of_views: list[list[Trial]], steps: int) -> None:
+            trials = max(of_views, key=len)
+            arguments = None, self.views.of(trials), *self.evaluation_batches()
+            of_stage = self.padded(len(trials)), steps * len(of_views), config.autoencoder.dtype
+            found.append(Call(name, EVALUATION, function, arguments, *of_stage))
+
         splits = *programs.monitored.values(), programs.dataset.splits["test"]
-        arguments = None, self.views.of(trials), *self.evaluation_batches()
-        steps = sum(map(self.batches, splits)) * len(views)
-        of_stage = self.padded(len(trials)), steps, self.config.autoencoder.dtype
-        return Call("measure views", EVALUATION, programs.measure_view, arguments, *of_stage)
+        measured = [quality_trials(config, view) for view in measured_views(config)]
+        call("measure views", programs.measure_view, measured, sum(map(self.batches, splits)))
+        if programs.renders:
+            again = checked_views(config) if config.classifier.check else ()
+            rendered = [classifier_trials(config, view) for view in (*config.train_views, *again)]
+            steps = self.batches(programs.dataset.labels)
+            call("render views", programs.render_view, rendered, steps)
+        return found
 
     def of_classifiers(self) -> list[Call]:
         programs, config, training = self.programs, self.config, self.config.classifier
@@ -200,6 +203,7 @@ class _Calls:
         steps = 3 * validation * epochs + cells * self.batches(programs.dataset.splits["test"])
         count, dtype = self.padded(len(trials)), training.dtype
         rest = self.bytes_of(states) - self.bytes_of(states.variables)
+        rest += self.bytes_of(self.rendered(len(trials))) if programs.renders else 0
 
         def evaluate(name: str, function: Any, batches: tuple[Any, ...], steps: float) -> Call:
             arguments = states.variables, views, *batches
@@ -229,77 +233,19 @@ class _Calls:
         epochs: float,
     ) -> list[Call]:
         """Returns what both kinds of models are trained with."""
-        train = self.programs.train_autoencoder
+        train, originals = self.programs.train_autoencoder, 0
+        data, *batches = self.training_batches(trials, training)
         if models != "autoencoders":
             train = self.programs.train_classifier
-        arguments = states, *views, *self.training_batches(trials, training)
+            if self.programs.renders:
+                data |= {"image": self.rendered(len(trials))}
+                originals = self.programs.dataset.images.nbytes
+        arguments = states, *views, data, *batches
         count, dtype = self.padded(len(trials)), training.dtype
         steps = epochs * self.programs.networks.steps_per_epoch(training)
         jobs, beside = epochs / fitted(training.epochs), self.bytes_of(states)
         return [
             Call(f"initialise {models}", OTHER, *init, count, jobs, dtype),
             Call(f"order for {models}", OTHER, *order, count, epochs, dtype, beside),
-            Call(f"train {models}", TRAINING, train, arguments, count, steps, dtype),
+            Call(f"train {models}", TRAINING, train, arguments, count, steps, dtype, originals),
         ]
-
-    # Arguments.
-
-    def rows(self, of_one: Any, trials: int) -> Any:
-        """Returns the shapes of what `Programs.place_rows` places."""
-        padded = self.programs.layout.padded(trials)
-        stacked = lambda leaf: jax.ShapeDtypeStruct((padded, *leaf.shape), leaf.dtype)  # noqa: E731
-        return self.on_trials(jax.tree.map(stacked, of_one))
-
-    def on_trials(self, shapes: Any) -> Any:
-        return on_devices(shapes, per_trial(self.mesh))
-
-    def everywhere(self, shapes: Any) -> Any:
-        return on_devices(shapes, shared(self.mesh))
-
-    def bytes_of(self, shapes: Any) -> int:
-        """Returns the bytes on each device of arrays [T,...]."""
-        leaves = jax.tree.leaves(shapes)
-        total = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
-        return total // self.mesh.shape["trial"]
-
-    def order_arguments(self, rows: Hyperparameters) -> tuple[Any, ...]:
-        which = rows.seed, rows.members
-        if self.programs.streamed:
-            which = self.everywhere((np.uint32(0), np.int32(0)))
-        return *which, self.number(), *self.everywhere(self.programs.members)
-
-    def subset_arguments(self, rows: Hyperparameters, trials: Sequence[Trial]) -> tuple[Any, ...]:
-        train = self.programs.dataset.splits["train"].astype(np.int32)
-        width = max(trial.train_examples or len(train) for trial in trials)
-        own = self.rows(np.zeros(width, np.int32), len(trials))
-        lengths = self.rows(np.int32(0), len(trials))
-        return rows.seed, own, lengths, self.number(), self.everywhere(train)
-
-    def number(self) -> jax.ShapeDtypeStruct:
-        """Returns the shape of a number that all trials share."""
-        return self.everywhere(np.int32(0))
-
-    def evaluation_batches(self) -> tuple[Any, ...]:
-        """Returns the data arguments of an evaluation of images that all trials share."""
-        programs, size = self.programs, fitted(self.config.classifier.batch_size)
-        chunk = abstract_chunk(
-            programs.dataset, programs.streamed, programs.capacity, self.mesh, size
-        )
-        return *chunk, self.number(), self.number()
-
-    def training_batches(
-        self, trials: Sequence[Trial], training: TrainingConfig, steps: int | None = None
-    ) -> tuple[Any, ...]:
-        """Returns the data arguments of a training, or of as many steps on images of each trial's own."""
-        programs, size = self.programs, fitted(training.batch_size)
-        data, positions = abstract_chunk(
-            programs.dataset, programs.streamed, programs.capacity, self.mesh, size
-        )
-        if not programs.streamed:
-            steps = steps or programs.networks.steps_per_epoch(training)
-            positions = self.rows(np.zeros((steps, size), np.int32), len(trials))
-        return data, positions, self.number(), self.number()
-
-    def batches(self, positions: np.ndarray) -> int:
-        """Returns the steps of an evaluation."""
-        return math.ceil(len(positions) / fitted(self.config.classifier.batch_size))

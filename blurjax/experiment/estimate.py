@@ -159,11 +159,17 @@ def time_plan(plan: Plan, config: Config, dataset: Dataset) -> Plan:
 
 
 def _view_seconds(programs: Programs, timed: Mapping[str, Call]) -> float:
-    """Returns what it takes to encode the images and to measure the quality of the views."""
-    encode, measure = timed["encode"], timed["measure views"]
-    views = measured_views(programs.config)
-    measuring = sum(map(_timer(measure, programs), views))
-    return encode.steps * _timer(encode, programs)(None) + measure.steps / len(views) * measuring
+    """Returns what it takes to encode the images, to measure the quality of the views, and to render them."""
+    encode, config = timed["encode"], programs.config
+    seconds = encode.steps * _timer(encode, programs)(None)
+    for name, views in (
+        ("measure views", measured_views(config)),
+        ("render views", config.train_views),
+    ):
+        if name in timed:
+            of_all = sum(map(_timer(timed[name], programs), views))
+            seconds += timed[name].steps / len(views) * of_all
+    return seconds
 
 
 def _step_seconds(programs: Programs, timed: Mapping[str, Call]) -> dict[str, float]:
@@ -189,6 +195,8 @@ def _classifier_seconds(programs: Programs, timed: Mapping[str, Call]) -> dict[s
     views = dict.fromkeys((*programs.train_views, *config.test_views, "original"))
     evaluating = dict(zip(views, map(_timer(evaluation, programs), views), strict=True))
     training_step = _timer(training, programs)
+    # A step on images that are in their view already takes as long in every view.
+    on_rendered = training_step(None) if programs.renders else None
     size = config.classifier.batch_size or 1
     steps = programs.networks.num_steps(config.classifier)
     epochs = steps / programs.networks.steps_per_epoch(config.classifier)
@@ -200,7 +208,7 @@ def _classifier_seconds(programs: Programs, timed: Mapping[str, Call]) -> dict[s
     for view in programs.train_views:
         # Each epoch, in its own view on as many images of train as of validation, and in the original one.
         validating = batches["validation"] * (2 * evaluating[view] + evaluating["original"])
-        seconds = steps * training_step(view) + epochs * validating + testing
+        seconds = steps * (on_rendered or training_step(view)) + epochs * validating + testing
         found[f"classifier/{view}"] = seconds / (steps * training.trials)
     return found
 

@@ -17,12 +17,12 @@ from blurjax.config.settings import Config, TrainingConfig, fitted
 from blurjax.config.trials import Trial, classifier_trials, num_folds, views_in_use
 from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
-from blurjax.engine import Target, fetch, per_trial, place, shared, sweep
+from blurjax.engine import TRIAL_AXIS, Target, fetch, per_trial, place, shared
+from blurjax.experiment.compiler import OWN_IMAGES, OWN_ORDER, Compiler
 from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.layout import Layout
 from blurjax.experiment.networks import Networks, TrainingData
 from blurjax.train import steps
-from blurjax.train.batches import evaluation_loop, training_loop
 from blurjax.train.feed import (
     Feed,
     assign_folds,
@@ -34,12 +34,10 @@ from blurjax.train.feed import (
     subset_order,
 )
 from blurjax.train.state import Hyperparameters, TrainedModel, TrainState
-from blurjax.views.functions import AXES, ViewParameters, apply_view, view_index
+from blurjax.views.functions import AXES, ViewParameters, apply_view, original, view_index
 
 LOGITS_LIMIT = 100e6
 """Bytes of logits in all prediction files together, above which they are not kept."""
-SHARED_ORDER, OWN_ORDER = (None, None, None), (0, None, None)
-"""in_axes of positions, start and length where all trials see the same batches, and where each has its own."""
 AUTOENCODER_ORDER, CLASSIFIER_ORDER = "autoencoder order", "classifier order"
 """Random streams."""
 
@@ -75,6 +73,7 @@ class Programs:
         self.networks = Networks(config, TrainingData.of(dataset), target.platform, network)
         self._of_networks: dict[str, Programs] = {}
         self.view = partial(apply_view, in_use=views_in_use(config))
+        self._compiler = Compiler(layout, target.platform, self.capacity, self.streamed)
 
     def for_view(self, view: str) -> Programs:
         """Returns the programs of the classifiers of a train view, whose network may be another one."""
@@ -109,6 +108,17 @@ class Programs:
     def streamed(self) -> bool:
         """Whether images flow from disk; else they lie on every device."""
         return not self.dataset.fits(self.config.data.resident_limit)
+
+    @property
+    def renders(self) -> bool:
+        """Whether classifiers' images are put into their view once, and kept on the device of the trial.
+
+        Else every step does so anew.
+        """
+        config, mesh = self.config, self.layout.mesh
+        trials = max(len(classifier_trials(config, view)) for view in config.train_views)
+        copies = 1 + self.layout.padded(trials) // mesh.shape[TRIAL_AXIS]
+        return not self.streamed and self.dataset.fits(config.data.resident_limit, copies)
 
     @property
     def capacity(self) -> int:
@@ -150,23 +160,23 @@ class Programs:
     @cached_property
     def init_autoencoder(self) -> Callable[[Hyperparameters], TrainState]:
         """Hyperparameters [T] -> states [T]."""
-        return self._compile_quickly(self.networks.autoencoder_init, (0,))
+        return self._compiler.quickly(self.networks.autoencoder_init, (0,))
 
     @cached_property
     def train_autoencoder(self) -> Callable[..., Any]:
         """(states, None, data arguments) -> (states, metrics)."""
-        return self._compile_training(self.networks.autoencoder_step, None)
+        return self._compiler.training(self.networks.autoencoder_step, None)
 
     @cached_property
     def evaluate_autoencoder(self) -> Callable[..., Any]:
         """(variables, bottlenecks, data arguments) -> per-example results."""
         step = partial(steps.autoencoder_eval_step, model=self.networks.autoencoder)
-        return self._compile_evaluation(step, 0, 0)
+        return self._compiler.evaluation(step, 0, 0)
 
     @cached_property
     def encode(self) -> Callable[..., Any]:
         """(variables, bottlenecks, data arguments) -> codes."""
-        return self._compile_evaluation(
+        return self._compiler.evaluation(
             partial(steps.encode_step, model=self.networks.autoencoder), 0, 0
         )
 
@@ -176,7 +186,14 @@ class Programs:
     def measure_view(self) -> Callable[..., Any]:
         """(None, view parameters, data arguments) -> per-example results."""
         step = partial(steps.view_quality_step, view=self.view)
-        return self._compile_evaluation(step, None, AXES)
+        return self._compiler.evaluation(step, None, AXES)
+
+    @cached_property
+    def render_view(self) -> Callable[..., Any]:
+        """(None, view parameters, data arguments) -> the images in the view."""
+        if self._beside is not None:
+            return self._beside.render_view
+        return self._compiler.evaluation(partial(steps.render_step, view=self.view), None, AXES)
 
     @cached_property
     def apply_view(self) -> Callable[..., jax.Array]:
@@ -186,37 +203,41 @@ class Programs:
             viewed = self.view(parameters, images.astype(jnp.float32) / 255.0, positions)
             return jnp.round(viewed * 255.0).astype(jnp.uint8)
 
-        return jax.jit(apply, compiler_options=self._quick_options())
+        return jax.jit(apply, compiler_options=self._compiler.quick_options)
 
     # Classifiers.
 
     @cached_property
     def init_classifier(self) -> Callable[[Hyperparameters], TrainState]:
         """Hyperparameters [T] -> states [T]."""
-        return self._compile_quickly(self.networks.classifier_init, (0,))
+        return self._compiler.quickly(self.networks.classifier_init, (0,))
 
     @cached_property
     def train_classifier(self) -> Callable[..., Any]:
         """(states, view parameters, data arguments) -> (states, metrics)."""
+        if self.renders:
+            return self._compiler.training(
+                self.networks.classifier_step(original), AXES, OWN_IMAGES
+            )
         # An encoder is trained on originals: the other views are not compiled with it.
         own = partial(apply_view, in_use=self.train_views)
         view = self.view if self.networks.network == "model" else own
-        return self._compile_training(self.networks.classifier_step(view), AXES)
+        return self._compiler.training(self.networks.classifier_step(view), AXES)
 
     @cached_property
     def warm_start(self) -> Callable[..., TrainState]:
         """(states [T], variables [T,1+F,...] of the trials' autoencoders) -> states [T]."""
-        return self._compile_quickly(self.networks.warm_start, (0, 0))
+        return self._compiler.quickly(self.networks.warm_start, (0, 0))
 
     @cached_property
     def evaluate_classifier(self) -> Callable[..., Any]:
         """(variables, view parameters, data arguments) -> per-example results."""
-        return self._compile_evaluation(self._classifier_eval_step, 0, AXES)
+        return self._compiler.evaluation(self._classifier_eval_step, 0, AXES)
 
     @cached_property
     def evaluate_classifier_on_own(self) -> Callable[..., Any]:
         """The same, with positions of each trial."""
-        return self._compile_evaluation(self._classifier_eval_step, 0, AXES, order=OWN_ORDER)
+        return self._compiler.evaluation(self._classifier_eval_step, 0, AXES, order=OWN_ORDER)
 
     @property
     def _classifier_eval_step(self) -> Callable[..., Any]:
@@ -250,7 +271,7 @@ class Programs:
         training = self.config.classifier
         steps, size = self.networks.steps_per_epoch(training), fitted(training.batch_size)
         function = partial(subset_order, steps=steps, batch_size=size, stream=CLASSIFIER_ORDER)
-        return self._compile_quickly(function, (0, 0, 0, None, None))
+        return self._compiler.quickly(function, (0, 0, 0, None, None))
 
     def _order(self, training: TrainingConfig, stream: str) -> Callable[[TrainState, int], Any]:
         """Returns (states [T], epoch) -> that epoch's order: per trial on the device, or one for all on the host."""
@@ -273,34 +294,5 @@ class Programs:
             stream=stream,
         )
         if self.streamed:
-            return jax.jit(function, compiler_options=self._quick_options())
-        return self._compile_quickly(function, (0, 0, None, None, None))
-
-    # From functions of one trial to programs.
-
-    def _compile_training(self, step: Callable[..., Any], view_axes: Any) -> Callable[..., Any]:
-        order_axes = SHARED_ORDER if self.streamed else OWN_ORDER
-        loop = training_loop(step, self.capacity)
-        return jax.jit(self._sweep(loop, (0, view_axes, None, *order_axes)), donate_argnums=0)
-
-    def _compile_evaluation(
-        self, step: Callable[..., Any], *axes: Any, order: Any = SHARED_ORDER
-    ) -> Callable[..., Any]:
-        loop = evaluation_loop(step, self.capacity)
-        return jax.jit(self._sweep(loop, (*axes, None, *order)))
-
-    def _compile_quickly(self, function: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
-        swept = self._sweep(function, in_axes)
-        return jax.jit(swept, compiler_options=self._quick_options())
-
-    def _sweep(self, function: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
-        mesh, trials_per_vmap = self.layout
-        return sweep(function, in_axes, mesh=mesh, trials_per_vmap=trials_per_vmap)
-
-    def _quick_options(self) -> dict[str, Any]:
-        """For programs that run seldom: random parameters take seconds to optimise on CPU, a sort 45 s for a TPU."""
-        options = {
-            "cpu": {"xla_backend_optimization_level": 0},
-            "tpu": {"exec_time_optimization_effort": -1.0},
-        }
-        return options.get(self.target.platform, {})
+            return jax.jit(function, compiler_options=self._compiler.quick_options)
+        return self._compiler.quickly(function, (0, 0, None, None, None))

@@ -23,6 +23,7 @@ from blurjax.experiment import labels
 from blurjax.experiment.context import Context
 from blurjax.experiment.fitted_views import FittedViews
 from blurjax.experiment.programs import Models
+from blurjax.experiment.rendering import training_feed
 from blurjax.train.evaluation import accuracy_and_loss
 from blurjax.train.jobs import Job, plan_jobs
 from blurjax.train.loop import Training, train
@@ -47,6 +48,7 @@ def train_autoencoders(
             order=programs.autoencoder_order,
             steps=programs.train_autoencoder,
             validate=partial(_validate_autoencoder, context, count, bottlenecks),
+            feed=lambda: programs.feed,
             view_parameters=lambda: None,
         )
 
@@ -91,6 +93,7 @@ def train_classifiers(
                 parameters,
                 labels.monitored(programs, job.trials),
             ),
+            feed=lambda: training_feed(programs, parameters(), context.interrupted),
             view_parameters=parameters,
             warm_start=warm_start if VIEWS[view].starts_warm else None,
         )
@@ -132,7 +135,6 @@ def _training(context: Context, config: TrainingConfig, **pieces: Any) -> Traini
     steps_per_epoch = context.programs.networks.steps_per_epoch(config)
     return Training(
         **pieces,
-        feed=context.programs.feed,
         epochs=context.programs.networks.num_steps(config) // steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
         batch_size=fitted(config.batch_size),

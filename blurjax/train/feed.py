@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,6 +183,12 @@ class ResidentFeed:
         index = np.arange(len(dataset.labels), dtype=np.int32)
         arrays = {"image": dataset.images, "label": dataset.labels, "index": index}
         self._data = place(arrays, sharding)
+
+    def with_images(self, images: Array) -> ResidentFeed:
+        """Returns a feed of each trial's own images u8[T,M,H,W,C], of which the first are the data set's."""
+        feed = copy(self)
+        feed._data = self._data | {"image": images}
+        return feed
 
     def chunks(self, order: Array | np.ndarray, first: int = 0) -> Iterator[Chunk]:
         """Chunks of an order, from step `first` on.

@@ -45,9 +45,10 @@ class Training:
     """The compiled loop: (states, view parameters, data, positions, start, length) -> (states, metrics [T,K])."""
     validate: Callable[[Any], Callable[[], Validation]]
     """Variables [T] -> a function that waits for and returns what was measured after an epoch."""
-    feed: Feed
-    view_parameters: Callable[[], Any]
+    feed: Callable[[], Feed]
     """Called only where steps are left."""
+    view_parameters: Callable[[], Any]
+    """Likewise."""
     epochs: int
     steps_per_epoch: int
     batch_size: int
@@ -191,11 +192,11 @@ class _Loop:
     def run(self) -> None:
         """Takes the steps that are left. An epoch's results are written while the next one's first chunk runs."""
         training, finish_epoch = self.training, None
-        view_parameters = training.view_parameters()
+        feed, view_parameters = training.feed(), training.view_parameters()
         while self.step < self.total_steps:
             epoch, done = divmod(self.step, training.steps_per_epoch)
             losses: list[tuple[jax.Array, int]] = []
-            for chunk in training.feed.chunks(training.order(self.states, epoch), done):
+            for chunk in feed.chunks(training.order(self.states, epoch), done):
                 arguments = chunk.data, chunk.positions, chunk.start, chunk.length
                 self.states, metrics = training.steps(self.states, view_parameters, *arguments)
                 self.step += chunk.length

@@ -269,6 +269,19 @@ def classifier_eval_step(
     return outputs | {"logits": logits} if keep_logits else outputs
 
 
+def render_step(
+    nothing: None, parameters: ViewParameters, batch: Batch, *, view: ApplyView
+) -> dict[str, Array]:
+    """Puts images into a view.
+
+    Returns:
+      "image" u8[B,H,W,C]; nothing is lost, since values of views are multiples of 1/255.
+    """
+    del nothing
+    images = view(parameters, batch["image"], batch["index"])
+    return {"image": jnp.round(images * 255.0).astype(jnp.uint8)}
+
+
 def view_quality_step(
     nothing: None, parameters: ViewParameters, batch: Batch, *, view: ApplyView
 ) -> dict[str, Array]:

@@ -16,6 +16,7 @@ from blurjax.config.settings import SPLITS
 from blurjax.config.trials import autoencoder_trials, classifier_trials
 from blurjax.data.dataset import Dataset
 from blurjax.experiment.calls import make_programs
+from blurjax.experiment.rendering import training_feed
 from blurjax.views.functions import Autoencoders, ViewParameters
 
 
@@ -61,6 +62,7 @@ class Stage:
             train_examples=len(dataset.splits["train"]),
         )
         self.config, self.programs = config, (programs := make_programs(config, dataset))
+        self.feed = programs.feed
         training = getattr(config, network.stage)
         if network.stage == "autoencoder":
             rows = programs.place(autoencoder_trials(config), training)
@@ -80,6 +82,7 @@ class Stage:
             )
             self.states = programs.init_classifier(rows)
             self.train, self.order = programs.train_classifier, programs.classifier_order
+            self.feed = training_feed(programs, self.views)
         self.steps_per_epoch = programs.networks.steps_per_epoch(training)
         self.epoch, self.step = 0, self.steps_per_epoch
         self.positions: Any = None
@@ -90,7 +93,7 @@ class Stage:
             if self.step == self.steps_per_epoch:
                 self.positions, self.step = self.order(self.states, self.epoch), 0
                 self.epoch += 1
-            chunk = next(iter(self.programs.feed.chunks(self.positions, self.step)))
+            chunk = next(iter(self.feed.chunks(self.positions, self.step)))
             length = min(steps, chunk.length)
             self._advance(chunk, length)
             self.step += length
@@ -100,7 +103,7 @@ class Stage:
     def run_epochs(self, epochs: int) -> None:
         """Takes the steps of a number of epochs, resident or streamed."""
         for _ in range(epochs):
-            for chunk in self.programs.feed.chunks(self.order(self.states, self.epoch)):
+            for chunk in self.feed.chunks(self.order(self.states, self.epoch)):
                 self._advance(chunk, chunk.length)
             self.epoch += 1
         jax.block_until_ready(self.states)
@@ -108,7 +111,7 @@ class Stage:
     def seconds_of_steps(self) -> list[float]:
         """Takes the steps of an epoch one by one and returns the seconds of each; the first one compiles."""
         seconds = []
-        for chunk in self.programs.feed.chunks(self.order(self.states, self.epoch)):
+        for chunk in self.feed.chunks(self.order(self.states, self.epoch)):
             for step in range(chunk.start, chunk.start + chunk.length):
                 begun = time.perf_counter()
                 self._advance(dataclasses.replace(chunk, start=step), 1)

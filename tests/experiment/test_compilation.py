@@ -18,7 +18,7 @@ from blurjax.experiment.programs import Programs
 
 NAMES = {
     *("initialise autoencoders", "order for autoencoders", "train autoencoders"),
-    *("evaluate autoencoders", "encode", "measure views"),
+    *("evaluate autoencoders", "encode", "measure views", "render views"),
     *("initialise classifiers", "order for classifiers", "train classifiers"),
     "evaluate classifiers",
 }
@@ -80,6 +80,7 @@ def test_a_run_calls_programs_with_the_shapes_that_are_compiled(
         "evaluate_autoencoder": "evaluate autoencoders",
         "encode": "encode",
         "measure_view": "measure views",
+        "render_view": "render views",
         "train_classifier": "train classifiers",
         "evaluate_classifier": "evaluate classifiers",
         "evaluate_classifier_on_own": "evaluate classifiers on their own images",
@@ -120,6 +121,7 @@ def test_steps_of_the_whole_experiment_are_counted(source):
     steps = {call.name: call.steps for call in calls(make_programs(fitted, dataset))}
     assert steps["train autoencoders"] == 18
     assert steps["train classifiers"] == 3 * 18
+    assert steps["render views"] == 3 * 8  # 120 images
     assert steps["order for classifiers"] == 3 * 3
     # 10 images of validation three times an epoch; 24 of test in 3 x 2 cells.
     assert steps["evaluate classifiers"] == 3 * 3 * 3 + 6 * 2

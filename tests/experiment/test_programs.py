@@ -1,6 +1,7 @@
 """The compiled programs: how trials are grouped and spread changes nothing but rounding, and each is traced once."""
 
 import re
+from operator import itemgetter
 
 import jax
 import numpy as np
@@ -11,7 +12,9 @@ from blurjax.config.trials import autoencoder_trials, classifier_trials
 from blurjax.experiment import programs as module
 from blurjax.experiment.calls import make_programs
 from blurjax.experiment.preparation import prepare
-from blurjax.views.functions import Autoencoders, ViewParameters
+from blurjax.experiment.rendering import training_feed
+from blurjax.train.loop import Interrupted
+from blurjax.views.functions import AXES, Autoencoders, ViewParameters
 
 STEPS = 10
 
@@ -49,6 +52,7 @@ def after_ten_steps(made):
     autoencoders, _ = made.train_autoencoder(states, None, chunk.data, chunk.positions, 0, STEPS)
     views = view_parameters(made, "reconstruction", trials, autoencoders.variables)
     states = made.init_classifier(classifiers_of(made))
+    chunk = next(iter(training_feed(made, views).chunks(order)))
     classifiers, _ = made.train_classifier(states, views, chunk.data, chunk.positions, 0, STEPS)
     return jax.device_get((autoencoders, classifiers))
 
@@ -67,6 +71,7 @@ def reference(source):
         {"compute__mesh": "1x2", "compute__trials_per_vmap": 2},
         {"compute__convolution": "patches"},
         {"compute__convolution": "lax", "compute__devices": 1},
+        {"data__resident_limit": 2e-5},
     ],
     ids=[
         "side by side",
@@ -75,6 +80,7 @@ def reference(source):
         "batches over devices, side by side",
         "patches",
         "lax on one device",
+        "views made of every batch",
     ],
 )
 def test_ten_steps_agree_whatever_the_grouping_devices_and_lowering(source, reference, changes):
@@ -87,6 +93,43 @@ def test_ten_steps_agree_whatever_the_grouping_devices_and_lowering(source, refe
                 one.params,
                 other.params,
             )
+
+
+def test_each_trial_is_trained_on_its_images_in_the_view(source):
+    made = programs(source)
+    trials = autoencoders_of(made)
+    variables = made.init_autoencoder(trials).variables
+    images, every = made.dataset.images, np.arange(len(made.dataset.images), dtype=np.int32)
+    for view in ("original", "reconstruction", "mixed"):
+        views = view_parameters(made, view, trials, variables)
+        order = made.autoencoder_order(made.init_autoencoder(trials), 0)
+        (chunk, *_) = training_feed(made, views).chunks(order)
+        found = np.asarray(chunk.data["image"])[:, : len(every)]
+        for trial in range(3):
+            own = [None if axis is None else trial for axis in AXES[:4]]
+            parts = zip(views[:4], own, strict=True)
+            one = ViewParameters(
+                *(p if row is None else jax.tree.map(itemgetter(trial), p) for p, row in parts)
+            )
+            expected = made.apply_view(one, images, every)
+            assert np.abs(found[trial].astype(int) - np.asarray(expected, int)).max() <= 1
+        assert (found[0] != found[1]).any() == (view != "original")
+
+
+def test_views_are_made_once_where_there_is_room_for_a_copy_for_each_trial_of_a_device(source):
+    made = programs(source)  # two trials on each of two devices
+    limit = made.dataset.images.nbytes / 2**30
+    for copies, renders, streamed in ((3, True, False), (2.9, False, False), (0.9, False, True)):
+        made = programs(source, data__resident_limit=copies * limit)
+        assert (made.renders, made.streamed) == (renders, streamed)
+
+
+def test_a_stop_is_heeded_while_views_are_made(source):
+    made = programs(source)
+    trials = autoencoders_of(made)
+    views = view_parameters(made, "mixed", trials, made.init_autoencoder(trials).variables)
+    with pytest.raises(Interrupted):
+        training_feed(made, views, interrupted=lambda: True)
 
 
 def test_devices_that_share_batches_change_no_bit(source):
@@ -116,7 +159,13 @@ def test_devices_that_share_batches_change_no_bit(source):
         (1, 256, 15, False, {"trial": 1}),  # not even
         (2, 256, 16, False, {"trial": 2}),
         (1, 1024, 48, True, {"trial": 1}),  # in three pieces
-        (3, 256, 16, False, {"trial": 1, "data": 2}),  # a core each for two, and one would idle for the third
+        (
+            3,
+            256,
+            16,
+            False,
+            {"trial": 1, "data": 2},
+        ),  # a core each for two, and one would idle for the third
         (3, 4, 16, False, {"trial": 2}),
         (4, 256, 16, False, {"trial": 2}),
     ],
@@ -137,9 +186,10 @@ def compiled(made):
     classifiers = made.init_classifier(trials)
     views = view_parameters(made, "reconstruction", trials, autoencoders.variables)
     chunk = next(iter(made.feed.chunks(made.autoencoder_order(autoencoders, 0))))
-    batches = chunk.data, chunk.positions, 0, STEPS
-    yield made.train_autoencoder.lower(autoencoders, None, *batches).compile().as_text()
-    yield made.train_classifier.lower(classifiers, views, *batches).compile().as_text()
+    batches = chunk.positions, 0, STEPS
+    yield made.train_autoencoder.lower(autoencoders, None, chunk.data, *batches).compile().as_text()
+    chunk = next(iter(training_feed(made, views).chunks(chunk.positions)))
+    yield made.train_classifier.lower(classifiers, views, chunk.data, *batches).compile().as_text()
 
 
 COLLECTIVE = re.compile(
@@ -181,7 +231,7 @@ def test_one_program_serves_all_views_and_all_lengths(source, reference):
     order = made.classifier_order(states, 0)
     for view in ("original", "reconstruction", "mixed"):
         views = view_parameters(made, view, trials, autoencoders)
-        for chunk in made.feed.chunks(order):
+        for chunk in training_feed(made, views).chunks(order):
             states, _ = made.train_classifier(
                 states, views, chunk.data, chunk.positions, chunk.start, chunk.length
             )

@@ -1,0 +1,98 @@
+"""Shapes and shardings of what the programs of an experiment are called with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from blurjax.config.settings import TrainingConfig, fitted
+from blurjax.config.trials import Trial
+from blurjax.engine import TRIAL_AXIS, per_trial, shared
+from blurjax.experiment.fitted_views import ViewShapes, on_devices
+from blurjax.experiment.programs import Programs
+from blurjax.train.feed import abstract_chunk
+from blurjax.train.state import Hyperparameters
+
+
+class Arguments:
+    """Abstract arguments of programs, laid out on the devices as a run lays them out."""
+
+    def __init__(self, programs: Programs):
+        self.programs, self.config = programs, programs.config
+        self.mesh, self.padded = programs.layout.mesh, programs.layout.padded
+        self.views = ViewShapes(programs)
+
+    def rows(self, of_one: Any, trials: int) -> Any:
+        """Returns the shapes of what `Programs.place_rows` places."""
+        padded = self.padded(trials)
+        stacked = lambda leaf: jax.ShapeDtypeStruct((padded, *leaf.shape), leaf.dtype)  # noqa: E731
+        return self.on_trials(jax.tree.map(stacked, of_one))
+
+    def on_trials(self, shapes: Any) -> Any:
+        """Lays arrays [T,...] out."""
+        return on_devices(shapes, per_trial(self.mesh))
+
+    def everywhere(self, shapes: Any) -> Any:
+        """Lays arrays out that all trials share."""
+        return on_devices(shapes, shared(self.mesh))
+
+    def bytes_of(self, shapes: Any) -> int:
+        """Returns the bytes on each device of arrays [T,...]."""
+        leaves = jax.tree.leaves(shapes)
+        total = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+        return total // self.mesh.shape[TRIAL_AXIS]
+
+    def order_arguments(self, rows: Hyperparameters) -> tuple[Any, ...]:
+        """Returns those of `Programs.order_program`."""
+        which = rows.seed, rows.members
+        if self.programs.streamed:
+            which = self.everywhere((np.uint32(0), np.int32(0)))
+        return *which, self.number(), *self.everywhere(self.programs.members)
+
+    def subset_arguments(self, rows: Hyperparameters, trials: Sequence[Trial]) -> tuple[Any, ...]:
+        """Returns those of `Programs.subset_order`."""
+        train = self.programs.dataset.splits["train"].astype(np.int32)
+        width = max(trial.train_examples or len(train) for trial in trials)
+        own = self.rows(np.zeros(width, np.int32), len(trials))
+        lengths = self.rows(np.int32(0), len(trials))
+        return rows.seed, own, lengths, self.number(), self.everywhere(train)
+
+    def number(self) -> jax.ShapeDtypeStruct:
+        """Returns the shape of a number that all trials share."""
+        return self.everywhere(np.int32(0))
+
+    def evaluation_batches(self) -> tuple[Any, ...]:
+        """Returns the data arguments of an evaluation of images that all trials share."""
+        programs, size = self.programs, fitted(self.config.classifier.batch_size)
+        chunk = abstract_chunk(
+            programs.dataset, programs.streamed, programs.capacity, self.mesh, size
+        )
+        return *chunk, self.number(), self.number()
+
+    def training_batches(
+        self, trials: Sequence[Trial], training: TrainingConfig, steps: int | None = None
+    ) -> tuple[Any, ...]:
+        """Returns the data arguments of a training, or of as many steps on images of each trial's own."""
+        programs, size = self.programs, fitted(training.batch_size)
+        data, positions = abstract_chunk(
+            programs.dataset, programs.streamed, programs.capacity, self.mesh, size
+        )
+        if not programs.streamed:
+            steps = steps or programs.networks.steps_per_epoch(training)
+            positions = self.rows(np.zeros((steps, size), np.int32), len(trials))
+        return data, positions, self.number(), self.number()
+
+    def rendered(self, trials: int) -> jax.ShapeDtypeStruct:
+        """Returns the shape of the images that `training_feed` makes."""
+        dataset, size = self.programs.dataset, fitted(self.config.classifier.batch_size)
+        images = self.batches(dataset.labels) * size
+        shape = self.padded(trials), images, *dataset.image_shape
+        return self.on_trials(jax.ShapeDtypeStruct(shape, np.uint8))
+
+    def batches(self, positions: np.ndarray) -> int:
+        """Returns the steps of an evaluation."""
+        return math.ceil(len(positions) / fitted(self.config.classifier.batch_size))
