@@ -40,7 +40,7 @@ class SavedRun:
     """A finished run.
 
     Where a run has several points, methods take the values that tell them apart (`bottleneck`, `learning_rate`,
-    `weight_decay`, `train_examples`), and raise UserError where these leave more or fewer than one.
+    `weight_decay`, `train_examples`: a number or "all"), and raise UserError where these leave more or fewer than one.
 
     Attributes:
       config: its settings, fitted to the data.
@@ -79,7 +79,9 @@ class SavedRun:
         name, seeds = self.results["dataset"]["name"], len(self.config.seeds)
         return f"<SavedRun {str(self._run.path)!r} of {name!r}: {seeds} seeds, {len(points(self.config))} points>"
 
-    def accuracy(self, train_view: str, test_view: str, **values: float | None) -> dict[str, Any]:
+    def accuracy(
+        self, train_view: str, test_view: str, **values: float | str | None
+    ) -> dict[str, Any]:
         """Returns the accuracy of classifiers of a train view on a test view, a share in [0, 1].
 
         Returns:
@@ -130,7 +132,7 @@ class SavedRun:
         return {trial: self._model(stage, trial) for trial in trials}
 
     def classifier(
-        self, view: str, seed: int | None = None, **values: float | None
+        self, view: str, seed: int | None = None, **values: float | str | None
     ) -> TrainedClassifier:
         """Returns the classifier of a train view and a seed (None: the first); errors as of `autoencoder`."""
         self._check_views(view)
@@ -152,7 +154,7 @@ class SavedRun:
         images: GivenImages,
         train_view: str = "original",
         test_view: Literal["original", "reconstruction"] = "original",
-        **values: float | None,
+        **values: float | str | None,
     ) -> np.ndarray:
         """Returns the probabilities f32[T,N,K] that all classifiers of a train view, one per trial, give to images.
 
@@ -258,9 +260,9 @@ class SavedRun:
                 raise UserError(
                     f"Points are not told apart by {name!r}; name {_either(Point._fields)}."
                 )
-            known = dict.fromkeys(getattr(point, name) for point in found)
-            _check_known(self._run, name, value, known)
-            found = [point for point in found if getattr(point, name) == value]
+            known = dict.fromkeys(_named(name, getattr(point, name)) for point in found)
+            _check_known(self._run, name, _named(name, value), known)
+            found = [p for p in found if _named(name, getattr(p, name)) == _named(name, value)]
         return found
 
     def _block(self, point: Point) -> dict[str, Any]:
@@ -274,12 +276,17 @@ class SavedRun:
         """Returns the only one of some points or trials."""
         first, *others = dict.fromkeys(found)
         for name in Point._fields if others else ():
-            known = dict.fromkeys(getattr(one, name) for one in (first, *others))
+            known = dict.fromkeys(_named(name, getattr(one, name)) for one in (first, *others))
             if len(known) > 1:
                 raise UserError(
                     f"{self._run.path} has several values of {name}; name {_either(known)}."
                 )
         return first
+
+
+def _named(name: str, value: Any) -> Any:
+    """Returns a value of a point as settings have it: all labelled images are "all"."""
+    return "all" if name == "train_examples" and value is None else value
 
 
 def _check_known(run: RunDirectory, name: str, value: object, known: Iterable[object]) -> None:
