@@ -177,7 +177,7 @@ def test_what_is_frozen_ends_as_the_autoencoder_of_the_same_trial(finished):
 def test_comparisons_are_with_the_same_network_from_scratch(finished):
     for point in finished[1]["points"]:
         for view in WARM:
-            term = point["comparisons"][f"scratch_against_{view}"]
+            term = point["comparisons"][f"gain_of_{view}"]
             ours, theirs = (
                 np.array(point["accuracy"][v]["original"]["per_trial"])
                 for v in (view, "encoder_scratch")
