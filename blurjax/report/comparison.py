@@ -14,8 +14,8 @@ from blurjax.analysis.formatting import (
     p_in_words,
     signed_span,
 )
-from blurjax.report import sentences
 from blurjax.report.figures import FigureData, draw_figures
+from blurjax.report.point_names import point_name
 from blurjax.report.rendering import render
 from blurjax.report.view_display import in_order
 from blurjax.runtime import readable_os_errors, write_bytes
@@ -100,7 +100,7 @@ def _labels(comparison: Comparison) -> list[str]:
     labels = []
     for point in comparison["points"]:
         points = [other for other in comparison["points"] if other["run"] == point["run"]]
-        several = f", {sentences.point_name(point, points)}" if len(points) > 1 else ""
+        several = f", {point_name(point, points)}" if len(points) > 1 else ""
         labels.append(f"{point['run']}{several}")
     return labels
 

@@ -26,6 +26,7 @@ from blurjax.report import sentences
 from blurjax.report.facts import facts
 from blurjax.report.figures import FIGURES, FigureData, PageFigure, draw_figures
 from blurjax.report.interim import write_interim
+from blurjax.report.point_names import point_name
 from blurjax.report.rendering import render
 from blurjax.report.tables import result_tables
 from blurjax.report.view_display import first_views, in_order, main_cells
@@ -119,7 +120,7 @@ def _draw(
         data = FigureData(results, point, confidence, gallery, flips)
         section = Section(
             prefix=f"point-{number + 1}-" if len(points) > 1 else "",
-            name=sentences.point_name(point, points),
+            name=point_name(point, points),
             point=point,
             summary=sentences.point_summary(point, confidence) if point["trials"] else [],
             figures=dict(draw_figures(data, *kinds)),
