@@ -31,7 +31,7 @@ from blurjax.data import Dataset
 from blurjax.data.messages import join_names
 from blurjax.experiment.calls import EVALUATION, TRAINING, Call, calls, make_programs
 from blurjax.experiment.fingerprints import check_fingerprints
-from blurjax.experiment.plan import Plan, Stage
+from blurjax.experiment.plan import Plan, Stage, slow_settings
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
 from blurjax.runtime import RunDirectory, processes
@@ -74,7 +74,7 @@ def make_plan(
     return Plan(
         dataset=f"{dataset.name}: {', '.join(f'{count:,} {name}' for name, count in sizes.items())} images of "
         f"{height}x{width}x{channels}, {len(dataset.class_names)} classes: {join_names(dataset.class_names)}",
-        notes=(*dataset.notes, *_slow_settings(config, programs.target.platform)),
+        notes=(*dataset.notes, *slow_settings(config, programs.target.platform)),
         devices=f"{layout.mesh.size} {programs.target.platform} device(s), {layout.trials_per_vmap} trial(s) each "
         "side by side",
         stages=stages,
@@ -83,17 +83,6 @@ def make_plan(
         model_bytes=_model_bytes(config, programs),
         steps_done=done,
     )
-
-
-def _slow_settings(config: Config, platform: str) -> list[str]:
-    """Returns what to say of settings that a user may expect to be faster than they are."""
-    sections = [
-        name for name in ("autoencoder", "classifier") if getattr(config, name).dtype == "bfloat16"
-    ]
-    if platform != "cpu" or not sections:
-        return []
-    names = " and ".join(f"{name}.dtype" for name in sections)
-    return [f"{names} bfloat16 is slower than float32 on a CPU"]
 
 
 def _stages(

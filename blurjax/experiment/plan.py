@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from blurjax.config import Config
+
 REST_SECONDS = 15.0
 """Of a run beside training and its evaluations: fitting views, figures, the page. Measured on digits."""
 
@@ -84,6 +86,17 @@ class Plan:
         return self.rest_seconds + sum(
             s.steps_left * s.seconds for s in self.stages if s.steps_left
         )
+
+
+def slow_settings(config: Config, platform: str) -> list[str]:
+    """Returns what to say of settings that a user may expect to be faster than they are."""
+    sections = [
+        name for name in ("autoencoder", "classifier") if getattr(config, name).dtype == "bfloat16"
+    ]
+    if platform != "cpu" or not sections:
+        return []
+    names = " and ".join(f"{name}.dtype" for name in sections)
+    return [f"{names} bfloat16 is slower than float32 on a CPU"]
 
 
 def duration(seconds: float) -> str:
