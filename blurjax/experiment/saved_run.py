@@ -15,7 +15,7 @@ from blurjax.config import Config, Point, Trial, load
 from blurjax.config.settings import fitted
 from blurjax.config.trials import classifier_trial, points
 from blurjax.data.given_images import GivenImages
-from blurjax.engine import this_machine
+from blurjax.engine import silence_libtpu, this_machine
 from blurjax.experiment.fingerprints import check_code
 from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.networks import Networks, TrainingData
@@ -33,6 +33,7 @@ def load_run(directory: str | os.PathLike[str]) -> SavedRun:
     Raises:
       UserError: it is no run directory, or the run is not finished.
     """
+    silence_libtpu()
     return SavedRun(directory)
 
 
@@ -175,14 +176,13 @@ class SavedRun:
         views = (train_view, test_view)
         found = self._points(values)
         self._only(classifier_trial(point, 0, *views) for point in found)
-        values = found[0]._asdict()
         read = self._form.read(images)
         outputs = []
         for seed in self._block(found[0])["trials"]:
             viewed = read
             if test_view == "reconstruction":
                 viewed = self.autoencoder(seed, found[0].bottleneck).reconstruct(read)
-            outputs.append(self.classifier(train_view, seed, **values).predict(viewed))
+            outputs.append(self.classifier(train_view, seed, **found[0]._asdict()).predict(viewed))
         return np.stack(outputs)
 
     # What the models are made of.
