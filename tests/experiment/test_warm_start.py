@@ -12,7 +12,7 @@ from networks import images as random_images
 from same import assert_same_run, final_states
 from tiny import config
 
-from blurjax import load_run, run_experiment
+from blurjax import export_view, load_run, run_experiment
 from blurjax.config.loading import fit_to_data
 from blurjax.config.trials import Trial
 from blurjax.experiment.fingerprints import code_hashes
@@ -185,6 +185,11 @@ def test_comparisons_are_with_the_same_network_from_scratch(finished):
             np.testing.assert_allclose(term["per_trial"], ours - theirs, atol=1e-12)
             assert term["definition"] == f"acc({view}→original) - acc(encoder_scratch→original)"
     assert "What the autoencoder’s weights give" in (finished[0] / "report.html").read_text()
+
+
+def test_an_encoder_is_no_view_to_export(finished, tmp_path):
+    with pytest.raises(UserError, match="encoder are another network, trained on originals; name"):
+        export_view(finished[0], "encoder", tmp_path / "out.npz", bottleneck=2)
 
 
 def test_a_saved_classifier_predicts_what_the_run_did(finished, source):
