@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from blurjax.config import Config
+from blurjax.config import Config, Trial
 
 REST_SECONDS = 15.0
 """Of a run beside training and its evaluations: fitting views, figures, the page. Measured on digits."""
@@ -30,6 +30,8 @@ class Stage:
     """Of all models together."""
     seconds: float = math.nan
     """Of a step of one of the models, with its share of the evaluations; NaN where it was not timed."""
+    left: tuple[Trial, ...] = ()
+    """Of the models that have not taken all steps."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Plan:
     @property
     def time(self) -> str:
         """The line on the time."""
-        return f"  estimated time: about {duration(self.seconds)}"
+        return f"  estimated time: about {duration(self.seconds)} from here on"
 
     @property
     def is_trained(self) -> bool:
