@@ -54,13 +54,13 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [f"{self.dataset}; {self.devices}", *(f"  note: {note}" for note in self.notes)]
+        width = max(30, *(len(stage.name) + 1 for stage in self.stages))
         for stage in self.stages:
             counts = {"trained": stage.trained, "begun": stage.begun - stage.trained}
             there = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
             begun = f" ({there} already)" if there else ""
-            lines.append(
-                f"  {stage.name + ':':<30}{stage.models:>4} models x {stage.steps:,} steps{begun}"
-            )
+            models = f"{stage.models:>4} {'model' if stage.models == 1 else 'models'}"
+            lines.append(f"  {stage.name + ':':<{width}}{models} x {stage.steps:,} steps{begun}")
         where = "on each device" if self.resident else "streamed from disk"
         lines.append(
             f"  memory: {_megabytes(self.data_bytes)} of images {where}, {_megabytes(self.model_bytes)} of "

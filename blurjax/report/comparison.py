@@ -66,6 +66,11 @@ def compare_runs(
 def headlines(comparison: Comparison) -> list[str]:
     """Returns what the comparison says in a sentence for each pair; else that nothing is subtracted."""
     pairs = [pair for pair in comparison["pairs"] if PRIMARY in pair["cost"]]
+    if not any(point["cost"] for point in comparison["points"]):
+        return [
+            "None of these runs has a cost of reconstruction, which takes classifiers trained and tested on originals "
+            "and on reconstructions; the accuracies that they share are below."
+        ]
     return [_headline(comparison, pair) for pair in pairs] or [
         "No costs of these runs can be subtracted from one another; the reasons are below."
     ]

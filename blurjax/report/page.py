@@ -29,7 +29,7 @@ from blurjax.report.interim import write_interim
 from blurjax.report.point_names import point_name
 from blurjax.report.rendering import render
 from blurjax.report.tables import result_tables
-from blurjax.report.view_display import first_views, in_order, main_cells
+from blurjax.report.view_display import encoders, first_views, in_order, main_cells
 from blurjax.runtime import RunDirectory, UserError, read_json, read_npz, readable_os_errors
 
 SMALL_IMAGE = 16
@@ -157,7 +157,7 @@ def _render(
         environment=yaml.safe_dump(dict(environment), sort_keys=False, allow_unicode=True),
         margin=settings.report.margin,
         level=level(confidence),
-        first_views=first_views(),
+        first_views=(*first_views(), *encoders()),
         main_cells=main_cells(),
         unadjusted=[*UNADJUSTED, *ON_CODE.values()],
         controls=list(controls()),

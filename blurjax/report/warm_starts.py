@@ -44,7 +44,7 @@ def gains(points: Sequence[Point], confidence: float) -> list[str]:
             )
         paragraphs.append(
             f"{OPENINGS[view]} instead of the whole network from random weights ({scratch}) changes accuracy on "
-            f"originals by {by} (positive = gained; {level(confidence)} intervals)."
+            f"originals by {by}. Positive = gained; in brackets: {level(confidence)} intervals."
         )
     return paragraphs
 

@@ -42,6 +42,15 @@ def test_the_first_ten_classes_are_named(loaded, tmp_path):
     assert f"12 classes: {first} and 2 more; " in str(plan)
 
 
+def test_models_are_counted_in_a_column(source, tmp_path):
+    views = ["original", "encoder_scratch"]
+    fitted, dataset = prepare(config(source, sweep__num_seeds=1, views__train=views))
+    lines = str(make_plan(fitted, dataset, tmp_path / "run")).splitlines()[1:4]
+    assert {line.index("   1 model x 18 steps") for line in lines} == {
+        len("  classifiers on encoder_scratch:")
+    }
+
+
 def test_bfloat16_on_a_cpu_is_said_to_be_slower(source, tmp_path):
     fitted, dataset = prepare(config(source, autoencoder__dtype="bfloat16"))
     plan = make_plan(fitted, dataset, tmp_path / "run")

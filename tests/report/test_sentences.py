@@ -135,13 +135,14 @@ def test_the_gain_of_a_warm_start_is_answered_for_every_number_of_labels(results
     assert opening == "2 combinations of the swept values were compared."
     assert gain.endswith(
         "changes accuracy on originals by +3.0 points (+1.0 to +5.0, p = 0.030: better) with 50 labelled images; "
-        "−1.0 points (−3.0 to +1.0, no verdict) with all labelled images (positive = gained; 95% intervals)."
+        "−1.0 points (−3.0 to +1.0, no verdict) with all labelled images. Positive = gained; in brackets: 95% "
+        "intervals."
     )
     alone = sentences.answer(results | {"points": points[:1]}, 0.95)[0]
-    assert "by +3.0 points (+1.0 to +5.0, p = 0.030: better) (positive = gained" in alone
+    assert "by +3.0 points (+1.0 to +5.0, p = 0.030: better). Positive = gained;" in alone
     many = [a_point(n, n / 100, "better" if n > 3 else "undecided") for n in range(1, 10)]
     _, gain, *_ = sentences.answer(results | {"points": many, "curves": []}, 0.95)
-    assert "by +1.0 to +9.0 points (undecided at 3, better at 6) (positive" in gain
+    assert "by +1.0 to +9.0 points (undecided at 3, better at 6). Positive" in gain
 
 
 def test_many_points_are_counted_not_listed(results):

@@ -14,7 +14,7 @@ from blurjax.analysis.formatting import count
 from blurjax.config.view_table import BLACK, VIEWS
 from blurjax.report.figures.registry import Drawing, FigureData, figure
 from blurjax.report.figures.style import WIDTH, new_figure, plain_numbers
-from blurjax.report.view_display import in_order, line_style
+from blurjax.report.view_display import encoders, in_order, line_style
 
 APART = 1.03
 """The factor by which the lines of different views stand beside each other, so that bars do not overlap."""
@@ -79,8 +79,7 @@ def _accuracies(ax: Axes, line: Line) -> None:
     views = {
         view: [point["accuracy"][view][VIEWS[view].own_test_view] for _, point in line]
         for view in in_order(first)
-        if (VIEWS[view].main or VIEWS[view].network != "model")
-        and VIEWS[view].own_test_view in first[view]
+        if (VIEWS[view].main or view in encoders()) and VIEWS[view].own_test_view in first[view]
     }
     _with_bars(ax, line, views)
     ax.set_ylabel("accuracy, own view (%)")
