@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -55,6 +55,8 @@ class Call(NamedTuple):
     """Of activations."""
     beside: int = 0
     """Bytes that lie on each device while it runs and are not among its arguments."""
+    models: int = 0
+    """Trials without padding; of training alone."""
 
     def lower(self) -> Any:
         """Returns the program that a run calls, still to be compiled; the others take it from jax's cache.
@@ -118,21 +120,22 @@ def _memory_of(call: Call, target: Target) -> Memory:
     return Memory.of(compiled, call.beside)
 
 
-def calls(programs: Programs) -> list[Call]:
+def calls(programs: Programs, left: Mapping[str, Sequence[Trial]] | None = None) -> list[Call]:
     """Returns every program that an experiment trains, evaluates, orders or initialises with.
 
-    A program that is called with several numbers of trials is there once, with the most.
+    A program that is called with several numbers of trials is there once, with the most. `left` are the trials of each
+    stage, such as "classifier/original", that are still to be trained; None: all.
     """
-    made = _Calls(programs)
+    made = _Calls(programs, left or {})
     found = [*made.of_autoencoders(), made.of_views()]
     for of_network in programs.of_networks:
-        found += _Calls(of_network).of_classifiers()
+        found += _Calls(of_network, left or {}).of_classifiers()
     return found
 
 
 class _Calls:
-    def __init__(self, programs: Programs):
-        self.programs, self.config = programs, programs.config
+    def __init__(self, programs: Programs, left: Mapping[str, Sequence[Trial]]):
+        self.programs, self.config, self.left = programs, programs.config, left
         self.mesh, self.padded = programs.layout.mesh, programs.layout.padded
         self.views = ViewShapes(programs)
 
@@ -140,7 +143,8 @@ class _Calls:
         programs, training = self.programs, self.config.autoencoder
         of_split = autoencoder_trials(self.config)
         # Where images are streamed, each fold has a job of its own.
-        trials = of_split if programs.streamed else all_autoencoder_trials(self.config)
+        wanted = of_split if programs.streamed else all_autoencoder_trials(self.config)
+        (trials,) = self.to_train({"autoencoder": wanted})
         jobs = 1 + num_folds(self.config) if programs.streamed else 1
         longer = len(checked(self.config, of_split)) if training.check else 0
         epochs = fitted(training.epochs) * (jobs + 2 * longer / len(trials))
@@ -179,7 +183,8 @@ class _Calls:
     def of_classifiers(self) -> list[Call]:
         programs, config, training = self.programs, self.config, self.config.classifier
         models, of_network = programs.networks.classifiers, programs.train_views
-        of_views = [classifier_trials(config, view) for view in of_network]
+        wanted = {f"classifier/{view}": classifier_trials(config, view) for view in of_network}
+        of_views = self.to_train(wanted)
         trials = max(of_views, key=len)
         jobs = sum(map(len, of_views)) / len(trials)
         again = {*checked_views(config)} & {*of_network} if training.check else {}
@@ -239,8 +244,14 @@ class _Calls:
         return [
             Call(f"initialise {models}", OTHER, *init, count, jobs, dtype),
             Call(f"order for {models}", OTHER, *order, count, epochs, dtype, beside),
-            Call(f"train {models}", TRAINING, train, arguments, count, steps, dtype),
+            Call(
+                f"train {models}", TRAINING, train, arguments, count, steps, dtype, 0, len(trials)
+            ),
         ]
+
+    def to_train(self, wanted: Mapping[str, Sequence[Trial]]) -> list[Sequence[Trial]]:
+        """Returns the trials of each stage that are left; all, where nothing is."""
+        return [self.left[stage] for stage in wanted if self.left.get(stage)] or [*wanted.values()]
 
     # Arguments.
 
