@@ -1,7 +1,7 @@
 """Paired differences between cells of the transfer matrix: totals, causes, controls, checks and warm starts.
 
-Positive = cost, except in the check of shuffled labels. docs/statistics.md says what each contrast
-means. Axes: T trials, N test images, K classes.
+Positive = cost, except in warm starts (gain) and in the check of shuffled labels. docs/statistics.md says what each
+contrast means. Axes: T trials, N test images, K classes.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ UNADJUSTED: Contrasts = {
 }
 """Shown beside the causes, with intervals and without p."""
 WARM_STARTS: Contrasts = {
-    f"scratch_against_{view}": ((view, "original"), ("encoder_scratch", "original"))
+    f"gain_of_{view}": ((view, "original"), ("encoder_scratch", "original"))
     for view in ("encoder", "encoder_frozen")
 }
-"""What beginning with random weights costs where the autoencoder's encoder could be begun with."""
+"""What beginning with the autoencoder's encoder gains over beginning with random weights."""
 ON_CODE = {probe: f"{probe}_on_code" for probe in PROBES}
 """Probe -> the comparison of what it finds in the code with what classifiers find in the reconstruction; like these."""
 SHUFFLED = "shuffled"
@@ -125,7 +125,7 @@ def compare(
         labels, predictions = shuffled["label"], shuffled["prediction"]
         checked[SHUFFLED] = above_chance(labels, predictions, num_classes)
     compared = _judged(_differences(correct, controls()), settings) | _judged(checked, settings)
-    compared |= _judged(_differences(correct, WARM_STARTS), settings)
+    compared |= _judged(_differences(correct, WARM_STARTS), settings, is_gain=True)
     beside = _differences(correct, UNADJUSTED)
     if RECONSTRUCTION in correct:
         beside |= {
@@ -191,7 +191,11 @@ def _differences(correct: Mapping[Cell, np.ndarray], contrasts: Contrasts) -> di
 
 
 def _judged(
-    terms: Mapping[str, np.ndarray], settings: ReportConfig, *, is_family: bool = True
+    terms: Mapping[str, np.ndarray],
+    settings: ReportConfig,
+    *,
+    is_family: bool = True,
+    is_gain: bool = False,
 ) -> dict[str, Any]:
     """Estimates and judges terms, f64[T,N] each; p is corrected for their number where they are a family."""
     estimates = {
@@ -206,6 +210,6 @@ def _judged(
     return {
         name: estimate.as_json()
         | {"definition": definition(name)}
-        | verdict(estimate, margin, alpha, p=p[name])._asdict()
+        | verdict(estimate, margin, alpha, p=p[name], is_gain=is_gain)._asdict()
         for name, estimate in estimates.items()
     }

@@ -19,7 +19,7 @@ MOST_TRIALS_FORECAST = 1000
 
 
 class Verdict(NamedTuple):
-    """The verdict on a difference in accuracy, where positive means a cost."""
+    """The verdict on a difference in accuracy."""
 
     verdict: Literal["equivalent", "worse", "better", "undecided"] | None
     """None: fewer than 3 trials, no verdict."""
@@ -35,19 +35,25 @@ class Verdict(NamedTuple):
 
 
 def verdict(
-    estimate: Estimate, margin: float, alpha: float = 0.05, *, p: float | None = None
+    estimate: Estimate,
+    margin: float,
+    alpha: float = 0.05,
+    *,
+    p: float | None = None,
+    is_gain: bool = False,
 ) -> Verdict:
     """Judges a difference in accuracy against a margin.
 
     `equivalent` if the interval of level 1 - 2 alpha lies within +-margin (two one-sided tests,
-    Schuirmann 1987); else `worse` (positive) or `better` if p < alpha; else `undecided`, with the
+    Schuirmann 1987); else `worse` (a cost) or `better` if p < alpha; else `undecided`, with the
     reason why. No verdict with fewer than 3 trials.
 
     Args:
-      estimate: a `statistics.difference`, positive = cost.
+      estimate: a `statistics.difference`.
       margin: in the unit of the estimate: 0.01 for one point.
       alpha: accepted share of false alarms.
       p: the adjusted p, where the comparison belongs to a family (`holm`); None: its own.
+      is_gain: whether positive means a gain in place of a cost.
     """
     own_p = two_sided_p(estimate)
     if own_p is None:
@@ -61,7 +67,7 @@ def verdict(
         sentence = f"Equivalent: its {level(1 - 2 * alpha)} interval, {bounds}, is within ±{100 * margin:g}."
         return Verdict("equivalent", p, margin, smallest, None, sentence)
     if p < alpha:
-        value = "worse" if mean > 0 else "better"
+        value = "better" if (mean > 0) == is_gain else "worse"
         sentence = f"{value.capitalize()} by {100 * abs(mean):.2f} points ({p_in_words(p)})."
         return Verdict(value, p, margin, smallest, None, sentence)
     # An adjusted p falls below alpha when the own one falls below this.

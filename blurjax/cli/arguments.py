@@ -184,10 +184,16 @@ def _add_predict_options(predict: argparse.ArgumentParser) -> None:
     add("--bottleneck", type=int, metavar="N", help=f"floats of the code {several}")
     add("--learning-rate", type=float, metavar="RATE", help=several)
     add("--weight-decay", type=float, metavar="DECAY", help=several)
-    add("--train-examples", type=int, metavar="N", help=f"labelled images {several}")
+    labels = f"labelled images, or all, {several}"
+    add("--train-examples", type=number_or_all, metavar="N", help=labels)
     output = predict.add_mutually_exclusive_group()
     output.add_argument("--csv", action="store_true", help="print CSV")
     output.add_argument("--json", action="store_true", help="print JSON, with all probabilities")
+
+
+def number_or_all(text: str) -> int | str:
+    """Reads labelled images as settings have them; mistakes are reported with the function's name."""
+    return text if text == "all" else int(text)
 
 
 def _add_export_options(export: argparse.ArgumentParser) -> None:

@@ -110,8 +110,14 @@ def _print_table(rows: Sequence[Row], num_classifiers: int, parsed: argparse.Nam
         left = f"{name:<{widths[0]}}  {label:<{widths[1]}}"
         print("  ".join([left, *(f"{n:>{w}}" for n, w in zip(numbers, widths[2:], strict=True))]))
     shown = "as they are" if parsed.test_view == "original" else "as reconstructions"
+    classifiers, spread = (
+        f"mean of {num_classifiers} classifiers",
+        "its standard deviation between them",
+    )
+    if num_classifiers == 1:
+        classifiers, spread = "of 1 classifier", "not known of one classifier"
     print(
-        f"\nprobability: mean of {num_classifiers} classifiers trained on {parsed.train_view}, shown the images {shown}"
-        "\nspread: its standard deviation between them"
+        f"\nprobability: {classifiers} trained on {parsed.train_view}, shown the images {shown}"
+        f"\nspread: {spread}"
         "\npsnr: of the reconstructions, in dB"
     )

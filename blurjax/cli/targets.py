@@ -101,7 +101,8 @@ def _table(found: CompiledExperiment) -> str:
         f"mesh {' x '.join(f'{count} {axis}' for axis, count in found.mesh.items())}; "
         f"{found.trials_per_vmap} trial(s) side by side on each{room}"
     )
-    return "\n".join([head, *(f"  {line}" for line in table), *map("  ".__add__, _verdict(found))])
+    notes = [f"note: {note}" for note in found.notes]
+    return "\n".join([head, *(f"  {line}" for line in (*notes, *table, *_verdict(found)))])
 
 
 def _row(program: CompiledProgram, fits: bool) -> tuple[str, ...]:
@@ -174,6 +175,7 @@ def _record(found: CompiledExperiment) -> dict[str, Any]:
         "trials_per_vmap": found.trials_per_vmap,
         "most_per_vmap": found.most_per_vmap,
         "works": found.works,
+        "notes": found.notes,
         "bound_seconds": found.bound,
         "programs": [
             {

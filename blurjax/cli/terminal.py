@@ -70,7 +70,7 @@ def describe_progress(progress: Progress, seconds_left: float) -> str:
 
     def spread(values: ArrayLike, digits: str) -> str:
         mean, deviation = mean_and_spread(values)
-        return f"{mean:{digits}} ± {deviation:{digits}}"
+        return f"{mean:{digits}}" + ("" if np.isnan(deviation) else f" ± {deviation:{digits}}")
 
     line = progress.line
     validation = line["validation"]

@@ -264,9 +264,9 @@ def _sentence(error: ValidationError, model: type[BaseModel] = Config, prefix: s
         key = f"{key}.{first['input']}".removeprefix(".")
     if key not in known and key in dict(fields()):
         model_key = prefix.removesuffix(".")
-        return (
-            f"{key} is no setting of the model named; name the model that has it with {model_key}."
-        )
+        kinds = AUTOENCODERS if model_key == "autoencoder.model" else CLASSIFIERS
+        having = [n for n, spec in kinds.items() if key in dict(fields(spec.settings, prefix))]
+        return f"{key} is a setting of {' and '.join(having)} alone; name such a model with {model_key}."
     if first["type"] in ("extra_forbidden", "invalid_key"):
         return unknown_key(key, known + sorted({name.split(".")[0] for name in known}))
     if first["type"] == "value_error":

@@ -15,7 +15,7 @@ from blurjax.engine.mesh import (
     shared,
 )
 from blurjax.engine.random import key
-from blurjax.engine.setup import LIBTPU_WITHOUT_TPU, configure_jax
+from blurjax.engine.setup import LIBTPU_WITHOUT_TPU, configure_jax, silence_libtpu
 from blurjax.engine.sharing import (
     devices_sharing,
     own_part,
@@ -51,6 +51,7 @@ __all__ = [
     "place_columns",
     "share_batches",
     "shared",
+    "silence_libtpu",
     "sum_of_pieces",
     "sum_over_devices",
     "sweep",

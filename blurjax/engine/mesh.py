@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -47,6 +47,17 @@ def padded_length(num_trials: int, mesh: Mesh, trials_per_vmap: int) -> int:
     """Returns the least number of trials, at least num_trials, that fills every group on every device."""
     group = mesh.shape[TRIAL_AXIS] * trials_per_vmap
     return -(-num_trials // group) * group
+
+
+class Layout(NamedTuple):
+    """The arrangement of trials on the devices."""
+
+    mesh: Mesh
+    trials_per_vmap: int
+
+    def padded(self, num_trials: int) -> int:
+        """Returns the least number of trials, at least num_trials, that divides evenly."""
+        return padded_length(num_trials, self.mesh, self.trials_per_vmap)
 
 
 def per_trial(mesh: Mesh) -> NamedSharding:

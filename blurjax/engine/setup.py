@@ -60,8 +60,7 @@ def configure_jax(
             f"jax has started its devices already ({jax.local_device_count()} of {jax.devices()[0].platform}); call "
             "configure_jax before anything else uses jax, in a notebook after restarting the kernel."
         )
-    if not _may_have_tpu():
-        os.environ.update(LIBTPU_WITHOUT_TPU | os.environ)
+    silence_libtpu()
     if new_devices:
         jax.config.update("jax_num_cpu_devices", cpu_devices)
     if new_flags:
@@ -73,6 +72,12 @@ def configure_jax(
             directory.mkdir(parents=True, exist_ok=True)
             jax.config.update("jax_compilation_cache_dir", str(directory))
             jax.config.update("jax_persistent_cache_min_compile_time_secs", COMPILE_SECONDS)
+
+
+def silence_libtpu() -> None:
+    """Sets LIBTPU_WITHOUT_TPU on a machine that has none, as far as the environment has no values of its own."""
+    if not _may_have_tpu():
+        os.environ.update(LIBTPU_WITHOUT_TPU | os.environ)
 
 
 def _may_have_tpu() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -13,9 +13,11 @@ from blurjax.config.settings import TrainingConfig, fitted
 from blurjax.config.trials import Trial
 from blurjax.engine import TRIAL_AXIS, per_trial, shared
 from blurjax.experiment.fitted_views import ViewShapes, on_devices
-from blurjax.experiment.programs import Programs
 from blurjax.train.feed import abstract_chunk
 from blurjax.train.state import Hyperparameters
+
+if TYPE_CHECKING:
+    from blurjax.experiment.programs import Programs
 
 
 class Arguments:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -25,9 +25,10 @@ from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
 from blurjax.engine import TRIAL_AXIS, Target, this_machine
 from blurjax.engine.cost import matrix_flops, needed_temporaries
+from blurjax.engine.mesh import Layout
 from blurjax.experiment.arguments import Arguments
 from blurjax.experiment.hyperparameters import hyperparameters_of
-from blurjax.experiment.layout import Layout, Memory, make_layout
+from blurjax.experiment.layout import Memory, make_layout
 from blurjax.experiment.networks import Networks, TrainingData
 from blurjax.experiment.programs import AUTOENCODER_ORDER, CLASSIFIER_ORDER, Programs
 from blurjax.train.state import TrainState
@@ -53,6 +54,8 @@ class Call(NamedTuple):
     """Of activations."""
     beside: int = 0
     """Bytes that lie on each device while it runs and are not among its arguments."""
+    models: int = 0
+    """Trials without padding; of training alone."""
 
     def lower(self) -> Any:
         """Returns the program that a run calls, still to be compiled; the others take it from jax's cache.
@@ -116,24 +119,30 @@ def _memory_of(call: Call, target: Target) -> Memory:
     return Memory.of(compiled, call.beside)
 
 
-def calls(programs: Programs) -> list[Call]:
+def calls(programs: Programs, left: Mapping[str, Sequence[Trial]] | None = None) -> list[Call]:
     """Returns every program that an experiment trains, evaluates, orders or initialises with.
 
-    A program that is called with several numbers of trials is there once, with the most.
+    A program that is called with several numbers of trials is there once, with the most. `left` are the trials of each
+    stage, such as "classifier/original", that are still to be trained; None: all.
     """
-    made = _Calls(programs)
+    made = _Calls(programs, left or {})
     found = [*made.of_autoencoders(), *made.of_views()]
     for of_network in programs.of_networks:
-        found += _Calls(of_network).of_classifiers()
+        found += _Calls(of_network, left or {}).of_classifiers()
     return found
 
 
 class _Calls(Arguments):
+    def __init__(self, programs: Programs, left: Mapping[str, Sequence[Trial]]):
+        super().__init__(programs)
+        self.left = left
+
     def of_autoencoders(self) -> list[Call]:
         programs, training = self.programs, self.config.autoencoder
         of_split = autoencoder_trials(self.config)
         # Where images are streamed, each fold has a job of its own.
-        trials = of_split if programs.streamed else all_autoencoder_trials(self.config)
+        wanted = of_split if programs.streamed else all_autoencoder_trials(self.config)
+        (trials,) = self.to_train({"autoencoder": wanted})
         jobs = 1 + num_folds(self.config) if programs.streamed else 1
         longer = len(checked(self.config, of_split)) if training.check else 0
         epochs = fitted(training.epochs) * (jobs + 2 * longer / len(trials))
@@ -163,7 +172,7 @@ class _Calls(Arguments):
     def of_views(self) -> list[Call]:
         programs, config, found = self.programs, self.config, []
 
-        def call(name: str, function: Any, of_views: list[list[Trial]], steps: int) -> None:
+        def call(name: str, function: Any, of_views: Sequence[Sequence[Trial]], steps: int) -> None:
             trials = max(of_views, key=len)
             arguments = None, self.views.of(trials), *self.evaluation_batches()
             of_stage = self.padded(len(trials)), steps * len(of_views), config.autoencoder.dtype
@@ -174,7 +183,10 @@ class _Calls(Arguments):
         call("measure views", programs.measure_view, measured, sum(map(self.batches, splits)))
         if programs.renders:
             again = checked_views(config) if config.classifier.check else ()
-            rendered = [classifier_trials(config, view) for view in (*config.train_views, *again)]
+            jobs = {f"classifier/{v}": classifier_trials(config, v) for v in config.train_views}
+            rendered = self.to_train(jobs) + [
+                checked(config, jobs[f"classifier/{v}"]) for v in again
+            ]
             steps = self.batches(programs.dataset.labels)
             call("render views", programs.render_view, rendered, steps)
         return found
@@ -182,7 +194,8 @@ class _Calls(Arguments):
     def of_classifiers(self) -> list[Call]:
         programs, config, training = self.programs, self.config, self.config.classifier
         models, of_network = programs.networks.classifiers, programs.train_views
-        of_views = [classifier_trials(config, view) for view in of_network]
+        wanted = {f"classifier/{view}": classifier_trials(config, view) for view in of_network}
+        of_views = self.to_train(wanted)
         trials = max(of_views, key=len)
         jobs = sum(map(len, of_views)) / len(trials)
         again = {*checked_views(config)} & {*of_network} if training.check else {}
@@ -247,5 +260,17 @@ class _Calls(Arguments):
         return [
             Call(f"initialise {models}", OTHER, *init, count, jobs, dtype),
             Call(f"order for {models}", OTHER, *order, count, epochs, dtype, beside),
-            Call(f"train {models}", TRAINING, train, arguments, count, steps, dtype, originals),
+            Call(
+                f"train {models}",
+                TRAINING,
+                train,
+                arguments,
+                *(count, steps, dtype),
+                originals,
+                len(trials),
+            ),
         ]
+
+    def to_train(self, wanted: Mapping[str, Sequence[Trial]]) -> list[Sequence[Trial]]:
+        """Returns the trials of each stage that are left; all, where nothing is."""
+        return [self.left[stage] for stage in wanted if self.left.get(stage)] or [*wanted.values()]

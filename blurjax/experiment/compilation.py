@@ -19,8 +19,10 @@ from blurjax.data import Dataset
 from blurjax.engine import Target
 from blurjax.engine.cost import collectives, matrix_flops, needed_temporaries, traffic
 from blurjax.engine.hardware import Hardware
+from blurjax.engine.mesh import Layout
 from blurjax.experiment.calls import TRAINING, Call, calls, make_programs
-from blurjax.experiment.layout import Layout, Memory
+from blurjax.experiment.layout import Memory
+from blurjax.experiment.plan import slow_settings
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class CompiledExperiment:
     most_per_vmap: int | None
     """How many trials side by side the memory has room for; None where programs do not compile."""
     programs: tuple[CompiledProgram, ...]
+    notes: tuple[str, ...] = ()
+    """Of settings that may disappoint on these devices."""
 
     @property
     def bound(self) -> float | None:
@@ -148,6 +152,7 @@ def compile_experiment(
         trials_per_vmap=layout.trials_per_vmap,
         most_per_vmap=_most_per_vmap(compiled, layout.trials_per_vmap, hardware),
         programs=compiled,
+        notes=(*slow_settings(config, target.platform),),
     )
 
 

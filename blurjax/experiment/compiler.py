@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from blurjax.engine import sweep
-from blurjax.experiment.layout import Layout
+from blurjax.engine.mesh import Layout
 from blurjax.train.batches import evaluation_loop, training_loop
 
 SHARED_ORDER, OWN_ORDER = (None, None, None), (0, None, None)

@@ -31,7 +31,7 @@ from blurjax.data import Dataset
 from blurjax.data.messages import join_names
 from blurjax.experiment.calls import EVALUATION, TRAINING, Call, calls, make_programs
 from blurjax.experiment.fingerprints import check_fingerprints
-from blurjax.experiment.plan import Plan, Stage
+from blurjax.experiment.plan import Plan, Stage, slow_settings
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
 from blurjax.runtime import RunDirectory, processes
@@ -74,7 +74,7 @@ def make_plan(
     return Plan(
         dataset=f"{dataset.name}: {', '.join(f'{count:,} {name}' for name, count in sizes.items())} images of "
         f"{height}x{width}x{channels}, {len(dataset.class_names)} classes: {join_names(dataset.class_names)}",
-        notes=(*dataset.notes, *_slow_settings(config, programs.target.platform)),
+        notes=(*dataset.notes, *slow_settings(config, programs.target.platform)),
         devices=f"{layout.mesh.size} {programs.target.platform} device(s), {layout.trials_per_vmap} trial(s) each "
         "side by side",
         stages=stages,
@@ -85,17 +85,6 @@ def make_plan(
     )
 
 
-def _slow_settings(config: Config, platform: str) -> list[str]:
-    """Returns what to say of settings that a user may expect to be faster than they are."""
-    sections = [
-        name for name in ("autoencoder", "classifier") if getattr(config, name).dtype == "bfloat16"
-    ]
-    if platform != "cpu" or not sections:
-        return []
-    names = " and ".join(f"{name}.dtype" for name in sections)
-    return [f"{names} bfloat16 is slower than float32 on a CPU"]
-
-
 def _stages(
     config: Config, programs: Programs, run: RunDirectory, done: Mapping[str, int]
 ) -> tuple[Stage, ...]:
@@ -103,8 +92,10 @@ def _stages(
         steps = programs.networks.num_steps(training) * (2 if job.startswith(LONGER) else 1)
         of_job = {t: done.get(found.name, 0) for found in find_jobs(run, job) for t in found.trials}
         begun = [of_job[trial] for trial in trials if trial in of_job]
-        left = len(trials) * steps - sum(begun)
-        return Stage(name, job, len(trials), len(begun), begun.count(steps), steps, left)
+        steps_left = len(trials) * steps - sum(begun)
+        counts = len(trials), len(begun), begun.count(steps), steps, steps_left
+        left = tuple(trial for trial in trials if of_job.get(trial) != steps)
+        return Stage(name, job, *counts, left=left)
 
     stages = [
         stage("autoencoders", "autoencoder", all_autoencoder_trials(config), config.autoencoder)
@@ -151,7 +142,8 @@ def time_plan(plan: Plan, config: Config, dataset: Dataset) -> Plan:
     """
     with readable_memory_errors():
         programs = make_programs(config, dataset)
-        timed = {call.name: call for call in calls(programs) if call.kind in (TRAINING, EVALUATION)}
+        found = calls(programs, left={stage.job: stage.left for stage in plan.stages})
+        timed = {call.name: call for call in found if call.kind in (TRAINING, EVALUATION)}
         _compile(list(timed.values()))
         seconds, rest = _step_seconds(programs, timed), _view_seconds(programs, timed)
     stages = (replace(s, seconds=seconds[s.job.removeprefix(LONGER)]) for s in plan.stages)
@@ -182,7 +174,7 @@ def _step_seconds(programs: Programs, timed: Mapping[str, Call]) -> dict[str, fl
     training, evaluation = timed["train autoencoders"], timed["evaluate autoencoders"]
     seconds = training.steps * _timer(training, programs)(None)
     seconds += evaluation.steps * _timer(evaluation, programs)(None)
-    found = {"autoencoder": seconds / (training.steps * training.trials)}
+    found = {"autoencoder": seconds / (training.steps * training.models)}
     for of_network in programs.of_networks:
         found |= _classifier_seconds(of_network, timed)
     return found
@@ -209,7 +201,7 @@ def _classifier_seconds(programs: Programs, timed: Mapping[str, Call]) -> dict[s
         # Each epoch, in its own view on as many images of train as of validation, and in the original one.
         validating = batches["validation"] * (2 * evaluating[view] + evaluating["original"])
         seconds = steps * (on_rendered or training_step(view)) + epochs * validating + testing
-        found[f"classifier/{view}"] = seconds / (steps * training.trials)
+        found[f"classifier/{view}"] = seconds / (steps * training.models)
     return found
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from blurjax.config import Trial, override, to_yaml
 from blurjax.config.settings import SPLITS
 from blurjax.config.trials import views_in_use
+from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset, load
 from blurjax.experiment.blurry_images import leave_out_blurry
 from blurjax.experiment.calls import make_programs
@@ -67,6 +68,10 @@ def export_view(
     known = views_in_use(saved.config)
     if view not in known:
         raise UserError(f"{saved.path} has no view {view}; name one of {', '.join(known)}.")
+    if VIEWS[view].network != "model":
+        raise UserError(
+            f"Classifiers of {view} are another network, trained on originals; name original, or --models for weights."
+        )
     programs, views = _views(saved, dataset)
     if views.failed_step(view, trial) >= 0:
         raise UserError(

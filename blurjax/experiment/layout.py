@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from jax.sharding import Mesh
 
 from blurjax.config.settings import Config
-from blurjax.engine import TRIAL_AXIS, Target, make_mesh, padded_length
+from blurjax.engine import TRIAL_AXIS, Target, make_mesh
+from blurjax.engine.mesh import Layout
 from blurjax.runtime import UserError, processes
 
 MOST_TRIALS_PER_VMAP, COMPILATIONS = 32, 3
@@ -22,17 +23,6 @@ SHARING = 1.1
 """How much longer the cores of a CPU work on a step where they share its batch (measured: W1 1.08, W2 1.09)."""
 SHARE = 0.9
 """Of the free memory that a program may need. The rest is for results on their way to the host, and fragmentation."""
-
-
-class Layout(NamedTuple):
-    """The arrangement of trials on the devices."""
-
-    mesh: Mesh
-    trials_per_vmap: int
-
-    def padded(self, num_trials: int) -> int:
-        """Returns the least number of trials, at least num_trials, that divides evenly."""
-        return padded_length(num_trials, self.mesh, self.trials_per_vmap)
 
 
 class Memory(NamedTuple):

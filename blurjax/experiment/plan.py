@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from blurjax.config import Config, Trial
+
 REST_SECONDS = 15.0
 """Of a run beside training and its evaluations: fitting views, figures, the page. Measured on digits."""
 
@@ -28,6 +30,8 @@ class Stage:
     """Of all models together."""
     seconds: float = math.nan
     """Of a step of one of the models, with its share of the evaluations; NaN where it was not timed."""
+    left: tuple[Trial, ...] = ()
+    """Of the models that have not taken all steps."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,13 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [f"{self.dataset}; {self.devices}", *(f"  note: {note}" for note in self.notes)]
+        width = max(30, *(len(stage.name) + 1 for stage in self.stages))
         for stage in self.stages:
             counts = {"trained": stage.trained, "begun": stage.begun - stage.trained}
             there = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
             begun = f" ({there} already)" if there else ""
-            lines.append(
-                f"  {stage.name + ':':<30}{stage.models:>4} models x {stage.steps:,} steps{begun}"
-            )
+            models = f"{stage.models:>4} {'model' if stage.models == 1 else 'models'}"
+            lines.append(f"  {stage.name + ':':<{width}}{models} x {stage.steps:,} steps{begun}")
         where = "on each device" if self.resident else "streamed from disk"
         lines.append(
             f"  memory: {_megabytes(self.data_bytes)} of images {where}, {_megabytes(self.model_bytes)} of "
@@ -71,7 +75,7 @@ class Plan:
     @property
     def time(self) -> str:
         """The line on the time."""
-        return f"  estimated time: about {duration(self.seconds)}"
+        return f"  estimated time: about {duration(self.seconds)} from here on"
 
     @property
     def is_trained(self) -> bool:
@@ -84,6 +88,17 @@ class Plan:
         return self.rest_seconds + sum(
             s.steps_left * s.seconds for s in self.stages if s.steps_left
         )
+
+
+def slow_settings(config: Config, platform: str) -> list[str]:
+    """Returns what to say of settings that a user may expect to be faster than they are."""
+    sections = [
+        name for name in ("autoencoder", "classifier") if getattr(config, name).dtype == "bfloat16"
+    ]
+    if platform != "cpu" or not sections:
+        return []
+    names = " and ".join(f"{name}.dtype" for name in sections)
+    return [f"{names} bfloat16 is slower than float32 on a CPU"]
 
 
 def duration(seconds: float) -> str:

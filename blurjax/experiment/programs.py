@@ -18,9 +18,9 @@ from blurjax.config.trials import Trial, classifier_trials, num_folds, views_in_
 from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
 from blurjax.engine import TRIAL_AXIS, Target, fetch, per_trial, place, shared
+from blurjax.engine.mesh import Layout
 from blurjax.experiment.compiler import OWN_IMAGES, OWN_ORDER, Compiler
 from blurjax.experiment.hyperparameters import hyperparameters_of
-from blurjax.experiment.layout import Layout
 from blurjax.experiment.networks import Networks, TrainingData
 from blurjax.train import steps
 from blurjax.train.feed import (

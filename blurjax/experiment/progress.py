@@ -116,10 +116,11 @@ def stage_name(progress: Progress) -> str:
 
 
 def mean_and_spread(values: ArrayLike) -> tuple[float, float]:
-    """Returns mean and standard deviation over the trials [S] that are not NaN, which are NaN where all are."""
+    """Returns mean and standard deviation over the trials [S] that are not NaN; NaN of none, the latter also of one."""
     present = np.asarray(values, np.float64)
     present = present[~np.isnan(present)]
-    return (present.mean(), present.std()) if len(present) else (np.nan, np.nan)
+    deviation = present.std() if len(present) > 1 else np.nan
+    return (present.mean(), deviation) if len(present) else (np.nan, np.nan)
 
 
 def _in_notebook() -> bool:

@@ -16,6 +16,7 @@ from blurjax.config.settings import SPLITS, Config
 from blurjax.config.trials import all_autoencoder_trials, classifier_trials
 from blurjax.data import Dataset, audit_dataset
 from blurjax.data.examples import blocks
+from blurjax.engine import silence_libtpu
 from blurjax.experiment.calls import make_programs
 from blurjax.experiment.context import Context
 from blurjax.experiment.estimate import make_plan
@@ -71,6 +72,7 @@ def run_experiment(
       Interrupted: after saving.
       AllTrialsFailed: every trial of a job has become non-finite.
     """
+    silence_libtpu()
     config, dataset = prepare(config, dataset)
     run = RunDirectory(out, writes=processes.is_first())
     with readable_os_errors(run.path), readable_memory_errors(), processes.exit_on_peer_failure():

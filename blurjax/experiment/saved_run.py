@@ -15,7 +15,7 @@ from blurjax.config import Config, Point, Trial, load
 from blurjax.config.settings import fitted
 from blurjax.config.trials import classifier_trial, points
 from blurjax.data.given_images import GivenImages
-from blurjax.engine import this_machine
+from blurjax.engine import silence_libtpu, this_machine
 from blurjax.experiment.fingerprints import check_code
 from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.networks import Networks, TrainingData
@@ -33,6 +33,7 @@ def load_run(directory: str | os.PathLike[str]) -> SavedRun:
     Raises:
       UserError: it is no run directory, or the run is not finished.
     """
+    silence_libtpu()
     return SavedRun(directory)
 
 
@@ -40,7 +41,7 @@ class SavedRun:
     """A finished run.
 
     Where a run has several points, methods take the values that tell them apart (`bottleneck`, `learning_rate`,
-    `weight_decay`, `train_examples`), and raise UserError where these leave more or fewer than one.
+    `weight_decay`, `train_examples`: a number or "all"), and raise UserError where these leave more or fewer than one.
 
     Attributes:
       config: its settings, fitted to the data.
@@ -79,7 +80,9 @@ class SavedRun:
         name, seeds = self.results["dataset"]["name"], len(self.config.seeds)
         return f"<SavedRun {str(self._run.path)!r} of {name!r}: {seeds} seeds, {len(points(self.config))} points>"
 
-    def accuracy(self, train_view: str, test_view: str, **values: float | None) -> dict[str, Any]:
+    def accuracy(
+        self, train_view: str, test_view: str, **values: float | str | None
+    ) -> dict[str, Any]:
         """Returns the accuracy of classifiers of a train view on a test view, a share in [0, 1].
 
         Returns:
@@ -130,7 +133,7 @@ class SavedRun:
         return {trial: self._model(stage, trial) for trial in trials}
 
     def classifier(
-        self, view: str, seed: int | None = None, **values: float | None
+        self, view: str, seed: int | None = None, **values: float | str | None
     ) -> TrainedClassifier:
         """Returns the classifier of a train view and a seed (None: the first); errors as of `autoencoder`."""
         self._check_views(view)
@@ -152,7 +155,7 @@ class SavedRun:
         images: GivenImages,
         train_view: str = "original",
         test_view: Literal["original", "reconstruction"] = "original",
-        **values: float | None,
+        **values: float | str | None,
     ) -> np.ndarray:
         """Returns the probabilities f32[T,N,K] that all classifiers of a train view, one per trial, give to images.
 
@@ -173,14 +176,13 @@ class SavedRun:
         views = (train_view, test_view)
         found = self._points(values)
         self._only(classifier_trial(point, 0, *views) for point in found)
-        values = found[0]._asdict()
         read = self._form.read(images)
         outputs = []
         for seed in self._block(found[0])["trials"]:
             viewed = read
             if test_view == "reconstruction":
                 viewed = self.autoencoder(seed, found[0].bottleneck).reconstruct(read)
-            outputs.append(self.classifier(train_view, seed, **values).predict(viewed))
+            outputs.append(self.classifier(train_view, seed, **found[0]._asdict()).predict(viewed))
         return np.stack(outputs)
 
     # What the models are made of.
@@ -258,9 +260,9 @@ class SavedRun:
                 raise UserError(
                     f"Points are not told apart by {name!r}; name {_either(Point._fields)}."
                 )
-            known = dict.fromkeys(getattr(point, name) for point in found)
-            _check_known(self._run, name, value, known)
-            found = [point for point in found if getattr(point, name) == value]
+            known = dict.fromkeys(_named(name, getattr(point, name)) for point in found)
+            _check_known(self._run, name, _named(name, value), known)
+            found = [p for p in found if _named(name, getattr(p, name)) == _named(name, value)]
         return found
 
     def _block(self, point: Point) -> dict[str, Any]:
@@ -274,12 +276,17 @@ class SavedRun:
         """Returns the only one of some points or trials."""
         first, *others = dict.fromkeys(found)
         for name in Point._fields if others else ():
-            known = dict.fromkeys(getattr(one, name) for one in (first, *others))
+            known = dict.fromkeys(_named(name, getattr(one, name)) for one in (first, *others))
             if len(known) > 1:
                 raise UserError(
                     f"{self._run.path} has several values of {name}; name {_either(known)}."
                 )
         return first
+
+
+def _named(name: str, value: Any) -> Any:
+    """Returns a value of a point as settings have it: all labelled images are "all"."""
+    return "all" if name == "train_examples" and value is None else value
 
 
 def _check_known(run: RunDirectory, name: str, value: object, known: Iterable[object]) -> None:

@@ -14,8 +14,8 @@ from blurjax.analysis.formatting import (
     p_in_words,
     signed_span,
 )
-from blurjax.report import sentences
 from blurjax.report.figures import FigureData, draw_figures
+from blurjax.report.point_names import point_name
 from blurjax.report.rendering import render
 from blurjax.report.view_display import in_order
 from blurjax.runtime import readable_os_errors, write_bytes
@@ -66,6 +66,11 @@ def compare_runs(
 def headlines(comparison: Comparison) -> list[str]:
     """Returns what the comparison says in a sentence for each pair; else that nothing is subtracted."""
     pairs = [pair for pair in comparison["pairs"] if PRIMARY in pair["cost"]]
+    if not any(point["cost"] for point in comparison["points"]):
+        return [
+            "None of these runs has a cost of reconstruction, which takes classifiers trained and tested on originals "
+            "and on reconstructions; the accuracies that they share are below."
+        ]
     return [_headline(comparison, pair) for pair in pairs] or [
         "No costs of these runs can be subtracted from one another; the reasons are below."
     ]
@@ -100,7 +105,7 @@ def _labels(comparison: Comparison) -> list[str]:
     labels = []
     for point in comparison["points"]:
         points = [other for other in comparison["points"] if other["run"] == point["run"]]
-        several = f", {sentences.point_name(point, points)}" if len(points) > 1 else ""
+        several = f", {point_name(point, points)}" if len(points) > 1 else ""
         labels.append(f"{point['run']}{several}")
     return labels
 

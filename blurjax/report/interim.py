@@ -11,8 +11,8 @@ from blurjax.analysis import collect_interim
 from blurjax.analysis.formatting import count
 from blurjax.config.settings import Config
 from blurjax.config.trials import LONGER
-from blurjax.report import sentences
 from blurjax.report.figures import FigureData, PageFigure, draw_figure
+from blurjax.report.point_names import point_name
 from blurjax.report.rendering import render
 from blurjax.report.view_display import in_order
 from blurjax.runtime import RunDirectory
@@ -37,7 +37,7 @@ def write_interim(run: RunDirectory, settings: Config) -> Path:
     points = found["points"]
     sections = [
         {
-            "name": sentences.point_name(point, points) if len(points) > 1 else "",
+            "name": point_name(point, points) if len(points) > 1 else "",
             "point": point,
             "figures": _figures(found, point, confidence),
         }

@@ -26,9 +26,10 @@ from blurjax.report import sentences
 from blurjax.report.facts import facts
 from blurjax.report.figures import FIGURES, FigureData, PageFigure, draw_figures
 from blurjax.report.interim import write_interim
+from blurjax.report.point_names import point_name
 from blurjax.report.rendering import render
 from blurjax.report.tables import result_tables
-from blurjax.report.view_display import first_views, in_order, main_cells
+from blurjax.report.view_display import encoders, first_views, in_order, main_cells
 from blurjax.runtime import RunDirectory, UserError, read_json, read_npz, readable_os_errors
 
 SMALL_IMAGE = 16
@@ -119,7 +120,7 @@ def _draw(
         data = FigureData(results, point, confidence, gallery, flips)
         section = Section(
             prefix=f"point-{number + 1}-" if len(points) > 1 else "",
-            name=sentences.point_name(point, points),
+            name=point_name(point, points),
             point=point,
             summary=sentences.point_summary(point, confidence) if point["trials"] else [],
             figures=dict(draw_figures(data, *kinds)),
@@ -156,7 +157,7 @@ def _render(
         environment=yaml.safe_dump(dict(environment), sort_keys=False, allow_unicode=True),
         margin=settings.report.margin,
         level=level(confidence),
-        first_views=first_views(),
+        first_views=(*first_views(), *encoders()),
         main_cells=main_cells(),
         unadjusted=[*UNADJUSTED, *ON_CODE.values()],
         controls=list(controls()),

@@ -29,6 +29,8 @@ from blurjax.report.cautions import (
     doubts_about_run,
     in_headline,
 )
+from blurjax.report.point_names import point_name, recipe_name
+from blurjax.report.warm_starts import gains
 
 Results = Mapping[str, Any]
 Point = Mapping[str, Any]
@@ -56,12 +58,12 @@ def answer(results: Results, confidence: float) -> list[str]:
     if len(points) == 1:
         return point_summary(points[0], confidence, of_run)
     doubts = [*doubts_about(points), *of_run]
-    answers = [*_several_points(points, doubts), *_smallest_equivalent(results["curves"])]
-    return [*answers, *_cautions(doubts)]
+    answers = [*_several_points(points, doubts), *gains(points, confidence)]
+    return [*answers, *_smallest_equivalent(results["curves"]), *_cautions(doubts)]
 
 
 def point_summary(point: Point, confidence: float, of_run: Sequence[Doubt] = ()) -> list[str]:
-    """Returns what reconstruction costs at one point, why, and what limits the answer; else the accuracies.
+    """Returns what reconstruction costs at one point, why, and what limits the answer; else gains and accuracies.
 
     Args:
       point: one that has trials.
@@ -84,7 +86,7 @@ def _point_answer(point: Point, confidence: float, doubts: Sequence[Doubt]) -> l
             for train, row in point["accuracy"].items()
             for test, cell in row.items()
         ]
-        return [f"Mean accuracy: {'; '.join(cells)}."]
+        return [*gains([point], confidence), f"Mean accuracy: {'; '.join(cells)}."]
     original, rebuilt = (
         percent(point["accuracy"][view][view]["mean"]) for view in ("original", "reconstruction")
     )
@@ -115,7 +117,7 @@ def _point_answer(point: Point, confidence: float, doubts: Sequence[Doubt]) -> l
     limits = [total["sentence"]] if total["verdict"] in ("equivalent", "undecided") else []
     limited = ", as far as these autoencoders show it" if components_ahead([point]) else ""
     reasons = _reasons(point["decomposition"], 1 - confidence, limited)
-    return [headline, *reasons, *_hidden(point), *limits]
+    return [headline, *reasons, *_hidden(point), *limits, *gains([point], confidence)]
 
 
 def _gap(total: Mapping[str, Any], confidence: float) -> str:
@@ -235,27 +237,6 @@ def _smallest_equivalent(curves: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{count(smallest, 'float')} (tested from the largest down, stopping at the first failure)."
         )
     return sentences
-
-
-def point_name(point: Point, points: Sequence[Point]) -> str:
-    """Returns the values in which a point differs from the others."""
-    values = point["values"]
-    varying = [name for name in values if len({other["values"][name] for other in points}) > 1]
-    return " and ".join(
-        count(values[name], "float")
-        if name == "bottleneck"
-        else labels_in_words(values[name])
-        if name == "train_examples"
-        else f"{name.replace('_', ' ')} {values[name]:g}"
-        for name in varying or ["bottleneck"]
-    )
-
-
-def recipe_name(curve: Mapping[str, Any]) -> str:
-    """Returns the values in which the points of a curve against the bottleneck agree."""
-    name = f"Learning rate {curve['learning_rate']:g}, weight decay {curve['weight_decay']:g}"
-    labels = curve["train_examples"]
-    return name if labels is None else f"{name}, {labels_in_words(labels)}"
 
 
 def gap_sentence(point: Point, confidence: float) -> str:

@@ -99,7 +99,7 @@ def _differences_tex(entries: Iterable[Entry], level: str, *, several: bool) -> 
         cells = [name.replace("_", " "), *numbers, verdict or "", definition]
         rows.append([_values(point), *cells] if several else cells)
     header = ["term", "points", f"{level} interval", "p", "verdict", "definition"]
-    about = "differences in points of accuracy, positive = cost"
+    about = "differences in points of accuracy, positive = cost (in a gain: gained)"
     return _tabular(["point", *header] if several else header, rows, about)
 
 

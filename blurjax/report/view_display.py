@@ -27,6 +27,11 @@ def first_views() -> tuple[str, ...]:
     return named(main=True, testable=True)
 
 
+def encoders() -> tuple[str, ...]:
+    """Returns the views whose classifiers are an autoencoder's encoder."""
+    return tuple(name for name, view in VIEWS.items() if view.network != "model")
+
+
 def main_cells() -> list[Cell]:
     """Returns the cells of the transfer matrix that are shown class by class."""
     own = [(view, view) for view in first_views()]

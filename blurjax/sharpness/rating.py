@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from scipy.special import expit, softmax
 
 from blurjax.data import image_files
-from blurjax.engine import Array, Params
+from blurjax.engine import Array, Params, silence_libtpu
 from blurjax.runtime import UserError
 from blurjax.sharpness.features import (
     REGION,
@@ -135,6 +135,7 @@ def rate_images(
     """
     if not len(images):
         return []
+    silence_libtpu()
     params = (detector or shipped_detector()).params
     grids = [_regions(brightness(image)) for image in images]
     described = _describe(np.concatenate([regions for regions, _ in grids]))

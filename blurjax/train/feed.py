@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, Sharding
 
-from blurjax.config.settings import SPLITS
 from blurjax.data import Dataset, fold_assignment, read_batches
 from blurjax.engine import Array, Scalar, in_batches, key, place, place_columns, shared
 
@@ -44,8 +43,7 @@ def assign_folds(dataset: Dataset, num_folds: int, split_seed: int) -> np.ndarra
     if not num_folds:
         return None
     fold_of = np.zeros(len(dataset.labels), np.int32)
-    for split in SPLITS:
-        positions = dataset.splits[split]
+    for positions in dataset.splits.values():
         fold_of[positions] = fold_assignment(dataset.labels[positions], num_folds, split_seed)
     return fold_of
 

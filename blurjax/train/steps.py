@@ -272,11 +272,7 @@ def classifier_eval_step(
 def render_step(
     nothing: None, parameters: ViewParameters, batch: Batch, *, view: ApplyView
 ) -> dict[str, Array]:
-    """Puts images into a view.
-
-    Returns:
-      "image" u8[B,H,W,C]; nothing is lost, since values of views are multiples of 1/255.
-    """
+    """Returns the view as "image" u8[B,H,W,C]: nothing is lost, since its values are multiples of 1/255."""
     del nothing
     images = view(parameters, batch["image"], batch["index"])
     return {"image": jnp.round(images * 255.0).astype(jnp.uint8)}

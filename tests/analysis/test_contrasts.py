@@ -62,13 +62,13 @@ def test_warm_starts_are_compared_with_scratch_as_a_family_of_their_own(rng):
     for view in ("encoder", "encoder_frozen"):
         paired = statistics.paired(correct[view, "original"], scratch)
         estimate = statistics.difference(paired)
-        name = f"scratch_against_{view}"
+        name = f"gain_of_{view}"
         assert compared[name]["mean"] == pytest.approx(np.mean(paired))
         assert (
             compared[name]["definition"] == f"acc({view}→original) - acc(encoder_scratch→original)"
         )
         own_p[name] = statistics.two_sided_p(estimate)
-    assert compared["scratch_against_encoder"]["verdict"] == "worse"
+    assert compared["gain_of_encoder"]["verdict"] == "better"
     for name, p in statistics.holm(own_p).items():
         assert compared[name]["p"] == pytest.approx(p)
     alone = compare(correct, None, 2, ReportConfig(), on_code={})
@@ -136,7 +136,7 @@ def test_warm_starts_are_judged_where_one_of_the_two_learned_something(encoder, 
     correct = {(view, "original"): rng.random((4, 200)) < p for view, p in shares.items()}
     cells = {cell: {"label": np.arange(200) % 2} for cell in correct}
     point = SimpleNamespace(cells=cells, correct=lambda: correct)
-    contrasts = {"scratch_against_encoder": {"verdict": "equivalent", "sentence": "as it was"}}
-    found = withhold_of_warm_starts(contrasts, point, 0.95)["scratch_against_encoder"]  # pyright: ignore
+    contrasts = {"gain_of_encoder": {"verdict": "equivalent", "sentence": "as it was"}}
+    found = withhold_of_warm_starts(contrasts, point, 0.95)["gain_of_encoder"]  # pyright: ignore
     assert found["verdict"] == verdict
     assert (found["sentence"] == "as it was") == (verdict is not None)

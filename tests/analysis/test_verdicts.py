@@ -39,6 +39,9 @@ def test_positive_is_worse_and_negative_better():
     assert worse.p == better.p == pytest.approx(2 * stats.norm.sf(3))
     assert worse.sentence == "Worse by 3.00 points (p = 0.003)."
     assert better.sentence == "Better by 3.00 points (p = 0.003)."
+    gained = verdicts.verdict(an_estimate(0.03, images=0.01), margin=0.01, is_gain=True)
+    lost = verdicts.verdict(an_estimate(-0.03, images=0.01), margin=0.01, is_gain=True)
+    assert (gained.verdict, lost.verdict) == ("better", "worse")
     clear = verdicts.verdict(an_estimate(0.06, images=0.01), margin=0.01)
     assert clear.sentence == "Worse by 6.00 points (p < 0.001)."
 

@@ -47,8 +47,10 @@ def test_the_name_of_another_model_brings_its_own_defaults(written, registries):
     either = {"model__width": 9, "model": "normalized"}
     assert classifier(written, **either) == NormalizedSettings(width=9)
     assert classifier(written, **dict(reversed(either.items()))) == NormalizedSettings(width=9)
-    with pytest.raises(UserError, match=r"model\.dense is no setting of the model named"):
+    with pytest.raises(UserError, match=r"dense is a setting of cnn alone; .* classifier\.model\."):
         classifier(model="normalized", model__dense=3)
+    with pytest.raises(UserError, match=r"code is a setting of conv and residual alone; name such"):
+        loading.load(overrides={"autoencoder.model": "mlp", "autoencoder.model.code": "spatial"})
 
 
 def test_a_file_may_name_a_model_or_its_settings_alone(tmp_path):

@@ -80,11 +80,12 @@ def test_no_devices_are_refused():
         configure_jax(cpu_devices=0)
 
 
-def test_libtpu_is_silent_on_a_machine_without_a_tpu():
+@pytest.mark.parametrize("call", ["configure_jax()", "rate_sharpness([np.eye(32, dtype='u1')])"])
+def test_libtpu_is_silent_on_a_machine_without_a_tpu(call):
     pytest.importorskip("libtpu")
     if _may_have_tpu():
         pytest.skip("there may be a TPU")
-    code = "from blurjax import configure_jax; configure_jax(); import jax; jax.devices()"
+    code = f"import blurjax, jax, numpy as np; blurjax.{call}; jax.devices()"
     environment = {k: v for k, v in os.environ.items() if k not in LIBTPU_WITHOUT_TPU}
     environment.pop("JAX_PLATFORMS", None)
     process = subprocess.run(

@@ -2,14 +2,17 @@
 
 import dataclasses
 import itertools
+import json
 import shutil
 
 import numpy as np
 import pytest
+from command import run_here
+from PIL import Image
 from same import assert_same_arrays, assert_same_run, final_states
 from tiny import config
 
-from blurjax import run_experiment
+from blurjax import load_run, run_experiment
 from blurjax.config.trials import Trial
 from blurjax.data import load
 from blurjax.experiment.estimate import make_plan
@@ -108,6 +111,22 @@ def test_results_are_those_of_the_rows_with_these_labels(swept):
         cost = point["decomposition"]["on_reconstructions"]
         assert cost["per_trial"] == pytest.approx(right[0] - right[1])
     assert (out / "figures/labels.png").stat().st_size > 0
+
+
+def test_all_labels_are_named_as_in_settings(swept, tmp_path, rng):
+    out, _ = swept
+    run = load_run(out)
+    image = rng.integers(0, 256, (1, *run.image_shape), np.uint8)
+    every = run.predict(image, train_examples="all")
+    np.testing.assert_array_equal(every, run.predict(image, train_examples=None))
+    assert not np.array_equal(every, run.predict(image, train_examples=4))
+    Image.fromarray(image[0, ..., 0]).save(tmp_path / "a.png")
+    options = "--train-examples", "all", "--json"
+    (row,) = json.loads(run_here("predict", out, "a.png", *options, cwd=tmp_path).stdout)
+    assert list(row["probabilities"].values()) == pytest.approx(every.mean(axis=0)[0], abs=1e-5)
+    for values, says in ({}, "name 4 or all"), ({"train_examples": 5}, "examples 5; name 4 or all"):
+        with pytest.raises(UserError, match=says):
+            run.predict(image, **values)
 
 
 def test_further_numbers_run_alone_and_equal_those_of_one_run(swept, plain, source, tmp_path):

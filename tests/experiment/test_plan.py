@@ -8,6 +8,8 @@ import pytest
 from tiny import EVERY_CHUNK, config, write_stripes
 
 from blurjax.config.settings import Config
+from blurjax.config.trials import classifier_trials
+from blurjax.experiment.calls import calls, make_programs
 from blurjax.experiment.estimate import make_plan, time_plan
 from blurjax.experiment.plan import REST_SECONDS, duration
 from blurjax.experiment.preparation import prepare
@@ -38,6 +40,15 @@ def test_the_first_ten_classes_are_named(loaded, tmp_path):
     plan = make_plan(fitted, replace(dataset, class_names=names), tmp_path / "run")
     first = ", ".join(names[:10])
     assert f"12 classes: {first} and 2 more; " in str(plan)
+
+
+def test_models_are_counted_in_a_column(source, tmp_path):
+    views = ["original", "encoder_scratch"]
+    fitted, dataset = prepare(config(source, sweep__num_seeds=1, views__train=views))
+    lines = str(make_plan(fitted, dataset, tmp_path / "run")).splitlines()[1:4]
+    assert {line.index("   1 model x 18 steps") for line in lines} == {
+        len("  classifiers on encoder_scratch:")
+    }
 
 
 def test_bfloat16_on_a_cpu_is_said_to_be_slower(source, tmp_path):
@@ -84,6 +95,11 @@ def test_of_a_stopped_run_what_is_left_counts(loaded, tmp_path):
     plan = make_plan(fitted, dataset, tmp_path / "run")
     assert [stage.begun for stage in plan.stages] == [3, 3, 0]
     assert [stage.steps_left for stage in plan.stages] == [0, 18, 54]
+    assert [[trial.seed for trial in stage.left] for stage in plan.stages] == [
+        [],
+        [0, 1, 2],
+        [0, 1, 2],
+    ]
     autoencoders, on_original, on_reconstruction = str(plan).splitlines()[1:4]
     assert autoencoders.endswith("steps (3 trained already)")
     assert on_original.endswith("steps (3 begun already)")
@@ -102,6 +118,18 @@ def test_steps_are_timed(loaded, tmp_path):
     assert timed.rest_seconds > REST_SECONDS
     assert f"  estimated time: about {duration(timed.seconds)}" in str(timed)
     assert not (tmp_path / "run").exists()
+
+
+def test_programs_are_timed_with_the_trials_that_are_left(loaded):
+    fitted, dataset = loaded
+    programs = make_programs(fitted, dataset)
+    few = {"classifier/original": classifier_trials(fitted, "original")[2:]}
+    for left, classifiers in ((few, 1), ({}, 3)):
+        found = {call.name: call for call in calls(programs, left)}
+        assert found["train autoencoders"].models == 3
+        training = found["train classifiers"]
+        assert training.models == classifiers
+        assert len(training.arguments[0].step) == programs.layout.padded(classifiers)
 
 
 def test_a_slower_view_takes_longer(tmp_path):

@@ -75,4 +75,6 @@ def test_where_no_step_was_timed_all_count_the_same():
 @pytest.mark.filterwarnings("error")
 def test_frozen_trials_are_not_in_the_mean():
     assert mean_and_spread([0.5, math.nan, 0.7]) == (pytest.approx(0.6), pytest.approx(0.1))
+    one, spread = mean_and_spread([math.nan, 0.7])
+    assert (one, math.isnan(spread)) == (0.7, True)
     assert all(math.isnan(value) for value in mean_and_spread([math.nan, math.nan]))

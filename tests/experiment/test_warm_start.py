@@ -12,7 +12,7 @@ from networks import images as random_images
 from same import assert_same_run, final_states
 from tiny import config
 
-from blurjax import load_run, run_experiment
+from blurjax import export_view, load_run, run_experiment
 from blurjax.config.loading import fit_to_data
 from blurjax.config.trials import Trial
 from blurjax.experiment.fingerprints import code_hashes
@@ -177,7 +177,7 @@ def test_what_is_frozen_ends_as_the_autoencoder_of_the_same_trial(finished):
 def test_comparisons_are_with_the_same_network_from_scratch(finished):
     for point in finished[1]["points"]:
         for view in WARM:
-            term = point["comparisons"][f"scratch_against_{view}"]
+            term = point["comparisons"][f"gain_of_{view}"]
             ours, theirs = (
                 np.array(point["accuracy"][v]["original"]["per_trial"])
                 for v in (view, "encoder_scratch")
@@ -185,6 +185,11 @@ def test_comparisons_are_with_the_same_network_from_scratch(finished):
             np.testing.assert_allclose(term["per_trial"], ours - theirs, atol=1e-12)
             assert term["definition"] == f"acc({view}→original) - acc(encoder_scratch→original)"
     assert "What the autoencoder’s weights give" in (finished[0] / "report.html").read_text()
+
+
+def test_an_encoder_is_no_view_to_export(finished, tmp_path):
+    with pytest.raises(UserError, match="encoder are another network, trained on originals; name"):
+        export_view(finished[0], "encoder", tmp_path / "out.npz", bottleneck=2)
 
 
 def test_a_saved_classifier_predicts_what_the_run_did(finished, source):

@@ -142,6 +142,14 @@ def test_what_is_not_subtracted_and_why(two, tmp_path, dataset, changes, reason)
     assert "Paired differences" not in html.split("How it was computed")[0]
 
 
+def test_runs_without_reconstructions_have_no_costs(tmp_path):
+    alone = {"train_views": ("original",), "test_views": ("original",)}
+    runs = [finished(tmp_path / name, **alone) for name in ("one", "two")]
+    found = compare_runs(runs)
+    assert comparison_text(found, 10_000).startswith("None of these runs has a cost of reconstruct")
+    assert [*found["pairs"][0]["accuracy"]] == ["original"]
+
+
 def test_test_images_are_compared_by_content(tmp_path):
     digests = {"one": "a", "same": "a", "other": "b"}
     one, same, other = (

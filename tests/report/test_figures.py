@@ -172,6 +172,25 @@ def test_generalisation_gap_is_drawn_with_its_intervals(full, full_point):
     assert others == ["infold", "blur", "pca", "downsample"]  # no checks
 
 
+def test_few_labels_show_accuracy_cost_and_gain_with_intervals(tmp_path):
+    warm = ("encoder", "encoder_scratch")
+    views = {"train_views": ("original", "reconstruction", *warm), "train_examples": (20, "all")}
+    _, results = collect(tmp_path, seeds=3, **views)
+    figure = draw("labels", results)
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "accuracy, own view (%)",
+        "cost on reconstructions (points)",
+        "gain over encoder_scratch (points)",
+    ]
+    lines = [line.get_label() for line in figure.axes[0].lines]
+    assert lines == ["original", "reconstruction", *warm]
+    gains = [p["comparisons"]["gain_of_encoder"] for p in results["points"]]
+    _, line = figure.axes[2].lines
+    assert line.get_ydata() == pytest.approx([100 * gain["mean"] for gain in gains])
+    bars = [bar[:, 1] for bar in figure.axes[2].collections[0].get_segments()]
+    np.testing.assert_allclose(bars, [100 * np.array(gain["interval"]) for gain in gains])
+
+
 def test_causes_lead_from_accuracy_to_accuracy(full, full_point):
     (axes,) = draw("causes", full[1]).axes
     names = [label.get_text().replace("\n", " ") for label in axes.get_xticklabels()]

@@ -11,6 +11,7 @@ from synthetic_run import Synthetic, collect
 from blurjax import load_config, load_dataset
 from blurjax.report import sentences
 from blurjax.report.facts import facts
+from blurjax.report.point_names import point_name
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def test_numbers_of_labels_are_named(results):
     points = [copy.deepcopy(results["points"][0]) for _ in range(3)]
     for point, number in zip(points, (1, 100, None), strict=True):
         point["values"]["train_examples"] = number
-    names = [sentences.point_name(point, points) for point in points]
+    names = [point_name(point, points) for point in points]
     assert names == ["1 labelled image", "100 labelled images", "all labelled images"]
     said = [sentences.point_summary(point, 0.95)[0] for point in points[1:]]
     assert (
@@ -120,6 +121,28 @@ def test_numbers_of_labels_are_named(results):
         in said[0]
     )
     assert "labelled" not in said[1]
+
+
+def test_the_gain_of_a_warm_start_is_answered_for_every_number_of_labels(results):
+    def a_point(labels, mean, verdict):
+        gain = {"mean": mean, "interval": [mean - 0.02, mean + 0.02], "p": 0.03, "verdict": verdict}
+        without_cost = {"decomposition": {}, "comparisons": {"gain_of_encoder": gain}}
+        return a | without_cost | {"values": a["values"] | {"train_examples": labels}}
+
+    a = results["points"][0]
+    points = [a_point(50, 0.03, "better"), a_point(None, -0.01, None)]
+    opening, gain, *_ = sentences.answer(results | {"points": points, "curves": []}, 0.95)
+    assert opening == "2 combinations of the swept values were compared."
+    assert gain.endswith(
+        "changes accuracy on originals by +3.0 points (+1.0 to +5.0, p = 0.030: better) with 50 labelled images; "
+        "−1.0 points (−3.0 to +1.0, no verdict) with all labelled images. Positive = gained; in brackets: 95% "
+        "intervals."
+    )
+    alone = sentences.answer(results | {"points": points[:1]}, 0.95)[0]
+    assert "by +3.0 points (+1.0 to +5.0, p = 0.030: better). Positive = gained;" in alone
+    many = [a_point(n, n / 100, "better" if n > 3 else "undecided") for n in range(1, 10)]
+    _, gain, *_ = sentences.answer(results | {"points": many, "curves": []}, 0.95)
+    assert "by +1.0 to +9.0 points (undecided at 3, better at 6). Positive" in gain
 
 
 def test_many_points_are_counted_not_listed(results):

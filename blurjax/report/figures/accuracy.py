@@ -15,7 +15,7 @@ from blurjax.analysis.types import Cell
 from blurjax.config.view_table import BLACK, BLUE, VERMILLION, VIEWS
 from blurjax.report.figures.registry import Drawing, FigureData, figure
 from blurjax.report.figures.style import WIDTH, class_labels, new_figure, plain_numbers
-from blurjax.report.sentences import recipe_name
+from blurjax.report.point_names import recipe_name
 from blurjax.report.view_display import in_order, line_style
 
 MOST_CLASSES = 30

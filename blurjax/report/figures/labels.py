@@ -1,19 +1,20 @@
-"""The figure of few labels: accuracy, and what reconstruction costs, against the number of labelled images."""
+"""The figure of few labels: accuracy, what reconstruction costs and a warm start gains, against labelled images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
+from blurjax.analysis.contrasts import WARM_STARTS
 from blurjax.analysis.formatting import count
 from blurjax.config.view_table import BLACK, VIEWS
 from blurjax.report.figures.registry import Drawing, FigureData, figure
 from blurjax.report.figures.style import WIDTH, new_figure, plain_numbers
-from blurjax.report.view_display import in_order, line_style
+from blurjax.report.view_display import encoders, in_order, line_style
 
 APART = 1.03
 """The factor by which the lines of different views stand beside each other, so that bars do not overlap."""
@@ -22,20 +23,26 @@ Line = list[tuple[int, Mapping[str, Any]]]
 """(labelled images, point), fewest first."""
 
 
-@figure("Cost against labels", anchor="labels", per="run")
+@figure("Accuracy against labels", anchor="labels", per="run")
 def labels(data: FigureData) -> Drawing | None:
-    """Accuracy of the classifiers, and the cost of reconstruction, against the number of labelled images."""
+    """Accuracy, the cost of reconstruction and the gain of warm starts against the number of labelled images."""
     lines = _lines(data.results)
     if not lines:
         return None
-    has_cost = "on_reconstructions" in next(iter(lines.values()))[0][1]["decomposition"]
-    drawn = new_figure(WIDTH if has_cost else 6.0, 3.8 * len(lines) + 0.5)
-    axes = drawn.subplots(len(lines), 1 + has_cost, squeeze=False)
+    first = next(iter(lines.values()))[0][1]
+    panels: dict[Callable[[Axes, Line], None], str] = {
+        _accuracies: "accuracy of the main views' classifiers and of encoders, tested on their own view (or on the one "
+        "that the list of views names instead)"
+    }
+    if "on_reconstructions" in first["decomposition"]:
+        panels[_cost] = "accuracy on originals minus accuracy on reconstructions, positive = cost"
+    if WARM_STARTS.keys() & first["comparisons"].keys():
+        panels[_gains] = "accuracy of encoders minus that of encoder_scratch, positive = gain"
+    drawn = new_figure(WIDTH if len(panels) > 1 else 6.0, 3.8 * len(lines) + 0.5)
+    axes = drawn.subplots(len(lines), len(panels), squeeze=False)
     for row, (values, line) in zip(axes, lines.items(), strict=True):
-        _accuracies(row[0], line)
-        if has_cost:
-            _cost(row[1], line)
-        for ax in row:
+        for ax, draw in zip(row, panels, strict=True):
+            draw(ax, line)
             ax.set_xscale("log")
             ax.xaxis.set_major_locator(FixedLocator([number for number, _ in line]))
             plain_numbers(ax.xaxis)
@@ -47,11 +54,9 @@ def labels(data: FigureData) -> Drawing | None:
             row[0].set_title(recipe, loc="left")
     handles, views = axes[0, 0].get_legend_handles_labels()
     drawn.legend(handles, views, title="view", ncols=5, loc="outside upper center")
-    right = "; right: accuracy on originals minus accuracy on reconstructions, positive = cost"
     caption = (
-        "Left: accuracy of the main views' classifiers, tested on their own view (or on the one that the list of views "
-        f"names instead){right if has_cost else ''}. Bars are {data.level} intervals, not corrected for their number. "
-        "Each seed draws its own labelled images, the same for all views, and the fewer are among the more, so "
+        f"From the left: {'; '.join(panels.values())}. Bars are {data.level} intervals, not corrected for their "
+        "number. Each seed draws its own labelled images, the same for all views, and the fewer are among the more, so "
         "neighbouring points are not independent. The autoencoder was trained on the whole train split, without labels."
     )
     return Drawing(drawn, caption)
@@ -71,26 +76,39 @@ def _lines(results: Mapping[str, Any]) -> dict[Sequence[float], Line]:
 
 def _accuracies(ax: Axes, line: Line) -> None:
     first = line[0][1]["accuracy"]
-    views = [v for v in in_order(first) if VIEWS[v].main and VIEWS[v].own_test_view in first[v]]
-    for number, view in enumerate(views):
-        test = VIEWS[view].own_test_view
-        entries = [point["accuracy"][view][test] for _, point in line]
-        images = [n * APART ** (number - (len(views) - 1) / 2) for n, _ in line]
-        _with_bars(ax, images, entries, label=view, **line_style(view))
+    views = {
+        view: [point["accuracy"][view][VIEWS[view].own_test_view] for _, point in line]
+        for view in in_order(first)
+        if (VIEWS[view].main or view in encoders()) and VIEWS[view].own_test_view in first[view]
+    }
+    _with_bars(ax, line, views)
     ax.set_ylabel("accuracy, own view (%)")
 
 
 def _cost(ax: Axes, line: Line) -> None:
     ax.axhline(0, color=BLACK, linewidth=0.8)
     entries = [point["decomposition"]["on_reconstructions"] for _, point in line]
-    _with_bars(ax, [number for number, _ in line], entries, color=BLACK)
+    _with_bars(ax, line, {"reconstruction": entries})
     ax.set_ylabel("cost on reconstructions (points)")
 
 
-def _with_bars(
-    ax: Axes, x: Sequence[float], entries: Sequence[Mapping[str, Any]], **style: Any
-) -> None:
-    """Draws means in percent with their intervals."""
-    low, high = 100 * np.array([entry["interval"] for entry in entries]).T
-    ax.plot(x, [100 * entry["mean"] for entry in entries], marker="o", **style)
-    ax.vlines(x, low, high, color=style["color"], linewidth=1.2)
+def _gains(ax: Axes, line: Line) -> None:
+    ax.axhline(0, color=BLACK, linewidth=0.8)
+    found = line[0][1]["comparisons"]
+    gains = {
+        view: [point["comparisons"][name] for _, point in line]
+        for name, ((view, _), _) in WARM_STARTS.items()
+        if name in found
+    }
+    _with_bars(ax, line, gains)
+    ax.set_ylabel("gain over encoder_scratch (points)")
+
+
+def _with_bars(ax: Axes, line: Line, views: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Draws the means of views in percent with their intervals."""
+    for number, (view, entries) in enumerate(views.items()):
+        x = [images * APART ** (number - (len(views) - 1) / 2) for images, _ in line]
+        low, high = 100 * np.array([entry["interval"] for entry in entries]).T
+        style = line_style(view)
+        ax.plot(x, [100 * entry["mean"] for entry in entries], marker="o", label=view, **style)
+        ax.vlines(x, low, high, color=style["color"], linewidth=1.2)
