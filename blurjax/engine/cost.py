@@ -82,10 +82,10 @@ def collectives(text: str) -> dict[str, int]:
 def traffic(text: str) -> float:
     """Estimates the bytes that one device reads from and writes to its memory, from the text of a compiled program.
 
-    Every instruction reads its operands and writes its result once; of a slice, only the part that is taken. Where the
-    program loops over steps, whose number it is given, it is the traffic of one step: what is done once in a call is left
-    out. Any other loop of unknown length counts as one round, of branches the costliest. Arrays are padded to the tiles of
-    a TPU; those in faster memory count nothing.
+    Every instruction reads its operands and writes its result once; of a slice, only the part that is taken. A loop of
+    unknown length counts as one round, and where there is one, over steps, what is done outside of it, once in a call,
+    counts nothing. Of branches the costliest counts. Arrays are padded to the tiles of a TPU; those in faster memory
+    count nothing.
     """
     computations = _parsed(text)
     entry = next(c for c in computations.values() if c.is_entry)

@@ -1,8 +1,8 @@
-"""Devices that share the batches of one trial: each has some of the pieces, and on CPU their sum has the same bits on any.
+"""Devices that share the batches of one trial: each has some of the pieces, and on CPUs their sum has the same bits.
 
 A batch is cut into pieces. The values of the pieces are added in pairs, pairs of pairs and so on, first those of one
-device, then, on CPU, those of all devices: where both numbers are powers of two, in the same order on one device and on
-many.
+device, then, on CPUs, those of all devices: where both numbers are powers of two, in the same order on one device and
+on many.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def sum_of_pieces(
 def sum_over_devices(tree: Any) -> Any:
     """Sums a pytree of arrays of one dtype over the devices that share a batch.
 
-    On CPU each device sums its part of all arrays, in pairs. On accelerators the order of the sum is XLA's, which sends a
-    third less and in one collective in place of two (compiled: docs/scaling.md).
+    On CPUs each device sums its part of all arrays, in pairs. On accelerators the order is XLA's: that takes one
+    collective in place of two, and on TPUs sends a third less (compiled: docs/scaling.md).
     """
     sharing, devices = devices_sharing(), jax.sharding.get_abstract_mesh().abstract_device
     if sharing == 1:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
 
 from blurjax.config.settings import Config
-from blurjax.engine import TRIAL_AXIS, Target, make_mesh, padded_length
+from blurjax.engine import DATA_AXIS, TRIAL_AXIS, Target, make_mesh, padded_length
 from blurjax.runtime import UserError, processes
 
 MOST_TRIALS_PER_VMAP, COMPILATIONS = 32, 3
@@ -31,6 +31,20 @@ class Layout(NamedTuple):
     def padded(self, num_trials: int) -> int:
         """Returns the least number of trials, at least num_trials, that divides evenly."""
         return padded_length(num_trials, self.mesh, self.trials_per_vmap)
+
+    def __str__(self) -> str:
+        return arrangement(self.mesh.shape, self.trials_per_vmap)
+
+
+def arrangement(mesh: Mapping[str, int], trials_per_vmap: int) -> str:
+    """Says what devices do, given how many there are along each axis of the mesh."""
+    together = (
+        f"{trials_per_vmap} trials side by side" if trials_per_vmap > 1 else "1 trial at a time"
+    )
+    sharing, devices = mesh.get(DATA_AXIS, 1), math.prod(mesh.values())
+    if sharing > 1:
+        return f"{sharing} share each batch, {together}"
+    return f"{together} on each" if devices > 1 else together
 
 
 class Memory(NamedTuple):
