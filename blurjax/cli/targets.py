@@ -99,7 +99,7 @@ def _table(found: CompiledExperiment) -> str:
     head = f"{found.target}: {found.devices} x {found.hardware.name}, {has}; "
     head += arrangement(found.mesh, found.trials_per_vmap)
     if (found.most_per_vmap or 0) > found.trials_per_vmap:
-        head += f" (memory for {found.most_per_vmap} side by side)"
+        head += f" (memory for {found.most_per_vmap})"
     return "\n".join([head, *(f"  {line}" for line in table), *map("  ".__add__, _verdict(found))])
 
 
