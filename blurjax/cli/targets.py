@@ -17,6 +17,7 @@ from blurjax.experiment import (
     CompiledProgram,
     compile_experiment,
 )
+from blurjax.experiment.layout import arrangement
 from blurjax.experiment.plan import duration
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.stand_in import Size, known_size, stand_in
@@ -95,12 +96,10 @@ def _table(found: CompiledExperiment) -> str:
         cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
         table.append("  ".join([f"{first:<{widths[0]}}", *cells]))
     has = f"{found.hardware.available / GIB:.1f} GiB of memory each"
-    room = "" if found.most_per_vmap is None else f" (memory for {found.most_per_vmap:,})"
-    head = (
-        f"{found.target}: {found.devices} x {found.hardware.name}, {has}; "
-        f"mesh {' x '.join(f'{count} {axis}' for axis, count in found.mesh.items())}; "
-        f"{found.trials_per_vmap} trial(s) side by side on each{room}"
-    )
+    head = f"{found.target}: {found.devices} x {found.hardware.name}, {has}; "
+    head += arrangement(found.mesh, found.trials_per_vmap)
+    if (found.most_per_vmap or 0) > found.trials_per_vmap:
+        head += f" (memory for {found.most_per_vmap})"
     notes = [f"note: {note}" for note in found.notes]
     return "\n".join([head, *(f"  {line}" for line in (*notes, *table, *_verdict(found)))])
 
@@ -142,8 +141,8 @@ def _verdict(found: CompiledExperiment) -> list[str]:
         lines.append("Everything compiles and fits.")
     if found.bound is not None:
         lines.append(
-            f"The experiment takes at least {duration(found.bound)}, since memory and matrix units are no faster: a "
-            "bound, not an estimate."
+            f"At the peak rates of memory and matrix units the experiment takes {duration(found.bound)}: a bound, not "
+            "an estimate."
         )
     return lines
 

@@ -83,12 +83,13 @@ def traffic(text: str) -> float:
     """Estimates the bytes that one device reads from and writes to its memory, from the text of a compiled program.
 
     Every instruction reads its operands and writes its result once; of a slice, only the part that is taken. A loop of
-    unknown length counts as one round, of branches the costliest. Arrays are padded to the tiles of a TPU; those in
-    faster memory count nothing.
+    unknown length counts as one round, and where there is one, over steps, what is done outside of it, once in a call,
+    counts nothing. Of branches the costliest counts. Arrays are padded to the tiles of a TPU; those in faster memory
+    count nothing.
     """
     computations = _parsed(text)
     entry = next(c for c in computations.values() if c.is_entry)
-    return entry.traffic(computations)
+    return entry.traffic_of_step(computations) or entry.traffic(computations)
 
 
 @dataclass
@@ -113,6 +114,16 @@ class _Instruction:
                 found += [one] if one else OPERAND.findall(several)
         return found
 
+    def trips(self, computations: dict[str, _Computation]) -> int | None:
+        """The rounds of this loop: as XLA for GPUs writes them, or a number that its counter is compared with."""
+        if known := KNOWN_TRIPS.search(self.rest):
+            return int(known[1])
+        condition = computations[self.called("condition")[0]]
+        root = condition.instructions[condition.root]
+        limits = [condition.instructions[name] for name in root.operands]
+        numbers = [int(limit.rest) for limit in limits if limit.operation == "constant"]
+        return numbers[0] if root.operation in ("compare", "fusion") and numbers else None
+
 
 @dataclass
 class _Computation:
@@ -128,6 +139,18 @@ class _Computation:
             )
         return self._traffic
 
+    def traffic_of_step(self, computations: dict[str, _Computation]) -> float:
+        """Of one round of the outermost loops of unknown length, 0 where there is none."""
+        total = 0.0
+        for own in self.instructions.values():
+            called = [computations[name] for name in own.called("body", "to_apply")]
+            if own.operation == "while" and own.trips(computations) is None:
+                total += called[0].traffic(computations)
+            elif own.operation in ("while", "call"):
+                rounds = own.trips(computations) or 1 if own.operation == "while" else 1
+                total += rounds * called[0].traffic_of_step(computations)
+        return total
+
     def _of(self, own: _Instruction, computations: dict[str, _Computation]) -> float:
         def inner(*attributes: str) -> list[float]:
             return [computations[name].traffic(computations) for name in own.called(*attributes)]
@@ -135,9 +158,7 @@ class _Computation:
         if own.operation in FREE or own.operation.endswith(("-done", "-update")):
             return 0
         if own.operation == "while":
-            known = KNOWN_TRIPS.search(own.rest)  # as XLA for GPUs writes; that for TPUs does not
-            trips = int(known[1]) if known else computations[own.called("condition")[0]].trips()
-            return trips * sum(inner("body"))
+            return (own.trips(computations) or 1) * sum(inner("body"))
         if own.operation == "conditional":
             names = "branch_computations", "true_computation", "false_computation"
             return max(inner(*names), default=0)
@@ -152,14 +173,15 @@ class _Computation:
             read = _array_bytes((*part[:2], source[2])) if _array_bytes(source) else 0
             return read + _array_bytes(part)
         if own.operation == "fusion":
-            return self._of_fusion(own, computations[own.called("calls")[0]])
+            return self._of_fusion(own, computations)
         if own.operation in SLICES:
             return 2 * own.bytes
         if own.operation == "dynamic-update-slice":
             return 2 * self.bytes_of(own.operands[1])
         return own.bytes + sum(map(self.bytes_of, own.operands))
 
-    def _of_fusion(self, own: _Instruction, fused: _Computation) -> float:
+    def _of_fusion(self, own: _Instruction, computations: dict[str, _Computation]) -> float:
+        fused = computations[own.called("calls")[0]]
         root = fused.instructions[fused.root]
         while root.operation in ("bitcast", "copy") and root.operands:
             root = fused.instructions[root.operands[0]]
@@ -168,19 +190,11 @@ class _Computation:
         if root.operation == "dynamic-update-slice":
             updated = fused.source(root.operands[0])
             total = fused.bytes_of(root.operands[1])
-        parameters = [i for i in fused.instructions.values() if i.operation == "parameter"]
-        for parameter in parameters:
-            number = int(re.match(r"(\d+)", parameter.rest)[1])  # pyright: ignore
+        for number, parameter in fused.parameters.items():
             if parameter.name != updated and number < len(own.operands):
-                total += min(fused.read(parameter.name), self.bytes_of(own.operands[number]))
+                read = fused.read(parameter.name, computations)
+                total += min(read, self.bytes_of(own.operands[number]))
         return total
-
-    def trips(self) -> int:
-        """The rounds of the loop that this is the condition of: a number that its counter is compared with, or 1."""
-        root = self.instructions[self.root]
-        limits = [self.instructions[name] for name in root.operands]
-        known = [i.rest for i in limits if i.operation == "constant"]
-        return int(known[0]) if root.operation in ("compare", "fusion") and known else 1
 
     def source(self, name: str) -> str:
         """The instruction whose value another one passes on unchanged."""
@@ -189,14 +203,29 @@ class _Computation:
             own = self.instructions[own.operands[0]]
         return own.name
 
-    def read(self, name: str) -> float:
-        """The bytes of a parameter that a fused computation reads."""
-        users = [i for i in self.instructions.values() if name in i.operands]
-        if users and all(i.operation in SLICES and i.operands[0] == name for i in users):
-            return sum(user.bytes for user in users)
-        if users and all(i.operation == "bitcast" for i in users):
-            return sum(self.read(user.name) for user in users)
-        return self.bytes_of(name)
+    @property
+    def parameters(self) -> dict[int, _Instruction]:
+        """By number."""
+        found = [i for i in self.instructions.values() if i.operation == "parameter"]
+        return {int(re.match(r"(\d+)", i.rest)[1]): i for i in found}  # pyright: ignore
+
+    def read(self, name: str, computations: dict[str, _Computation]) -> float:
+        """The bytes of an array that a fused computation reads, also by computations fused within it."""
+        total = 0.0
+        for user in self.instructions.values():
+            if name not in user.operands:
+                continue
+            if user.operation in SLICES and user.operands[0] == name:
+                total += user.bytes
+            elif user.operation == "bitcast":
+                total += self.read(user.name, computations)
+            elif user.operation == "fusion":
+                inner = computations[user.called("calls")[0]]
+                used = [n for n, operand in enumerate(user.operands) if operand == name]
+                total += sum(inner.read(inner.parameters[n].name, computations) for n in used)
+            else:
+                total += self.bytes_of(name)
+        return min(total, self.bytes_of(name))
 
     def bytes_of(self, name: str) -> float:
         own = self.instructions.get(name)

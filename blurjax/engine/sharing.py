@@ -1,7 +1,8 @@
-"""Devices that share the batches of one trial: each has some of the pieces, and their sum has the same bits on any.
+"""Devices that share the batches of one trial: each has some of the pieces, and on CPUs their sum has the same bits.
 
 A batch is cut into pieces. The values of the pieces are added in pairs, pairs of pairs and so on, first those of one
-device, then those of all devices: where both numbers are powers of two, in the same order on one device and on many.
+device, then, on CPUs, those of all devices: where both numbers are powers of two, in the same order on one device and
+on many.
 """
 
 from __future__ import annotations
@@ -105,10 +106,16 @@ def sum_of_pieces(
 
 
 def sum_over_devices(tree: Any) -> Any:
-    """Sums a pytree of arrays of one dtype over the devices that share a batch: each sums its part of all arrays."""
-    sharing = devices_sharing()
+    """Sums a pytree of arrays of one dtype over the devices that share a batch.
+
+    On CPUs each device sums its part of all arrays, in pairs. On accelerators the order is XLA's: that takes one
+    collective in place of two, and on TPUs sends a third less (compiled: docs/scaling.md).
+    """
+    sharing, devices = devices_sharing(), jax.sharding.get_abstract_mesh().abstract_device
     if sharing == 1:
         return tree
+    if devices is not None and devices.device_kind != "cpu":
+        return jax.lax.psum(tree, DATA_AXIS)
     vector, unravel = ravel_pytree(tree)
     padded = jnp.pad(vector, (0, -len(vector) % sharing)).reshape(sharing, -1)
     rows = jax.lax.all_to_all(padded, DATA_AXIS, 0, 0)

@@ -16,7 +16,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from blurjax.config.settings import Config
 from blurjax.data import Dataset
-from blurjax.engine import Target
+from blurjax.engine import TRIAL_AXIS, Target
 from blurjax.engine.cost import collectives, matrix_flops, needed_temporaries, traffic
 from blurjax.engine.hardware import Hardware
 from blurjax.engine.mesh import Layout
@@ -78,7 +78,8 @@ class CompiledExperiment:
     trials_per_vmap: int
     """Trials side by side on each device."""
     most_per_vmap: int | None
-    """How many trials side by side the memory has room for; None where programs do not compile."""
+    """How many trials side by side the memory has room for, of those that a device has; None where programs do not
+    compile."""
     programs: tuple[CompiledProgram, ...]
     notes: tuple[str, ...] = ()
     """Of settings that may disappoint on these devices."""
@@ -150,7 +151,7 @@ def compile_experiment(
         hardware=hardware,
         mesh=dict(layout.mesh.shape),
         trials_per_vmap=layout.trials_per_vmap,
-        most_per_vmap=_most_per_vmap(compiled, layout.trials_per_vmap, hardware),
+        most_per_vmap=_most_per_vmap(compiled, layout, hardware),
         programs=compiled,
         notes=(*slow_settings(config, target.platform),),
     )
@@ -209,15 +210,16 @@ def _compile(call: Call, target: Target) -> CompiledProgram:
 
 
 def _most_per_vmap(
-    compiled: tuple[CompiledProgram, ...], trials_per_vmap: int, hardware: Hardware
+    compiled: tuple[CompiledProgram, ...], layout: Layout, hardware: Hardware
 ) -> int | None:
-    """Returns how many trials side by side the memory has room for, if temporaries grow as their number does."""
+    """Returns how many of a device's trials the memory has room for, if temporaries grow as their number does."""
     fitting = []
     for program in compiled:
         if program.error:
             return None
         if program.kind == TRAINING:
             rest = program.needed_bytes - program.temporary_bytes
-            each = max(1, program.temporary_bytes / trials_per_vmap)
+            each = max(1, program.temporary_bytes / layout.trials_per_vmap)
             fitting.append(max(0, int((hardware.available - rest) / each)))
-    return min(fitting, default=None)
+    trials = max((program.trials for program in compiled), default=0)
+    return min([*fitting, trials // layout.mesh.shape[TRIAL_AXIS]]) if fitting else None

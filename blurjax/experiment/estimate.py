@@ -29,8 +29,11 @@ from blurjax.config.trials import (
 )
 from blurjax.data import Dataset
 from blurjax.data.messages import join_names
+from blurjax.engine import DATA_AXIS
 from blurjax.experiment.calls import EVALUATION, TRAINING, Call, calls, make_programs
 from blurjax.experiment.fingerprints import check_fingerprints
+from blurjax.experiment.layout import arrangement, sharing
+from blurjax.experiment.networks import Networks, TrainingData
 from blurjax.experiment.plan import Plan, Stage, slow_settings
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.programs import Programs
@@ -74,15 +77,37 @@ def make_plan(
     return Plan(
         dataset=f"{dataset.name}: {', '.join(f'{count:,} {name}' for name, count in sizes.items())} images of "
         f"{height}x{width}x{channels}, {len(dataset.class_names)} classes: {join_names(dataset.class_names)}",
-        notes=(*dataset.notes, *slow_settings(config, programs.target.platform)),
-        devices=f"{layout.mesh.size} {programs.target.platform} device(s), {layout.trials_per_vmap} trial(s) each "
-        "side by side",
+        notes=(
+            *dataset.notes,
+            *slow_settings(config, programs.target.platform),
+            *_idle_devices(config, dataset, programs),
+        ),
+        devices=f"{layout.mesh.size} {programs.target.platform} device{'s' * (layout.mesh.size > 1)}: "
+        f"{arrangement(layout.mesh.shape, layout.trials_per_vmap)}",
         stages=stages,
         data_bytes=dataset.images.nbytes,
         resident=dataset.fits(config.data.resident_limit),
         model_bytes=_model_bytes(config, programs),
         steps_done=done,
     )
+
+
+def _idle_devices(config: Config, dataset: Dataset, programs: Programs) -> list[str]:
+    """Returns what to say of devices that could share batches but for `compute.deterministic`."""
+    compute, target, mesh = config.compute, programs.target, programs.layout.mesh
+    if not compute.deterministic or compute.mesh_shape is not None:
+        return []
+    any_order = compute.model_copy(update={"deterministic": False})
+    free = config.model_copy(update={"compute": any_order})
+    networks = Networks(free, TrainingData.of(dataset), target.platform)
+    there = len(target.devices[: compute.devices])
+    possible = sharing(config.sweep.num_seeds, there, target, networks.data_devices)
+    if possible <= mesh.shape.get(DATA_AXIS, 1):
+        return []
+    return [
+        f"{mesh.size} of {there} devices works: {possible} could share each batch, but would add gradients in another "
+        "order, with other bits, which compute.deterministic excludes"
+    ]
 
 
 def _stages(

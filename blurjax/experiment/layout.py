@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
 
 from blurjax.config.settings import Config
-from blurjax.engine import TRIAL_AXIS, Target, make_mesh
+from blurjax.engine import DATA_AXIS, TRIAL_AXIS, Target, make_mesh
 from blurjax.engine.mesh import Layout
 from blurjax.runtime import UserError, processes
 
@@ -23,6 +23,17 @@ SHARING = 1.1
 """How much longer the cores of a CPU work on a step where they share its batch (measured: W1 1.08, W2 1.09)."""
 SHARE = 0.9
 """Of the free memory that a program may need. The rest is for results on their way to the host, and fragmentation."""
+
+
+def arrangement(mesh: Mapping[str, int], trials_per_vmap: int) -> str:
+    """Says what devices do, given how many there are along each axis of the mesh."""
+    together = (
+        f"{trials_per_vmap} trials side by side" if trials_per_vmap > 1 else "1 trial at a time"
+    )
+    sharing, devices = mesh.get(DATA_AXIS, 1), math.prod(mesh.values())
+    if sharing > 1:
+        return f"{sharing} share each batch, {together}"
+    return f"{together} on each" if devices > 1 else together
 
 
 class Memory(NamedTuple):
@@ -115,7 +126,7 @@ def _mesh(config: Config, target: Target, count: Callable[[int], int]) -> Mesh:
             f"compute.devices is {compute.devices}, but there are {len(there)}; lower it, or leave it out to use all."
         )
     if compute.mesh_shape is None:
-        rows, data_devices = num_seeds, _sharing(num_seeds, len(devices), target, count)
+        rows, data_devices = num_seeds, sharing(num_seeds, len(devices), target, count)
     else:
         rows, data_devices = compute.mesh_shape
         _check_mesh(config, rows, data_devices, len(devices))
@@ -130,7 +141,7 @@ def _mesh(config: Config, target: Target, count: Callable[[int], int]) -> Mesh:
     return mesh
 
 
-def _sharing(trials: int, devices: int, target: Target, count: Callable[[int], int]) -> int:
+def sharing(trials: int, devices: int, target: Target, count: Callable[[int], int]) -> int:
     """Returns how many devices share the batches of a trial.
 
     An accelerator takes little longer for more trials, so that only devices without a trial share. On a CPU, three

@@ -102,7 +102,9 @@ def slow_settings(config: Config, platform: str) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Writes a duration, such as "40 s", "12 min" or "3.5 h"."""
+    """Writes a duration, such as "under 1 s", "40 s", "12 min" or "3.5 h"."""
+    if seconds < 1:
+        return "under 1 s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

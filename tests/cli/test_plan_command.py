@@ -31,7 +31,9 @@ def test_a_plan_for_this_machine_is_a_table_that_ends_with_a_verdict(tmp_path, c
     assert lines[0] == (
         "digits: 1,294 train, 144 validation, 359 test images of 8x8x1, 10 classes (read)"
     )
-    assert any(line.startswith("cpu: 1 x CPU of this machine, ") for line in lines)
+    (head,) = (line for line in lines if line.startswith("cpu: "))
+    assert head.startswith("cpu: 1 x CPU of this machine, ")
+    assert head.endswith(" GiB of memory each; 1 trial at a time")
     rows = [line.split() for line in lines if line.startswith(("  train ", "  evaluate "))]
     assert [row[:4] for row in rows] == [
         ["train", "autoencoders", "1", "yes"],

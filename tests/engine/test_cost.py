@@ -73,6 +73,26 @@ ENTRY %main (x: f32[4,8,512]) -> f32[1,8,512] {
   ROOT %part = f32[1,8,512]{2,1,0:T(8,128)S(1)} slice-done(%begun)
 }
 """
+NESTED = """
+%taken (array: f32[85,8,512], index: s32[]) -> f32[1,8,512] {
+  %array = f32[85,8,512]{2,1,0} parameter(0)
+  %index = s32[] parameter(1)
+  ROOT %part = f32[1,8,512]{2,1,0} dynamic-slice(%array, %index)
+}
+
+%fused (array: f32[85,8,512], index: s32[]) -> f32[1,8,512] {
+  %array = f32[85,8,512]{2,1,0} parameter(0)
+  %index = s32[] parameter(1)
+  %part = f32[1,8,512]{2,1,0} fusion(%array, %index), kind=kLoop, calls=%taken
+  ROOT %y = f32[1,8,512]{2,1,0} negate(%part)
+}
+
+ENTRY %main (x: f32[85,8,512], i: s32[]) -> f32[1,8,512] {
+  %x = f32[85,8,512]{2,1,0} parameter(0)
+  %i = s32[] parameter(1)
+  ROOT %y = f32[1,8,512]{2,1,0} fusion(%x, %i), kind=kLoop, calls=%fused
+}
+"""
 NEGATED = """
 ENTRY %main (x: bf16[64,3]) -> bf16[64,3] {
   %x = bf16[64,3]{1,0:T(8,128)(2,1)} parameter(0)
@@ -86,6 +106,10 @@ def test_of_a_slice_into_faster_memory_the_part_is_read():
     assert traffic(SLICED) == 8 * 512 * 4
 
 
+def test_of_a_slice_within_fused_computations_the_part_is_read():
+    assert traffic(NESTED) == 2 * 8 * 512 * 4 + 4  # and the index
+
+
 def test_arrays_of_a_tpu_are_padded_to_tiles():
     assert traffic(NEGATED) == (64 * 128 + 8 * 128) * 2
 
@@ -97,6 +121,22 @@ def test_a_loop_counts_its_rounds_where_they_are_known():
     known = traffic(compiled(lambda x: loop(x, 10), MEGABYTE))
     once = traffic(compiled(loop, MEGABYTE, 10))
     assert 6 < known / once < 12
+
+
+def test_of_a_loop_over_steps_only_a_step_counts():
+    """Not what is done once in a call, and of trials one after another a step of each."""
+
+    def one_trial(x, steps):
+        start = jnp.tanh(jnp.sin(x) @ jnp.cos(x))
+        return jax.lax.fori_loop(0, steps, lambda _, y: jnp.tanh(y @ x), start)
+
+    def trials(x, steps):
+        return jax.lax.map(lambda x: one_trial(x, steps), x)
+
+    step = traffic(compiled(lambda x, y: jnp.tanh(x @ y), MEGABYTE, MEGABYTE))
+    assert traffic(compiled(one_trial, MEGABYTE, 10)) == pytest.approx(step, rel=0.4)
+    of_three = traffic(compiled(trials, jnp.stack([MEGABYTE] * 3), 10))
+    assert of_three == pytest.approx(3 * step, rel=0.4)
 
 
 def test_it_agrees_with_xla_where_there_is_no_loop():

@@ -58,6 +58,25 @@ def test_bfloat16_on_a_cpu_is_said_to_be_slower(source, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("seeds", "deterministic", "says"),
+    [
+        (1, False, "; 2 cpu devices: 2 share each batch, 1 trial at a time\n"),
+        (
+            1,
+            True,
+            "; 1 cpu device: 1 trial at a time\n  note: 1 of 2 devices works: 2 could share each",
+        ),
+        (3, True, "; 2 cpu devices: 1 trial at a time on each\n  autoencoders"),
+    ],
+)
+def test_what_devices_do_and_why_some_do_not(source, tmp_path, seeds, deterministic, says):
+    changes = {"sweep__num_seeds": seeds, "compute__deterministic": deterministic}
+    for section in ("autoencoder", "classifier"):  # 1 MiB of activations, in one piece
+        changes |= {f"{section}__batch_size": 16, f"{section}__model__width": 256}
+    assert says in str(make_plan(*prepare(config(source, **changes)), tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (
@@ -110,7 +129,7 @@ def test_steps_are_timed(loaded, tmp_path):
     fitted, dataset = loaded
     plan = make_plan(fitted, dataset, tmp_path / "run")
     assert math.isnan(plan.seconds)
-    assert "time" not in str(plan)
+    assert "estimated" not in str(plan)
     timed = time_plan(plan, fitted, dataset)
     assert all(0 < stage.seconds < 1 for stage in timed.stages)
     training = sum(54 * stage.seconds for stage in timed.stages)
@@ -150,7 +169,8 @@ def test_a_slower_view_takes_longer(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(12.4, "12 s"), (89, "89 s"), (150, "2 min"), (9000, "2.5 h")]
+    ("seconds", "text"),
+    [(0.4, "under 1 s"), (12.4, "12 s"), (89, "89 s"), (150, "2 min"), (9000, "2.5 h")],
 )
 def test_durations_are_said_in_the_unit_that_fits(seconds, text):
     assert duration(seconds) == text
