@@ -95,12 +95,12 @@ def make_plan(
 def _idle_devices(config: Config, dataset: Dataset, programs: Programs) -> list[str]:
     """Returns what to say of devices that could share batches but for `compute.deterministic`."""
     compute, target, mesh = config.compute, programs.target, programs.layout.mesh
-    if not compute.deterministic or compute.mesh_shape is not None:
+    there = len(target.devices[: compute.devices])
+    if not compute.deterministic or compute.mesh_shape is not None or mesh.size == there:
         return []
     any_order = compute.model_copy(update={"deterministic": False})
     free = config.model_copy(update={"compute": any_order})
     networks = Networks(free, TrainingData.of(dataset), target.platform)
-    there = len(target.devices[: compute.devices])
     possible = sharing(config.sweep.num_seeds, there, target, networks.data_devices)
     if possible <= mesh.shape.get(DATA_AXIS, 1):
         return []
