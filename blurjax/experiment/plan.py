@@ -103,7 +103,7 @@ def slow_settings(config: Config, platform: str) -> list[str]:
 
 def duration(seconds: float) -> str:
     """Writes a duration, such as "under 1 s", "40 s", "12 min" or "3.5 h"."""
-    if seconds < 1:
+    if 0 < seconds < 1:
         return "under 1 s"
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -171,7 +171,7 @@ def test_a_slower_view_of_every_batch_takes_longer(tmp_path):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.4, "under 1 s"), (12.4, "12 s"), (89, "89 s"), (150, "2 min"), (9000, "2.5 h")],
+    [(0, "0 s"), (0.4, "under 1 s"), (12.4, "12 s"), (89, "89 s"), (150, "2 min"), (9000, "2.5 h")],
 )
 def test_durations_are_said_in_the_unit_that_fits(seconds, text):
     assert duration(seconds) == text
