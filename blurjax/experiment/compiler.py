@@ -36,10 +36,14 @@ class Compiler(NamedTuple):
         return jax.jit(self._sweep(loop, (0, view_axes, data_axes, *order)), donate_argnums=0)
 
     def evaluation(
-        self, step: Callable[..., Any], *axes: Any, order: Any = SHARED_ORDER
+        self,
+        step: Callable[..., Any],
+        *axes: Any,
+        order: Any = SHARED_ORDER,
+        capacity: int | None = None,
     ) -> Callable[..., Any]:
         """Returns (variables, second argument, data arguments) -> per-example results; axes: of the first two."""
-        loop = evaluation_loop(step, self.capacity)
+        loop = evaluation_loop(step, capacity or self.capacity)
         return jax.jit(self._sweep(loop, (*axes, None, *order)))
 
     def quickly(self, function: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ Each is compiled when it is first called. Data arguments are `data, positions, s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -121,6 +122,13 @@ class Programs:
         return not self.streamed and self.dataset.fits(config.data.resident_limit, copies)
 
     @property
+    def render_capacity(self) -> int:
+        """The most steps in one call of `render_view`, whose results are images."""
+        size = fitted(self.config.classifier.batch_size)
+        steps = math.ceil(len(self.dataset.labels) / size)
+        return stream_capacity(self.dataset, min(self.capacity, steps), size)
+
+    @property
     def capacity(self) -> int:
         """The most steps in one call."""
         capacity = self.config.compute.chunk_steps
@@ -193,7 +201,8 @@ class Programs:
         """(None, view parameters, data arguments) -> the images in the view."""
         if self._beside is not None:
             return self._beside.render_view
-        return self._compiler.evaluation(partial(steps.render_step, view=self.view), None, AXES)
+        step = partial(steps.render_step, view=self.view)
+        return self._compiler.evaluation(step, None, AXES, capacity=self.render_capacity)
 
     @cached_property
     def apply_view(self) -> Callable[..., jax.Array]:

@@ -36,7 +36,8 @@ def training_feed(
     assert isinstance(programs.feed, ResidentFeed)
     every = np.arange(len(programs.dataset.labels), dtype=np.int32)
     order, parts = batches_in_order(every, fitted(programs.config.classifier.batch_size)), []
-    for chunk in programs.feed.chunks(order):
+    for first in range(0, len(order), programs.render_capacity):
+        (chunk,) = programs.feed.chunks(order[first : first + programs.render_capacity])
         arguments = chunk.data, chunk.positions, chunk.start, chunk.length
         images = programs.render_view(None, parameters, *arguments)["image"][:, : chunk.length]
         parts.append(jax.block_until_ready(images.reshape(len(images), -1, *images.shape[3:])))

@@ -25,7 +25,7 @@ from blurjax.data import Dataset, fold_assignment, read_batches
 from blurjax.engine import Array, Scalar, in_batches, key, place, place_columns, shared
 
 STREAM_BYTES = 64 * 2**20
-"""Decoded images in one streamed chunk."""
+"""Decoded images in one chunk that is streamed, or put into a view."""
 AHEAD = 2
 """Chunks that may wait for the device: more would fill its memory, and who asks a run to stop would wait for them."""
 
@@ -253,7 +253,7 @@ Feed = ResidentFeed | StreamedFeed
 
 
 def stream_capacity(dataset: Dataset, most: int, batch_size: int) -> int:
-    """Returns the steps of a streamed chunk: at most STREAM_BYTES of images, and at most `most` steps."""
+    """Returns the steps of a chunk of images: at most STREAM_BYTES of them, and at most `most` steps."""
     return max(1, min(most, STREAM_BYTES // (batch_size * math.prod(dataset.image_shape))))
 
 

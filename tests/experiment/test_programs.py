@@ -124,6 +124,11 @@ def test_views_are_made_once_where_there_is_room_for_a_copy_for_each_trial_of_a_
         assert (made.renders, made.streamed) == (renders, streamed)
 
 
+def test_no_more_steps_than_there_are_images_are_kept_in_memory(source):
+    fitted, dataset = prepare(config(source, compute__chunk_steps=100_000))
+    assert make_programs(fitted, dataset).render_capacity == 15  # 240 images in batches of 16
+
+
 def test_a_stop_is_heeded_while_views_are_made(source):
     made = programs(source)
     trials = autoencoders_of(made)

@@ -78,7 +78,7 @@ def test_training_waits_for_all_but_the_last_chunks(tmp_path):
         order=lambda states, epoch: np.zeros((CHUNKS, 2), np.int32),
         steps=step,
         validate=lambda variables: dict,
-        feed=feed,  # pyright: ignore[reportArgumentType]
+        feed=lambda: feed,  # pyright: ignore[reportArgumentType]
         view_parameters=lambda: None,
         epochs=1,
         steps_per_epoch=CHUNKS,
