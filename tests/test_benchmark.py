@@ -130,6 +130,7 @@ def measure(out, *options):
     return json.loads(out.read_text()), done.stdout
 
 
+@pytest.mark.slow
 def test_one_command_measures_prints_and_writes(tmp_path):
     found, printed = measure(
         tmp_path / "found.json", "--workloads", "W1", "--batch-size", "8", "--trials", "2"

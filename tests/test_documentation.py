@@ -119,6 +119,7 @@ def test_code_is_fenced_not_indented(page):
     assert not [i for i in indented if not re.match(r"\s*([-*]|\d+\.) ", paragraphs[i - 1])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", of_language("python"))
 def test_python_runs_and_prints_what_is_shown(block, run_python):
     printed = run_python(block)
@@ -154,6 +155,7 @@ def help_of(script):
     return known.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", of_language("bash"))
 def test_commands_are_understood(block, tmp_path):
     assert commands(block)

@@ -120,6 +120,7 @@ def test_a_terminal_without_the_characters_of_a_name_shows_them_escaped(tmp_path
     assert "The folder \\u68ee\\u68ee does not exist" in process.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["digits", "folder:photos"])
 def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path, source):
     write_folder(tmp_path / "photos", {"a": 5, "b": 5})
@@ -294,6 +295,7 @@ def test_quiet_prints_the_answer_alone(uninterrupted, settings_file):
     assert process.stdout.endswith(quiet.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 80])
 def test_on_a_terminal_one_bar_as_wide_as_that(tmp_path, cache, settings_file, columns):
     command = ("run", str(settings_file), "--sweep.num_seeds", "1")

@@ -5,6 +5,8 @@ from command import run_here, write_settings
 
 from blurjax import load_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

@@ -338,6 +338,7 @@ def printed(outputs, stream="stdout"):
     return "".join(output.text for output in outputs if output.get("name") == stream)
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_shows_what_came_out_and_continues(notebook, tmp_path):
     outputs = execute(notebook, tmp_path)
     run = tmp_path / "runs" / "tiny"

@@ -21,6 +21,7 @@ def run(*lines, **environment):
     return result.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lines",
     [

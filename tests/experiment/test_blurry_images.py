@@ -161,6 +161,7 @@ def test_mistakes_are_named(settings, dataset):
         settings(data__drop_blurry=1.5)
 
 
+@pytest.mark.slow
 def test_a_run_and_its_export_leave_them_out(settings, tmp_path):
     images, labels = arrays()
     np.savez(tmp_path / "photographs.npz", image=images, label=labels, split=SPLITS)

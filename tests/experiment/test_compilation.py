@@ -54,6 +54,7 @@ class Recorder:
         return self.function(*args)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -105,6 +106,7 @@ def test_a_run_calls_programs_with_the_shapes_that_are_compiled(
         assert expected[name] in seen[name], name
 
 
+@pytest.mark.slow
 def test_every_program_is_compiled_for_this_machine(source):
     found = compile_experiment(*loaded(source), find_target("cpu"))
     assert {program.name for program in found.programs} == NAMES

@@ -14,6 +14,8 @@ from tiny import EVERY_CHUNK
 
 from blurjax.runtime.files import read_npz
 
+pytestmark = pytest.mark.slow
+
 SMALL = EVERY_CHUNK | {
     "sweep__num_seeds": 3,
     "views__train": ["original", "reconstruction", "pca"],
@@ -142,7 +144,6 @@ def test_eight_devices_end_where_one_does(alone, settings, cache, tmp_path):
     assert_same_within_rounding(alone, tmp_path / "runs" / "tiny")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after"),
     [("one device", "eight devices"), ("eight devices", "two processes")],
@@ -166,7 +167,6 @@ def test_a_killed_run_continues_on_another_count(before, after, alone, settings,
     assert_same_within_rounding(alone, tmp_path / "runs" / "tiny")
 
 
-@pytest.mark.slow
 def test_a_stop_asked_of_one_process_stops_all_and_one_continues(alone, settings, cache, tmp_path):
     processes = start_all(2, "run", settings, cwd=tmp_path, cache=cache)
     wait_for_classifiers(tmp_path, processes)
@@ -177,7 +177,6 @@ def test_a_stop_asked_of_one_process_stops_all_and_one_continues(alone, settings
     assert_same_within_rounding(alone, tmp_path / "runs" / "tiny")
 
 
-@pytest.mark.slow
 def test_a_process_that_dies_ends_the_others_in_time_and_one_continues(
     alone, settings, cache, tmp_path
 ):
@@ -194,7 +193,6 @@ def test_a_process_that_dies_ends_the_others_in_time_and_one_continues(
     assert_same_within_rounding(alone, tmp_path / "runs" / "tiny")
 
 
-@pytest.mark.slow
 def test_where_the_first_process_dies_jax_ends_the_others_in_time(settings, cache, tmp_path):
     """Mostly sooner than blurjax could, with a message of its own: the service that it watches is the first one's."""
     ended, seconds = killed(0, settings, cache, tmp_path)

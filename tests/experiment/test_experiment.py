@@ -122,6 +122,7 @@ class StopAfter:
         return self.left < 0
 
 
+@pytest.mark.slow
 def test_stopped_at_any_chunk_and_continued_equals_uninterrupted(finished, source, tmp_path):
     """After every chunk of 3 steps, so that stops fall into the middle of epochs, between jobs and into evaluation."""
     out, stops = tmp_path / "run", 0
@@ -135,6 +136,7 @@ def test_stopped_at_any_chunk_and_continued_equals_uninterrupted(finished, sourc
     assert_same_run(finished[0], out)
 
 
+@pytest.mark.slow
 def test_further_seeds_and_views_run_alone_and_equal_those_of_one_run(finished, source, tmp_path):
     out = tmp_path / "run"
     seen = []
@@ -156,6 +158,7 @@ def test_further_seeds_and_views_run_alone_and_equal_those_of_one_run(finished, 
     assert without_history(results) == whole
 
 
+@pytest.mark.slow
 def test_trials_of_a_sweep_equal_trials_run_alone(finished, source, tmp_path):
     alone = run_experiment(
         config(source, sweep__first_seed=1, sweep__num_seeds=1), tmp_path / "run"
@@ -166,6 +169,7 @@ def test_trials_of_a_sweep_equal_trials_run_alone(finished, source, tmp_path):
             assert own == [cell["per_trial"][1]]
 
 
+@pytest.mark.slow
 def test_points_are_crossed_and_views_without_code_train_once_per_seed(source, tmp_path):
     settings = config(
         source,

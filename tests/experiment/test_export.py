@@ -37,6 +37,7 @@ def learned(directory, view, **values):
     return np.array([[row[name] for name in measured if name in row] for row in rows])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("view", "values"),
     [

@@ -3,6 +3,7 @@
 import hashlib
 import re
 
+import pytest
 from same import assert_same_run
 from tiny import EVERY_CHUNK, config
 
@@ -16,6 +17,7 @@ def contents(out):
     return {str(f.relative_to(out)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
+@pytest.mark.slow
 def test_an_interim_report_changes_nothing_and_gives_way_to_the_final_one(source, tmp_path):
     alone, out = tmp_path / "alone", tmp_path / "run"
     run_experiment(config(source, **EVERY_CHUNK), alone)

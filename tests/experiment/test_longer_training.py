@@ -1,6 +1,7 @@
 """Trials trained again for twice the epochs, added to a run that is there."""
 
 import numpy as np
+import pytest
 from tiny import config, write_stripes
 
 from blurjax.experiment.estimate import make_plan
@@ -8,6 +9,7 @@ from blurjax.experiment.preparation import prepare
 from blurjax.experiment.run import run_experiment
 
 
+@pytest.mark.slow
 def test_a_check_added_later_trains_the_first_trials_longer_and_changes_nothing_else(tmp_path):
     source, views = write_stripes(tmp_path / "stripes.npz"), ["original", "reconstruction"]
     settings = {"views__train": views, "views__test": views}

@@ -27,6 +27,7 @@ def run(source, out, **changes):
     return point, final_states(job)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("microbatches", [1, 2])
 def test_alone_equals_among_others(source, tmp_path, microbatches):
     """Bit by bit: parameters, batch statistics, predictions."""

@@ -151,6 +151,7 @@ def test_programs_are_timed_with_the_trials_that_are_left(loaded):
         assert len(training.arguments[0].step) == programs.layout.padded(classifiers)
 
 
+@pytest.mark.slow
 def test_a_slower_view_of_every_batch_takes_longer(tmp_path):
     """With an autoencoder that is far larger than the classifier, so that nothing else decides."""
     views = ["original", "reconstruction", "crossfit"]

@@ -62,6 +62,7 @@ def reference(source):
     return after_ten_steps(programs(source))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -137,6 +138,7 @@ def test_a_stop_is_heeded_while_views_are_made(source):
         training_feed(made, views, interrupted=lambda: True)
 
 
+@pytest.mark.slow
 def test_devices_that_share_batches_change_no_bit(source):
     changes = {
         "sweep__num_seeds": 1,

@@ -52,6 +52,7 @@ def test_the_best_epoch_of_each_trial_is_evaluated(finished):
     np.testing.assert_allclose(states(out)["/best/accuracy"], highest, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_trial_alone_equals_the_same_among_others_bit_by_bit(finished, source, tmp_path):
     alone = config(source, **RECIPE | {"sweep__first_seed": 1, "sweep__num_seeds": 1})
     run_experiment(alone, tmp_path / "run")

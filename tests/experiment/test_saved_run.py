@@ -79,6 +79,7 @@ def test_models_predict_what_they_predicted_in_the_run(run, images):
     same_predictions(run, images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
     [
@@ -96,6 +97,7 @@ def test_whatever_they_were_trained_with(source, tmp_path, recipe):
     same_predictions(run, images_of_test(run))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("registries")
 def test_models_of_ones_own_with_batch_statistics(source, tmp_path):
     register("classifier", NormalizedSettings, build_normalized)

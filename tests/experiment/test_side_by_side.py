@@ -128,6 +128,7 @@ def source(tmp_path_factory):
     return write_stripes(tmp_path_factory.mktemp("data") / "stripes.npz")
 
 
+@pytest.mark.slow
 def test_a_tpu_with_less_memory_has_fewer_side_by_side(source):
     """By the compiler's word; what it leaves is enough for what the training was compiled to need."""
     pytest.importorskip("libtpu")

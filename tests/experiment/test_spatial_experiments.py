@@ -37,6 +37,7 @@ def test_the_size_of_a_code_is_all_floats_of_its_map(finished):
         assert (codes != 0).all()
 
 
+@pytest.mark.slow
 def test_a_trial_alone_equals_the_same_among_others_bit_by_bit(finished, source, tmp_path):
     alone = {"sweep__bottleneck": [48], "sweep__first_seed": 1, "sweep__num_seeds": 1}
     run_experiment(config(source, **SETTINGS | alone), tmp_path / "run")

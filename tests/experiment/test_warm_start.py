@@ -86,6 +86,7 @@ def begun(made):
     return begin(hyperparameters_of(Trial(5, 2), made.config.classifier))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -113,6 +114,7 @@ def test_before_training_the_code_is_the_trained_encoders(registries, changes):
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
 def test_a_step_moves_all_of_a_network_or_the_head_alone(registries, optimizer):
     """Also where weights decay and are averaged; a frozen encoder keeps its batch statistics, too."""

@@ -12,6 +12,8 @@ from command import finish, own_programs, run, start, write_settings
 from same import assert_same_run
 from tiny import EVERY_CHUNK, write_stripes
 
+pytestmark = pytest.mark.slow
+
 SMALL = EVERY_CHUNK | {
     "sweep__num_seeds": 2,
     "autoencoder__epochs": 6,
@@ -77,7 +79,6 @@ def test_asked_to_stop_it_saves_says_so_and_continues(
     assert_same_run(whole[0], tmp_path / "runs" / "tiny")
 
 
-@pytest.mark.slow
 def test_kills_at_random_moments_change_no_bit(whole, settings, cache, tmp_path):
     expected, seconds = whole
     moments, killed = random.Random(0), 0

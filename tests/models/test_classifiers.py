@@ -30,6 +30,7 @@ def test_any_size_gives_a_logit_for_each_class(kind, size, channels):
     assert logits.shape == (2, 4)
 
 
+@pytest.mark.slow
 @every_model
 def test_bfloat16_keeps_parameters_and_logits_in_float32(model):
     narrow, batch = model.clone(dtype=jnp.bfloat16), images()
@@ -40,6 +41,7 @@ def test_bfloat16_keeps_parameters_and_logits_in_float32(model):
     np.testing.assert_allclose(logits, output(model, params, batch), rtol=0.03, atol=0.05)
 
 
+@pytest.mark.slow
 @every_model
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_it_fits_64_random_images(model, dtype):

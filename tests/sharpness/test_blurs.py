@@ -98,6 +98,7 @@ def test_a_gaussian_is_as_strong_as_it_is(image, sigma):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", range(1, len(KINDS)), ids=KINDS[1:])
 def test_blurs_are_about_as_strong_as_asked_for(image, kind):
     strengths = [

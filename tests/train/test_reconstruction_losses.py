@@ -114,6 +114,7 @@ def test_flips_and_shifts_change_the_images_and_what_is_wanted_alike():
     assert loss != losses_of_steps([3])[0][0]
 
 
+@pytest.mark.slow
 def test_a_trial_alone_equals_one_of_a_sweep_and_curves_show_the_mean_squared_error(tmp_path):
     source = write_stripes(tmp_path / "stripes.npz")
     settings = partial(

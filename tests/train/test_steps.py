@@ -60,6 +60,7 @@ def gradient_of(name, microbatches=1, rematerialize=False):
     return of_mean, (params, IMAGES, MASK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(
     "how",
