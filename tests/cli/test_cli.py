@@ -106,6 +106,7 @@ SOON_PLANNED = (
 )
 
 
+@pytest.mark.slow
 def test_a_terminal_without_the_characters_of_a_name_shows_them_escaped(tmp_path, cache):
     write_folder(tmp_path / "\u68ee", {"\u72ac": 5, "\u732b": 5})
     arguments = ("run", "--data.source", f"folder:{tmp_path}/\u68ee", *SOON_PLANNED)

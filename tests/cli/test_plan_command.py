@@ -24,6 +24,7 @@ def plan(*arguments, cwd, cache):
     return run("plan", *arguments, cwd=cwd, cache=cache, timeout=600)
 
 
+@pytest.mark.slow
 def test_a_plan_for_this_machine_is_a_table_that_ends_with_a_verdict(tmp_path, cache):
     process = plan("digits", *QUICK, "--classifier.dtype=bfloat16", cwd=tmp_path, cache=cache)
     assert process.returncode == 0, process.stderr

@@ -149,6 +149,7 @@ def test_stopped_or_killed_and_continued_equals_uninterrupted(
     assert_same_run(finished[0], out)
 
 
+@pytest.mark.slow
 def test_a_trial_of_a_sweep_equals_the_trial_alone(finished, source, tmp_path):
     own = {"sweep__first_seed": 1, "sweep__num_seeds": 1}
     run_experiment(config(source, **BEFORE, **own), tmp_path / "run")

@@ -366,6 +366,7 @@ def test_how_to_compute_is_free_to_change(finished, source):
     assert results["points"][0]["accuracy"] == finished[1]["points"][0]["accuracy"]
 
 
+@pytest.mark.slow
 def test_a_diverging_trial_is_frozen_reported_and_leaves_the_others_alone(source, tmp_path):
     rates = {
         "sweep__learning_rate": [1e-3, 1e30],

@@ -147,6 +147,7 @@ def test_further_numbers_run_alone_and_equal_those_of_one_run(swept, plain, sour
     assert [trial["train_examples"] for trial in jobs] == [None, None]
 
 
+@pytest.mark.slow
 def test_stopped_at_any_chunk_and_continued_equals_uninterrupted(swept, source, tmp_path):
     out, stops, left = tmp_path / "run", 0, 0
 

@@ -208,6 +208,7 @@ def test_a_saved_classifier_predicts_what_the_run_did(finished, source):
         )
 
 
+@pytest.mark.slow
 def test_stopped_and_continued_equals_uninterrupted(finished, source, tmp_path):
     seen = []
 
@@ -224,6 +225,7 @@ def test_stopped_and_continued_equals_uninterrupted(finished, source, tmp_path):
     assert_same_run(finished[0], out)
 
 
+@pytest.mark.slow
 def test_a_trial_of_a_sweep_equals_the_trial_alone(finished, source, tmp_path):
     own = {"sweep__first_seed": 1, "sweep__num_seeds": 1, "sweep__bottleneck": [2]}
     out = tmp_path / "run"

@@ -130,6 +130,7 @@ def test_the_decoder_makes_no_checkerboard_of_a_constant_map():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["conv", "residual", "mlp"])
 def test_bfloat16_keeps_parameters_and_outputs_in_float32(kind):
     model, batch = of_kind(kind).clone(dtype=jnp.bfloat16), images()

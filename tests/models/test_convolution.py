@@ -53,6 +53,7 @@ def with_lax(images, kernel):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     batch=st.sampled_from([1, 2, 6]),
@@ -113,6 +114,7 @@ def test_gradients_agree_with_finite_differences():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [convolution, upsample_convolution])
 @pytest.mark.parametrize("how", ["hybrid", "patches", "accelerator"])
 @pytest.mark.parametrize(
@@ -289,6 +291,7 @@ def test_upsample_convolution_in_bfloat16():
         assert_close(a, e, BFLOAT16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

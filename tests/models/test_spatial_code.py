@@ -93,6 +93,7 @@ def test_before_training_each_pixel_of_the_code_is_the_linear_code_of_its_block(
     np.testing.assert_allclose(code[:, 1, 3], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "block"), [((8, 8, 1), 2), ((13, 13, 3), 4)])
 def test_before_training_a_code_of_whole_blocks_loses_nothing(shape, block):
     batch, floats = images(shape), (4 * block) ** 2 * shape[2]

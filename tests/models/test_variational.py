@@ -85,6 +85,7 @@ def test_a_larger_weight_leaves_less_in_the_code():
     assert divergence > 2 * less > 20 * nothing
 
 
+@pytest.mark.slow
 def test_a_step_depends_on_seed_and_step_and_not_on_microbatches(params):
     def loss(step=3, seed=7, microbatches=1, beta=0.5):
         values = SimpleNamespace(seed=jnp.uint32(seed), bottleneck=jnp.int32(4))

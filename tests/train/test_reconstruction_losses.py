@@ -51,6 +51,7 @@ def test_mix_is_of_ssim_and_l1():
     np.testing.assert_allclose(mix, 0.84 * structure + 0.16 * l1, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECONSTRUCTION_LOSSES)
 def test_gradients_are_right_and_finite_where_images_are_equal(name):
     def loss(images, to=IMAGES):
@@ -87,6 +88,7 @@ def losses_of_steps(positions, *, seed=7, microbatches=1, **recipe):
     return seen, state.params
 
 
+@pytest.mark.slow
 def test_noise_is_added_to_what_is_given_and_not_to_what_is_wanted():
     (loss,), params = losses_of_steps([3], loss="l1", denoising=0.5)
     noisy = IMAGES + 0.5 * jax.random.normal(key(7, "denoising", 3), IMAGES.shape)

@@ -74,6 +74,7 @@ def test_microbatches_change_nothing_but_rounding(name, how):
     assert_equal_gradients(name, how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["autoencoder", "residual autoencoder"])
 @pytest.mark.parametrize("microbatches", [1, 4])
 def test_rematerialization_changes_nothing_but_rounding(name, microbatches):
@@ -91,6 +92,7 @@ def assert_equal_gradients(name, how):
         np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_mean_is_over_the_examples_that_count():
     in_pieces, (params, images, mask) = gradient_of("classifier", microbatches=4)
     at_once, _ = gradient_of("classifier")
