@@ -85,7 +85,7 @@ def make_plan(
         devices=f"{layout.mesh.size} {programs.target.platform} device{'s' * (layout.mesh.size > 1)}: "
         f"{arrangement(layout.mesh.shape, layout.trials_per_vmap)}",
         stages=stages,
-        data_bytes=dataset.images.nbytes,
+        data_bytes=dataset.images.nbytes * (programs.copies if programs.renders else 1),
         resident=dataset.fits(config.data.resident_limit),
         model_bytes=_model_bytes(config, programs),
         steps_done=done,
@@ -104,8 +104,9 @@ def _idle_devices(config: Config, dataset: Dataset, programs: Programs) -> list[
     possible = sharing(config.sweep.num_seeds, there, target, networks.data_devices)
     if possible <= mesh.shape.get(DATA_AXIS, 1):
         return []
+    work = "work" if mesh.size > 1 else "works"
     return [
-        f"{mesh.size} of {there} devices works: {possible} could share each batch, but would add gradients in another "
+        f"{mesh.size} of {there} devices {work}: {possible} could share each batch, but would add gradients in another "
         "order, with other bits, which compute.deterministic excludes"
     ]
 

@@ -44,6 +44,7 @@ class Plan:
     devices: str
     stages: tuple[Stage, ...]
     data_bytes: int
+    """Of images on each device, those of classifiers in their views included; or of all that are streamed."""
     resident: bool
     model_bytes: int
     """Parameters and optimizer state of the largest stage."""

@@ -112,14 +112,16 @@ class Programs:
 
     @property
     def renders(self) -> bool:
-        """Whether classifiers' images are put into their view once, and kept on the device of the trial.
+        """Whether classifiers' images are put into their view once and kept on the device; else every step does so."""
+        limit = self.config.data.resident_limit
+        return not self.streamed and self.dataset.fits(limit, self.copies)
 
-        Else every step does so anew.
-        """
-        config, mesh = self.config, self.layout.mesh
-        trials = max(len(classifier_trials(config, view)) for view in config.train_views)
-        copies = 1 + self.layout.padded(trials) // mesh.shape[TRIAL_AXIS]
-        return not self.streamed and self.dataset.fits(config.data.resident_limit, copies)
+    @property
+    def copies(self) -> int:
+        """Of the images on each device, where `renders`: the originals, and each classifier's in its view."""
+        views = self.config.train_views
+        trials = max(len(classifier_trials(self.config, view)) for view in views)
+        return 1 + self.layout.padded(trials) // self.layout.mesh.shape[TRIAL_AXIS]
 
     @property
     def render_capacity(self) -> int:
