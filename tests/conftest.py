@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from command import PROGRAMS
 
+from blurjax.cli.terminal import without_abandoned_files
 from blurjax.engine import LIBTPU_WITHOUT_TPU
 
 # Some tests compile for TPUs that are not there, in several processes.
@@ -34,12 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def abandoned_reads() -> Iterator[None]:
     """Of a damaged file, TensorStore may finish reading after Orbax has given up: during a later test."""
     before = sys.unraisablehook
-
-    def report(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            before(unraisable)
-
-    sys.unraisablehook = report
+    sys.unraisablehook = without_abandoned_files(before)
     yield
     sys.unraisablehook = before
 

@@ -103,9 +103,14 @@ def log_to_terminal() -> None:
     blurjax.propagate = False  # a library may have given the root logger a handler, too
     for logger in ("absl", "asyncio"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
+    sys.unraisablehook = without_abandoned_files(sys.__unraisablehook__)
+
+
+def without_abandoned_files(hook: Callable[[Any], object]) -> Callable[[Any], None]:
+    """Returns a `sys.unraisablehook` that leaves out what TensorStore raises after Orbax has given up on a file."""
 
     def report(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
-            sys.__unraisablehook__(unraisable)
+            hook(unraisable)
 
-    sys.unraisablehook = report
+    return report

@@ -183,10 +183,8 @@ class _Calls(Arguments):
         call("measure views", programs.measure_view, measured, sum(map(self.batches, splits)))
         if programs.renders:
             again = checked_views(config) if config.classifier.check else ()
-            jobs = {f"classifier/{v}": classifier_trials(config, v) for v in config.train_views}
-            rendered = self.to_train(jobs) + [
-                checked(config, jobs[f"classifier/{v}"]) for v in again
-            ]
+            rendered = self.classifiers_to_train(config.train_views)
+            rendered += [checked(config, classifier_trials(config, view)) for view in again]
             steps = self.batches(programs.dataset.labels)
             call("render views", programs.render_view, rendered, steps)
         return found
@@ -194,8 +192,7 @@ class _Calls(Arguments):
     def of_classifiers(self) -> list[Call]:
         programs, config, training = self.programs, self.config, self.config.classifier
         models, of_network = programs.networks.classifiers, programs.train_views
-        wanted = {f"classifier/{view}": classifier_trials(config, view) for view in of_network}
-        of_views = self.to_train(wanted)
+        of_views = self.classifiers_to_train(of_network)
         trials = max(of_views, key=len)
         jobs = sum(map(len, of_views)) / len(trials)
         again = {*checked_views(config)} & {*of_network} if training.check else {}
@@ -257,19 +254,18 @@ class _Calls(Arguments):
         count, dtype = self.padded(len(trials)), training.dtype
         steps = epochs * self.programs.networks.steps_per_epoch(training)
         jobs, beside = epochs / fitted(training.epochs), self.bytes_of(states)
+        of_training = count, steps, dtype, originals, len(trials)
         return [
             Call(f"initialise {models}", OTHER, *init, count, jobs, dtype),
             Call(f"order for {models}", OTHER, *order, count, epochs, dtype, beside),
-            Call(
-                f"train {models}",
-                TRAINING,
-                train,
-                arguments,
-                *(count, steps, dtype),
-                originals,
-                len(trials),
-            ),
+            Call(f"train {models}", TRAINING, train, arguments, *of_training),
         ]
+
+    def classifiers_to_train(self, views: Sequence[str]) -> list[Sequence[Trial]]:
+        """Returns those of each view that are left; all, where nothing is."""
+        return self.to_train(
+            {f"classifier/{view}": classifier_trials(self.config, view) for view in views}
+        )
 
     def to_train(self, wanted: Mapping[str, Sequence[Trial]]) -> list[Sequence[Trial]]:
         """Returns the trials of each stage that are left; all, where nothing is."""
