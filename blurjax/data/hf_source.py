@@ -45,7 +45,8 @@ def load_hf(name: str, config: DataConfig) -> Examples:
       config: its split settings name splits of the data set; the defaults stand for the usual names, too.
 
     Raises:
-      UserError: it is not there, or `datasets` is not installed, or it has no such split, images or labels.
+      UserError: it is not there, or `datasets` is not installed, or it has no such split, images or labels, or one
+        split is asked for twice.
     """
     datasets = _import_datasets()
     splits = _open(datasets, name)
@@ -123,6 +124,8 @@ def _choose_splits(name: str, available: list[str], config: DataConfig) -> dict[
     for split in SPLITS:
         field = f"{split}_split"
         asked, default = getattr(config, field), DataConfig.model_fields[field].default
+        if split != "train" and len(available) == 1 and asked == default:
+            continue  # the only split is the train split, whatever its name
         usual = [n for n in available if SPLIT_OF.get(n) == split] if asked == default else []
         if split == "train" and len(available) == 1:
             usual = available
@@ -133,6 +136,12 @@ def _choose_splits(name: str, available: list[str], config: DataConfig) -> dict[
                 f"{printable(name)} has no split {printable(asked)}; set data.{field} to one of its splits "
                 f"({join_names(available)})."
             )
+    if len({*chosen.values()}) < len(chosen):
+        raise UserError(
+            "Two of data.train_split, data.validation_split and data.test_split name the same split of "
+            f"{printable(name)}, so that test images would be trained on; name different ones of its splits "
+            f"({join_names(available)}), or null for one that is to be drawn from train."
+        )
     return chosen
 
 

@@ -77,6 +77,23 @@ def test_one_split_gives_all_three(config, tmp_path):
     assert sizes(dataset)["test"] == 20
 
 
+@pytest.mark.parametrize("name", ["test", "validation"])
+def test_the_only_split_is_divided_whatever_its_name(config, tmp_path, name):
+    source = save(datasets.DatasetDict({name: make(range(40))}), tmp_path / "one", "save_to_disk")
+    dataset = load(config(source))
+    assert sizes(dataset) == {"train": 29, "validation": 3, "test": 8}
+    assert len({*np.concatenate([*dataset.splits.values()]).tolist()}) == len(dataset.images) == 40
+
+
+def test_one_split_for_two_is_refused(config, tmp_path):
+    parts = {"train": make(range(20)), "test": make(range(30, 40))}
+    source = save(datasets.DatasetDict(parts), tmp_path / "two", "save_to_disk")
+    refused(config(source, test_split="train"), "name the same split of .*, or null for one")
+    refused(config(source, train_split="test"), "name the same split of .*, or null for one")
+    dataset = load(config(source, train_split="test", test_split=None))
+    assert sum(sizes(dataset).values()) == 10
+
+
 def test_splits_may_be_named(config, tmp_path):
     parts = {"a": make(range(20)), "b": make(range(20, 30)), "test": make(range(30, 40))}
     source = save(datasets.DatasetDict(parts), tmp_path / "named", "save_to_disk")
