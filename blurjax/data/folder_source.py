@@ -228,10 +228,9 @@ def _files(root: Path, folder: Path, noted: _Noted) -> Iterator[_Found]:
     chains = (folder.absolute(), folder.resolve())
     above = {place.stat() for chain in chains for place in (chain, *chain.parents)}
     entered = {(status.st_dev, status.st_ino) for status in above}
-    begin = len(str(root)) + 1
     for path, folders, names in os.walk(folder, followlinks=True, onerror=raise_error):
         if MARK in names and is_run_directory(Path(path)):
-            noted.runs.append(valid_utf8(path[begin:]))
+            noted.runs.append(valid_utf8(os.path.relpath(path, root)))
             folders.clear()
             continue
         statuses = {name: Path(path, name).stat() for name in visible(folders)}
@@ -253,8 +252,8 @@ def _files(root: Path, folder: Path, noted: _Noted) -> Iterator[_Found]:
                     )
             if is_image(file):
                 inner |= path != str(folder)
-                yield _Found(str(file)[begin:], status)
+                yield _Found(str(file.relative_to(root)), status)
             else:
-                noted.others.append(valid_utf8(str(file)[begin:]))
+                noted.others.append(valid_utf8(str(file.relative_to(root))))
         if inner:
-            noted.inner.append(valid_utf8(path[begin:]))
+            noted.inner.append(valid_utf8(os.path.relpath(path, root)))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from images import noise, write_folder, write_image
@@ -22,6 +23,15 @@ def test_class_folders_become_classes_in_order(tmp_path):
     assert paths(listing) == ["B/000.png", "a/000.png", "b/000.png", "b/001.png"]
     assert [file.label for file in listing.splits["train"]] == [0, 1, 2, 2]
     assert listing.notes == ()
+
+
+def test_the_working_directory_is_a_root_like_others(tmp_path, monkeypatch):
+    write_folder(tmp_path, {"cats": 1, "dogs/old": 1})
+    (tmp_path / "cats" / "note.txt").write_text("text")
+    before = scan(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert scan(Path()) == before._replace(root=Path())
+    assert paths(before) == ["cats/000.png", "dogs/old/000.png"]
 
 
 @pytest.mark.parametrize(
