@@ -58,7 +58,8 @@ class Lock:
         self._token = uuid.uuid4().hex
         self._released = threading.Event()
         self._write_heartbeat()
-        threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True).start()
+        self._thread = threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True)
+        self._thread.start()
 
     def check(self) -> None:
         """Raises UserError where this process is no longer the owner: the file was deleted or taken over."""
@@ -75,6 +76,7 @@ class Lock:
     def release(self) -> None:
         """Ends the heartbeat, and removes the file if it is still this lock's."""
         self._released.set()
+        self._thread.join()  # the descriptor's number may be another file's once it is closed
         if self._is_owner():
             self._path.unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -132,6 +133,30 @@ def test_the_heart_beats_and_does_not_overwrite_another_owner(path, monkeypatch)
         time.sleep(0.2)
         assert read_owner(path).token == "theirs"
     assert path.exists()
+
+
+def test_no_heartbeat_is_written_into_the_file_that_is_opened_next(path, monkeypatch):
+    writes, may_go_on = threading.Event(), threading.Event()
+
+    def slow_name():
+        if threading.current_thread().name == "heartbeat":
+            writes.set()
+            may_go_on.wait(5)
+        return "here"
+
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(lock.socket, "gethostname", slow_name)
+    with hold(path):
+        assert writes.wait(5)
+        threading.Timer(0.1, may_go_on.set).start()
+    with path.with_name("next").open("w+b", buffering=0) as file:
+        file.write(b"x" * 1000)
+        for thread in threading.enumerate():
+            if thread.name == "heartbeat":
+                thread.join()
+        file.seek(0)
+        assert file.read() == b"x" * 1000
+    assert not path.exists()
 
 
 def test_a_lock_that_is_gone_is_noticed(path):
