@@ -6,7 +6,7 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def predict(run: SavedRun, parsed: argparse.Namespace) -> int:
     values = {name: getattr(parsed, name) for name in Point._fields}
     values = {name: value for name, value in values.items() if value is not None}
     probabilities = run.predict(images, parsed.train_view, parsed.test_view, **values)
-    psnr = _psnr(run, images, parsed.bottleneck)
+    psnr = _psnr(run, images, values)
     usable = [path for path in paths if path not in failed]
     rows = [
         _row(path, run.class_names, probabilities[:, i], psnr[i]) for i, path in enumerate(usable)
@@ -58,15 +58,18 @@ def predict(run: SavedRun, parsed: argparse.Namespace) -> int:
     return UNUSABLE if failed else 0
 
 
-def _psnr(run: SavedRun, images: np.ndarray, bottleneck: int | None) -> Sequence[float | None]:
-    """Returns the PSNR in dB of each image's reconstructions, of the mean squared error of all trials.
+def _psnr(
+    run: SavedRun, images: np.ndarray, values: Mapping[str, Any]
+) -> Sequence[float | None]:
+    """Returns the PSNR in dB of each image's reconstructions, of the mean squared error of the trials that classify.
 
     None where the run has codes of several sizes and no one was named.
     """
+    bottleneck = values.get("bottleneck")
     if bottleneck is None and len(run.config.bottlenecks) > 1:
         return [None] * len(images)
     errors = []
-    for seed in run.config.seeds:
+    for seed in run.trials(**values):
         rebuilt = run.autoencoder(seed, bottleneck).reconstruct(images)
         errors.append(np.square(rebuilt.astype(np.float64) - images).mean(axis=(1, 2, 3)))
     with np.errstate(divide="ignore"):

@@ -89,8 +89,11 @@ class SavedRun:
           "mean", "interval", "interval_trials" and "per_trial", as in results.json.
         """
         self._check_views(train_view, test_view)
-        block = self._block(self._only(self._points(values)))
-        return block["accuracy"][train_view][test_view]
+        return self._block(self._only(self._points(values)))["accuracy"][train_view][test_view]
+
+    def trials(self, **values: float | str | None) -> list[int]:
+        """Returns the seeds of a point that results are of: those of which nothing was frozen."""
+        return self._block(self._only(self._points(values)))["trials"]
 
     def predictions(self, train_view: str, test_view: str) -> dict[str, np.ndarray]:
         """Returns what classifiers of a train view predict of the test split in a test view.
@@ -173,16 +176,14 @@ class SavedRun:
                 f"Images can be classified as original or as reconstruction, and not as {test_view!r}."
             )
         self._check_views(train_view)
-        views = (train_view, test_view)
-        found = self._points(values)
-        self._only(classifier_trial(point, 0, *views) for point in found)
-        read = self._form.read(images)
+        point, *_ = found = self._points(values)
+        self._only(classifier_trial(point, 0, train_view, test_view) for point in found)
+        viewed = read = self._form.read(images)
         outputs = []
-        for seed in self._block(found[0])["trials"]:
-            viewed = read
+        for seed in self.trials(**point._asdict()):
             if test_view == "reconstruction":
-                viewed = self.autoencoder(seed, found[0].bottleneck).reconstruct(read)
-            outputs.append(self.classifier(train_view, seed, **found[0]._asdict()).predict(viewed))
+                viewed = self.autoencoder(seed, point.bottleneck).reconstruct(read)
+            outputs.append(self.classifier(train_view, seed, **point._asdict()).predict(viewed))
         return np.stack(outputs)
 
     # What the models are made of.
@@ -229,9 +230,8 @@ class SavedRun:
         training = config.classifier if is_classifier else config.autoencoder
         init = networks.classifier_init if is_classifier else networks.autoencoder_init
         rows = [hyperparameters_of(trial, training) for trial in job.trials]
-        states = jax.eval_shape(
-            jax.vmap(init), jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
-        )
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+        states = jax.eval_shape(jax.vmap(init), stacked)
         return read_trained(
             job,
             self._run,

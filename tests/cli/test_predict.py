@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from command import run_here, write_settings
 from PIL import Image
 
 from blurjax import load_run
+from blurjax.experiment import SavedRun
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,34 @@ def test_json_has_the_mean_of_all_classifiers(place):
         assert row["probability"] == pytest.approx(mean[best], abs=1e-5)
         assert row["spread"] == pytest.approx(probabilities[:, i, best].std(ddof=1), abs=1e-5)
         assert [*row["probabilities"].values()] == pytest.approx(mean.tolist(), abs=1e-5)
+        mse = np.mean([error[i].mean() for error in errors])
+        assert row["psnr"] == pytest.approx(10 * math.log10(255**2 / mse), abs=0.05)
+
+
+@pytest.mark.parametrize("test_view", ["original", "reconstruction"])
+def test_a_frozen_trial_is_left_out(place, tmp_path, monkeypatch, test_view):
+    place, saved, images = place
+    run = Path(shutil.copytree(place / "runs/tiny", tmp_path / "run"))
+    results = json.loads((run / "results.json").read_text())
+    results["points"][0]["trials"] = [0, 2]
+    (run / "results.json").write_text(json.dumps(results))
+    as_trained = SavedRun._model
+
+    def one_frozen(run, stage, trial):
+        model = as_trained(run, stage, trial)
+        return model._replace(failed_step=9) if trial.seed == 1 else model
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SavedRun, "_model", one_frozen)
+        printed = predict(place, run, "new", "--test-view", test_view, "--json")
+    assert printed.returncode == 0, printed.stderr
+    kept = saved.predict(images, "original", test_view)[[0, 2]].mean(axis=0)
+    errors = [
+        np.square(saved.autoencoder(s).reconstruct(images)[..., 0] - images.astype(float))
+        for s in (0, 2)
+    ]
+    for i, row in enumerate(json.loads(printed.stdout)):
+        assert [*row["probabilities"].values()] == pytest.approx(kept[i].tolist(), abs=1e-5)
         mse = np.mean([error[i].mean() for error in errors])
         assert row["psnr"] == pytest.approx(10 * math.log10(255**2 / mse), abs=0.05)
 
