@@ -229,6 +229,11 @@ def _smallest_equivalent(curves: Sequence[Mapping[str, Any]]) -> list[str]:
             continue
         start = f"{recipe_name(curve)}: t" if len(curves) > 1 else "T"
         smallest = curve["smallest_equivalent"]
+        if smallest is None and curve["verdict"][-1] == "equivalent":
+            sentences.append(
+                f"{start}he largest code has no trial left, so no smaller one was tested."
+            )
+            continue
         sentences.append(
             f"{start}he largest code ({count(max(curve['bottleneck']), 'float')}) was not shown to be equivalent to "
             "the original, so no smaller one was tested."

@@ -101,6 +101,9 @@ def test_smallest_equivalent_bottleneck_is_named(results):
     assert re.search(r"equivalent at 4 floats \(\S+\), 16 floats", opening[0])
     assert "shown to be equivalent to the original is 16 floats" in opening[1]
     curves[0]["smallest_equivalent"] = None
+    opening = sentences.answer(results | {"points": points, "curves": curves}, 0.95)
+    assert opening[1] == "The largest code has no trial left, so no smaller one was tested."
+    curves[0]["verdict"][-1] = "undecided"
     curves.append(curves[0] | {"train_examples": 100})
     opening = sentences.answer(results | {"points": points, "curves": curves}, 0.95)
     assert opening[1].startswith(
