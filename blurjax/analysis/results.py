@@ -15,6 +15,7 @@ from blurjax.analysis.contrasts import (
     RECONSTRUCTION,
     SHUFFLED,
     WARM_STARTS,
+    checks,
     compare,
     decompose,
 )
@@ -84,6 +85,9 @@ def _point(recorded: RecordedRun, point: RecordedPoint) -> Block:
     # Probes have all labels of the train split.
     on_code = probed if point.point.train_examples is None else {}
     compared = compare(correct, shuffled, num_classes, settings, on_code=on_code)
+    if "identity" in compared:
+        first, second = (point.cells[cell]["prediction"] for cell in checks()["identity"])
+        compared["identity"]["exact"] = np.array_equal(first, second)
     warm = {name: compared.pop(name) for name in WARM_STARTS if name in compared}
     return {
         "values": point.point._asdict(),

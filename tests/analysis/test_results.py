@@ -298,6 +298,20 @@ def test_curves_follow_the_bottleneck_and_name_the_smallest_equivalent(tmp_path)
     assert slow["smallest_equivalent"] == 4096
 
 
+def test_identity_is_exact_only_where_wrong_answers_are_the_same_too(tmp_path):
+    made_up = Synthetic(seeds=3, images=40, epochs=1, train_views=("original", "identity"))
+    run, collected = collect(tmp_path, made_up)
+    assert collected["points"][0]["comparisons"]["identity"]["exact"]
+    path = run.predictions("identity", "original")
+    arrays = read_npz(path)
+    answers, labels = arrays["prediction"], arrays["label"]
+    trial, image = np.argwhere(answers != labels)[0]
+    answers[trial, image] = ({*range(10)} - {answers[trial, image], labels[image]}).pop()
+    write_npz(path, **arrays)
+    identity = collect_results(run, made_up.config)["points"][0]["comparisons"]["identity"]
+    assert (identity["mean"], identity["exact"]) == (0, False)
+
+
 def test_the_smallest_equivalent_is_not_sought_beyond_a_point_that_all_trials_left(tmp_path):
     made_up = Synthetic(seeds=8, images=4000, epochs=1, bottlenecks=(2048, 4096, 8192))
     run, _ = collect(tmp_path, made_up)
