@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,3 +66,13 @@ def same_test_images(first: Dataset, other: Dataset) -> bool | None:
         return False
     digests = first.get("test_images"), other.get("test_images")
     return None if None in digests else digests[0] == digests[1]
+
+
+def corresponding(
+    first: Sequence[RecordedPoint], other: Sequence[RecordedPoint]
+) -> list[tuple[int, int]]:
+    """Returns which points of two runs are compared: those of equal values; all, where one run has a single point."""
+    both = itertools.product(range(len(first)), range(len(other)))
+    if 1 in (len(first), len(other)):
+        return [*both]
+    return [(i, j) for i, j in both if first[i].point == other[j].point]

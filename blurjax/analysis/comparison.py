@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from blurjax.analysis import limits, statistics
-from blurjax.analysis.compared_run import Run, read_run, same_test_images
+from blurjax.analysis.compared_run import Run, corresponding, read_run, same_test_images
 from blurjax.analysis.contrasts import costs
-from blurjax.analysis.recorded_run import RecordedPoint
 from blurjax.analysis.types import Block, Cell
 from blurjax.analysis.verdicts import verdict
 from blurjax.config.loading import flat
@@ -54,8 +53,9 @@ def collect_comparison(directories: Sequence[Path]) -> Block:
                 for point in run.results["points"]
             ],
             "pairs": _judged(pairs, first.config.report),
+            # One about the first run alone is said once.
             "limits": [
-                sentence for other in others for sentence in limits.limits_of(first, other, pairs)
+                *dict.fromkeys(s for other in others for s in limits.limits_of(first, other, pairs))
             ],
         }
     )
@@ -132,16 +132,6 @@ def _pairs(first: Run, other: Run) -> list[Block]:
     ]
 
 
-def corresponding(
-    first: Sequence[RecordedPoint], other: Sequence[RecordedPoint]
-) -> list[tuple[int, int]]:
-    """Returns which points of two runs are compared: those of equal values; all, where one run has a single point."""
-    both = itertools.product(range(len(first)), range(len(other)))
-    if 1 in (len(first), len(other)):
-        return [*both]
-    return [(i, j) for i, j in both if first[i].point == other[j].point]
-
-
 def _pair(first: Run, other: Run, i: int, j: int) -> Block | None:
     """Returns the differences at two points, over the seeds that both have; None without any."""
     points = first.points[i], other.points[j]
@@ -156,7 +146,8 @@ def _pair(first: Run, other: Run, i: int, j: int) -> Block | None:
         for point in points
     )
     confidence = first.config.report.confidence
-    values = {"accuracy": _lost(one, two), "cost": _more(one, two)}
+    costs_of = [{**totals, **causes} for totals, causes in map(costs, (one, two))]
+    values = {"accuracy": _lost(one, two), "cost": _more(*costs_of)}
     blocks = first.results["points"][i], other.results["points"][j]
     return {
         "first": first.name,
@@ -164,6 +155,7 @@ def _pair(first: Run, other: Run, i: int, j: int) -> Block | None:
         "values": [point.point._asdict() for point in points],
         "trials": trials,
         "learned": all(block["chance"].get("learned", True) for block in blocks),
+        "own_costs": {name: [own[name].mean() for own in costs_of] for name in values["cost"]},
         **{
             kind: {name: _difference(v, confidence) for name, v in by_name.items()}
             for kind, by_name in values.items()
@@ -181,9 +173,10 @@ def _lost(one: Mapping[Cell, np.ndarray], two: Mapping[Cell, np.ndarray]) -> dic
     }
 
 
-def _more(one: Mapping[Cell, np.ndarray], two: Mapping[Cell, np.ndarray]) -> dict[str, np.ndarray]:
+def _more(
+    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Returns by how much more each cost and cause is in the second run, f64[T,N]."""
-    first, second = ({**totals, **causes} for totals, causes in map(costs, (one, two)))
     return {
         name: statistics.paired(second[name], values)
         for name, values in first.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from blurjax.analysis.compared_run import Dataset, Run, same_test_images
+from blurjax.analysis.compared_run import Dataset, Run, corresponding, same_test_images
 from blurjax.analysis.formatting import count, level
 from blurjax.analysis.statistics import FEWEST_TRIALS
 
@@ -41,7 +41,7 @@ def limits_of(first: Run, other: Run, pairs: Sequence[Mapping[str, Any]]) -> Ite
             "report.confidence alike and run `blurjax report`. Paired differences have the level of the first."
         )
     if not all(pair["learned"] for pair in mine):
-        yield f"{names}: {NOTHING_LEARNED[0].lower()}{NOTHING_LEARNED[1:]}"
+        yield f"{names}: {NOTHING_LEARNED.replace('No', 'no', 1)}"
     for run in (first, other):
         if run.results["accepted_changes"]:
             parts = ", ".join(dict.fromkeys(run.results["accepted_changes"]))
@@ -87,8 +87,14 @@ def _trials(
     if not seeds[0] & seeds[1]:
         yield f"{names}: they have no seed in common, so there are no paired differences."
         return
-    if not pairs:
+    alike = len(corresponding(first.points, other.points))
+    if not alike:
         yield f"{names}: no point of the one has the swept values of one of the other, so nothing is subtracted."
+        return
+    if len(pairs) < alike:
+        lost = count(alike - len(pairs), "point")
+        yield f"{names}: at {lost} no trial is left in both, so nothing is subtracted there."
+    if not pairs:
         return
     fewest = min(len(pair["trials"]) for pair in pairs)
     if seeds[0] != seeds[1]:
@@ -103,7 +109,6 @@ def _trials(
         max(len(first.points), len(other.points)) > 1
         and min(len(first.points), len(other.points)) > 1
     ):
-        paired = len(pairs)
         most = max(len(first.points), len(other.points))
-        if paired < most:
-            yield f"{names}: {paired} of up to {most} points have the same swept values; the others are not subtracted."
+        if alike < most:
+            yield f"{names}: {alike} of up to {most} points have the same swept values; the others are not subtracted."

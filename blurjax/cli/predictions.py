@@ -58,9 +58,7 @@ def predict(run: SavedRun, parsed: argparse.Namespace) -> int:
     return UNUSABLE if failed else 0
 
 
-def _psnr(
-    run: SavedRun, images: np.ndarray, values: Mapping[str, Any]
-) -> Sequence[float | None]:
+def _psnr(run: SavedRun, images: np.ndarray, values: Mapping[str, Any]) -> Sequence[float | None]:
     """Returns the PSNR in dB of each image's reconstructions, of the mean squared error of the trials that classify.
 
     None where the run has codes of several sizes and no one was named.

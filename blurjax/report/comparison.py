@@ -14,7 +14,9 @@ from blurjax.analysis.formatting import (
     p_in_words,
     signed_span,
 )
+from blurjax.analysis.limits import NOTHING_LEARNED
 from blurjax.report.figures import FigureData, draw_figures
+from blurjax.report.figures.comparison import point_names
 from blurjax.report.point_names import point_name
 from blurjax.report.rendering import render
 from blurjax.report.view_display import in_order
@@ -77,13 +79,17 @@ def headlines(comparison: Comparison) -> list[str]:
 
 
 def _headline(comparison: Comparison, pair: Mapping[str, Any]) -> str:
-    costs = {point["label"]: point["cost"] for point in comparison["points"]}
     one, two = pair["labels"]
-    term = pair["cost"][PRIMARY]
-    before, after = (f"{100 * costs[label]['mean']:+.2f}".replace("-", "−") for label in (one, two))
-    text = f"Reconstruction costs {before} points of accuracy in {one} and {after} in {two} (positive = lost)"
+    if not pair["learned"]:
+        return f"{one} and {two}: {NOTHING_LEARNED.replace('No', 'no', 1)}"
+    term, own = pair["cost"][PRIMARY], pair["own_costs"][PRIMARY]
+    before, after = (f"{100 * cost:+.2f}".replace("-", "−") for cost in own)
+    trials = {point["label"]: point["trials"] for point in comparison["points"]}
+    are_all = trials[one] == pair["trials"] == trials[two]
+    over = "" if are_all else f", over the {count(len(pair['trials']), 'seed')} that both have"
+    text = f"Reconstruction costs {before} points of accuracy in {one} and {after} in {two} (positive = lost{over})"
     if term["exact"]:
-        return f"{text}: each seed gave the same answer to each image in both."
+        return f"{text}: the same for each seed and image in both."
     confidence = level(comparison["runs"][0]["confidence"])
     interval = f"{confidence} interval of the difference, paired by seed and image: {signed_span(term['interval'])}"
     low, high = term["interval"]
@@ -119,6 +125,7 @@ def _render(comparison: Comparison) -> str:
         **comparison,
         headlines=headlines(comparison),
         figures=figures,
+        names_in_figures=point_names(comparison["points"]),
         explained=in_order(views),
         views=[view for view in ("original", "reconstruction") if view in views],
         level=level(first["confidence"]),

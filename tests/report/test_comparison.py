@@ -10,7 +10,9 @@ from synthetic_run import Synthetic, write_run
 from blurjax.analysis import statistics
 from blurjax.analysis.formatting import signed, signed_span, span
 from blurjax.report import compare_runs, comparison_text, make_report
+from blurjax.report.comparison import headlines
 from blurjax.report.figures import style
+from blurjax.report.figures.comparison import point_names
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.files import read_json, read_npz, write_json, write_npz
 
@@ -111,7 +113,7 @@ def test_equal_runs_differ_in_nothing(two, tmp_path):
         e["exact"] and e["mean"] == 0 for k in ("cost", "accuracy") for e in pair[k].values()
     )
     text = comparison_text(found, 1000)
-    assert "each seed gave the same answer to each image in both" in text
+    assert "the same for each seed and image in both" in text
     assert "Settings, data, versions and devices are the same." in text
 
 
@@ -174,6 +176,51 @@ def test_too_few_common_seeds_have_no_verdict(two, tmp_path):
     assert "with 2 common trials" in found["limits"][1]
 
 
+def test_the_headline_is_of_the_seeds_that_both_have(two):
+    found = compare_runs(two)
+    (pair,), (sentence,) = found["pairs"], headlines(found)
+    own, cost = (pair[kind]["on_reconstructions"] for kind in ("own_costs", "cost"))
+    right = [
+        [correct(run, view, pair["trials"]).mean() for view in ("original", "reconstruction")]
+        for run in two
+    ]
+    assert own == pytest.approx([original - rebuilt for original, rebuilt in right])
+    assert own[1] - own[0] == pytest.approx(cost["mean"])
+    assert own[1] != found["points"][1]["cost"]["mean"]  # over five seeds
+    assert f"{100 * own[1]:+.2f} in {two[1]}" in sentence
+    assert "(positive = lost, over the 4 seeds that both have)" in sentence
+
+
+def test_points_without_a_common_trial_are_named_as_such(tmp_path):
+    runs = [
+        finished(tmp_path / name, seeds=2, failed_autoencoder=seed)
+        for name, seed in (("a", 0), ("b", 1))
+    ]
+    found = compare_runs(runs)
+    assert found["pairs"] == []
+    (limit,) = found["limits"]
+    assert limit.endswith("at 1 point no trial is left in both, so nothing is subtracted there.")
+
+
+def test_what_was_accepted_in_the_first_run_is_said_once(two, tmp_path):
+    first, *others = [finished(tmp_path / name) for name in ("a", "b", "c")]
+    results = read_json(first / "results.json") | {"accepted_changes": ["classifiers"]}
+    write_json(first / "results.json", results)
+    (limit,) = compare_runs([first, *others])["limits"]
+    assert limit.startswith(f"{first}: the code of the classifiers was changed")
+
+
+def test_runs_whose_names_cannot_be_drawn_are_numbered_as_runs(two, tmp_path):
+    odd = finished(tmp_path / "\u732b")
+    found = compare_runs([two[0], odd], tmp_path / "page.html")
+    names = point_names(found["points"])
+    assert names[0] != "run 0"
+    assert names[1] == "run 1"
+    page = text_of((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert f"{odd} in figures: run 1 " in page
+    assert "run 0" not in page
+
+
 def test_no_verdict_where_nothing_was_learned(two, tmp_path):
     other = finished(tmp_path / "other")
     results = read_json(other / "results.json")
@@ -182,6 +229,7 @@ def test_no_verdict_where_nothing_was_learned(two, tmp_path):
     found = compare_runs([two[0], other])
     assert found["pairs"][0]["cost"]["on_reconstructions"]["verdict"] is None
     assert "were not shown to be better than always naming" in found["limits"][0]
+    assert headlines(found) == [found["limits"][0]]
 
 
 def test_points_are_paired_by_their_values_and_a_single_one_with_all(two, tmp_path):

@@ -33,7 +33,7 @@ Points = Sequence[Mapping[str, Any]]
 @figure("Accuracies and costs", anchor="intervals", per="comparison")
 def compared_accuracies(data: FigureData) -> Drawing | None:
     """Accuracy on originals and on reconstructions, and the cost of reconstruction, a row per run and point."""
-    points = [point for point in data.results["points"] if point["trials"]]
+    points, names = _points_with_trials(data)
     has_cost = any(point["cost"] for point in points)
     drawn = new_figure(WIDTH if has_cost else 7.0, 1.3 + 0.42 * len(points))
     axes = np.atleast_1d(drawn.subplots(1, 1 + has_cost, sharey=True))
@@ -47,7 +47,7 @@ def compared_accuracies(data: FigureData) -> Drawing | None:
                 _with_bar(axes[0], point["accuracy"][view], row + shift, colour, label)
         if has_cost and point["cost"]:
             _with_bar(axes[1], point["cost"], row, BLACK, None)
-    axes[0].set_yticks(range(len(points)), _labels(points))
+    axes[0].set_yticks(range(len(points)), names)
     axes[0].invert_yaxis()
     axes[0].set_xlabel("accuracy (%)")
     handles, labels = axes[0].get_legend_handles_labels()
@@ -69,7 +69,7 @@ def compared_accuracies(data: FigureData) -> Drawing | None:
 @figure("Validation by epoch", anchor="curves", per="comparison")
 def compared_curves(data: FigureData) -> Drawing | None:
     """Accuracy of classifiers and error of autoencoders on validation by epoch, a line per run and point."""
-    points = [point for point in data.results["points"] if point["trials"]]
+    points, names = _points_with_trials(data)
     panels = [
         (what, measure, label)
         for what, measure, label in (
@@ -88,7 +88,7 @@ def compared_curves(data: FigureData) -> Drawing | None:
     handles: dict[str, Any] = {}
     for ax, (what, measure, title) in zip(axes, panels, strict=True):
         ax.set_title(title)
-        for number, (point, label) in enumerate(zip(points, _labels(points), strict=True)):
+        for number, (point, label) in enumerate(zip(points, names, strict=True)):
             if _has(point, what):
                 style = {
                     "color": COLOURS[number % len(COLOURS)],
@@ -110,8 +110,15 @@ def _has(point: Mapping[str, Any], what: str) -> bool:
     return bool(point["history"].get(what, {}).get("epoch"))
 
 
-def _labels(points: Points) -> list[str]:
-    return class_labels([point["label"] for point in points], LONGEST_LABEL)
+def point_names(points: Points) -> list[str]:
+    """Returns the points' labels as figures can show them; "run 3" for one that they cannot."""
+    return class_labels([point["label"] for point in points], LONGEST_LABEL, kind="run")
+
+
+def _points_with_trials(data: FigureData) -> tuple[Points, list[str]]:
+    points = data.results["points"]
+    there = [pair for pair in zip(points, point_names(points), strict=True) if pair[0]["trials"]]
+    return [point for point, _ in there], [name for _, name in there]
 
 
 def _with_bar(ax: Axes, entry: Mapping[str, Any], y: float, colour: str, label: str | None) -> None:

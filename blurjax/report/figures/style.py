@@ -76,11 +76,14 @@ def plain_numbers(axis: Axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def class_labels(names: Sequence[str], longest: int = LONGEST_NAME) -> list[str]:
-    """Returns class names as figures can show them, all different.
+def class_labels(
+    names: Sequence[str], longest: int = LONGEST_NAME, kind: str = "class"
+) -> list[str]:
+    """Returns names of classes, or of another kind of thing, as figures can show them, all different.
 
     Long names are cut off; where they would then be the same, what they begin with in common goes.
-    A name that the font cannot draw, or that even then cannot be told from others, becomes its number.
+    A name that the font cannot draw, or that even then cannot be told from others, becomes "class 3" for its
+    number.
     """
     texts = [_drawable(name) for name in names]
     labels = [_cut(text, longest) for text in texts]
@@ -90,7 +93,7 @@ def class_labels(names: Sequence[str], longest: int = LONGEST_NAME) -> list[str]
         for number in same:
             labels[number] = _cut(f"…{texts[number][begin:]}", longest)
     while unclear := {"", *_repeated(labels)} & {*labels}:
-        labels = [f"class {n}" if label in unclear else label for n, label in enumerate(labels)]
+        labels = [f"{kind} {n}" if label in unclear else label for n, label in enumerate(labels)]
     return labels
 
 
