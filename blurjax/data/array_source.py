@@ -133,7 +133,12 @@ def examples_of_tf_data(
                     "labels single numbers or strings: call unbatch() or map()."
                 )
             if config.image_size is not None:  # images of different sizes become equal here
-                eight_bit, _ = array_forms.eight_bit_images(name, np.asarray(image)[np.newaxis])
+                if image.dtype != np.uint8:  # one image alone does not show the range of all
+                    raise UserError(
+                        f"The images of {printable(name)} are {image.dtype}; where data.image_size is set, they must "
+                        "be uint8 from 0 to 255: change them with map()."
+                    )
+                eight_bit, _ = array_forms.eight_bit_images(name, image[np.newaxis])
                 images.append(_squares(name, eight_bit, config)[0])
             else:
                 images.append(image)

@@ -115,6 +115,15 @@ def test_tf_data_images_of_different_sizes_are_resized():
         Dataset.from_tf_data(data)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_tf_data_images_that_are_resized_have_eight_bits(dtype):
+    tf = import_tensorflow()
+    data = slices(slice(None), image=IMAGES, label=LABELS)
+    data = data.map(lambda row: (tf.cast(row["image"], dtype), row["label"]))
+    with pytest.raises(UserError, match=rf"are {dtype}; where data.image_size is set, they must"):
+        Dataset.from_tf_data(data, config=DataConfig(image_size=8))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
