@@ -13,6 +13,7 @@ from PIL import Image
 
 from blurjax.config.settings import SPLITS, DataConfig
 from blurjax.data import cache, image_files
+from blurjax.data.directories import is_special
 from blurjax.data.examples import Examples, pixels_sha256
 from blurjax.data.messages import join_names, printable
 from blurjax.data.prefetch import run_ahead
@@ -60,6 +61,8 @@ def decode(
     def decode_one(image: EncodedImage) -> tuple[EncodedImage, np.ndarray | str]:
         try:
             content = image.content
+            if isinstance(content, Path) and is_special(content):
+                return image, "it is no file"
             data = content if isinstance(content, bytes) else content.read_bytes()
             return image, image_files.decode(data, size, channels)
         except image_files.BadImageError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,7 +27,20 @@ def subfolders(path: Path) -> list[Path]:
 def images(path: Path) -> list[Path]:
     """The image files directly in path."""
     _, _, files = next(os.walk(path, onerror=raise_error))
-    return [file for name in visible(files) if is_image(file := path / name)]
+    return [
+        file for name in visible(files) if not is_special(file := path / name) and is_image(file)
+    ]
+
+
+def is_special(path: Path) -> bool:
+    """Returns whether a path is a pipe, which can be read for ever, a device or a folder.
+
+    A link that leads nowhere is none of them, nor is what may not be looked at: reading it says why.
+    """
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def raise_error(error: OSError) -> None:

@@ -8,6 +8,7 @@ import pytest
 from images import noise, write_folder, write_image
 
 from blurjax.data.folder_source import scan
+from blurjax.data.given_images import find_images, read_each
 from blurjax.runtime import RunDirectory
 from blurjax.runtime.errors import UserError
 
@@ -309,6 +310,14 @@ def test_a_pipe_is_no_image(tmp_path):
     write_folder(tmp_path, {"a": 1, "b": 1})
     os.mkfifo(tmp_path / "a" / "pipe")
     refused(tmp_path, r"a/pipe is not a regular file")
+    (tmp_path / "a" / "pipe").rename(tmp_path / "pipe")
+    assert scan(tmp_path).notes == ()  # beside the class folders it is not even opened
+    os.mkfifo(tmp_path / "pipe.jpg")
+    images = find_images([tmp_path])
+    assert [image.name for image in images] == ["000.png", "000.png"]
+    read, failed = read_each([*images, tmp_path / "pipe.jpg"], (8, 8, 3), max_pixels=10**6)
+    assert len(read) == 2
+    assert failed == {tmp_path / "pipe.jpg": "it is no file"}
 
 
 def test_a_path_that_cannot_be_followed(tmp_path):
