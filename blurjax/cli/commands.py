@@ -214,8 +214,10 @@ def report(parsed: argparse.Namespace) -> int:
 
 def compare(parsed: argparse.Namespace) -> int:
     """Runs `blurjax compare` and returns the exit code."""
+    from blurjax.cli.output import PAGES, check_file
     from blurjax.report import compare_runs, comparison_text
 
+    check_file("out", parsed.out, PAGES)
     page = parsed.out or (None if parsed.json else COMPARISON)
     found = compare_runs(parsed.directories, page)
     if parsed.json:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from blurjax.cli.output import PAGES, check_file
 from blurjax.data.messages import expand_path, printable, valid_utf8
 from blurjax.report.contact_sheet import Preview, contact_sheet
 from blurjax.runtime import UserError, jsonable, write_bytes
@@ -61,16 +62,8 @@ def check_options(parsed: argparse.Namespace) -> None:
     for option, value in (("top", parsed.top), ("max-pixels", parsed.max_pixels)):
         if value is not None and value < 1:
             raise UserError(f"--{option} must be at least 1.")
-    for option, file, suffixes in (
-        ("csv", parsed.csv, (".csv",)),
-        ("html", parsed.html, (".html", ".htm")),
-    ):
-        if file is not None and file.suffix.casefold() not in suffixes:
-            raise UserError(
-                f"--{option} writes a file and cannot be {printable(file)}; name one that ends in {suffixes[0]}."
-            )
-        if file is not None and expand_path(file).is_dir():
-            raise UserError(f"--{option} writes a file, and {printable(file)} is a folder.")
+    check_file("csv", parsed.csv, (".csv",))
+    check_file("html", parsed.html, PAGES)
     if parsed.move_to and parsed.copy_to:
         raise UserError("--move-to and --copy-to exclude each other; name one of them.")
     if parsed.yes and not (parsed.move_to or parsed.copy_to):

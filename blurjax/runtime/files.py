@@ -129,7 +129,8 @@ def readable_os_errors(path: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise  # of standard output, such as by `| head`
     except OSError as error:
-        where, why = error.filename or path, error.strerror or error
+        # Of a file that is renamed, the name that it was to get.
+        where, why = error.filename2 or error.filename or path, error.strerror or error
         match error.errno:
             case errno.ENOSPC | errno.EDQUOT:
                 sentence = (

@@ -44,6 +44,22 @@ def test_json_alone_writes_no_page(runs, capsys):
     assert not (runs / "comparison.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [
+        ("two/results.json", "--out writes a file and cannot be two/results.json"),
+        ("two", "--out writes a file and cannot be two; name one that ends in .html"),
+        ("folder.html", "--out writes a file, and folder.html is a folder"),
+    ],
+)
+def test_a_page_replaces_nothing_but_pages(runs, capsys, out, says):
+    (runs / "folder.html").mkdir()
+    before = (runs / "two/results.json").read_bytes()
+    assert command("one", "two", "--out", out) == 2
+    assert says in capsys.readouterr().err
+    assert (runs / "two/results.json").read_bytes() == before
+
+
 def test_one_run_is_a_mistake(runs, capsys):
     assert command("one") == 2
     assert "two or more different run directories" in capsys.readouterr().err

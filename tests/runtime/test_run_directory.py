@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 import stat
 import zipfile
@@ -17,6 +18,7 @@ from blurjax.runtime.files import (
     read_npz,
     readable_os_errors,
     write_atomically,
+    write_bytes,
     write_json,
     write_npz,
 )
@@ -189,3 +191,9 @@ def test_a_directory_that_is_deleted_is_not_written_to(run):
 def test_errors_of_the_disk_are_sentences(tmp_path, number, says):
     with pytest.raises(UserError, match=says), readable_os_errors(tmp_path):
         raise OSError(number, os.strerror(number), str(tmp_path / "x"))
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    says = rf"^{re.escape(str(tmp_path))}: Is a directory\.$"
+    with pytest.raises(UserError, match=says), readable_os_errors(tmp_path):
+        write_bytes(tmp_path, b"content")
