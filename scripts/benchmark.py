@@ -31,16 +31,26 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pkgutil
 import sys
 from pathlib import Path
 from typing import Any
 
-# These run in processes of their own, and first, before this process occupies the accelerator.
-OWN_PROCESS = ("W4", "startup", "memory", "large", "growth")
-WORKLOADS = (
-    *("W1", "W2", "W3", "W4", "pipeline", "startup", "linear", "memory"),
-    *("reading", "overlap", "growth", "large"),
-)
+WORKLOADS = {
+    "W1": "subjects:W1",
+    "W2": "subjects:W2",
+    "W3": "subjects:W3",
+    "W4": "processes:digits",
+    "pipeline": "subjects:pipeline",
+    "startup": "processes:startup",
+    "linear": "subjects:linear",
+    "memory": "processes:memory",
+    "reading": "reading:reading",
+    "overlap": "reading:overlap",
+    "growth": "processes:growth",
+    "large": "processes:large",
+}
+"""Name -> the function that yields its rows."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -48,7 +58,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     add = parser.add_argument
-    add("--workloads", nargs="+", choices=WORKLOADS, default=WORKLOADS[:4], metavar="NAME")
+    add("--workloads", nargs="+", choices=WORKLOADS, default=[*WORKLOADS][:4], metavar="NAME")
     add("--quick", action="store_true", help="short measurements; flax in W1 only")
     add("--rounds", type=int, help="default: 9; with --quick 3")
     add(
@@ -98,7 +108,7 @@ def main() -> None:
     options = parse()
     if options.target:
         os.environ["JAX_PLATFORMS"] = "cpu"
-    from benchmarks import lowerings, processes, reading, subjects
+    from benchmarks import lowerings
 
     from blurjax import configure_jax
 
@@ -108,10 +118,10 @@ def main() -> None:
         return
     load_before = os.getloadavg()
     rows: list[dict[str, Any]] = []
-    for workload in sorted(options.workloads, key=lambda name: name not in OWN_PROCESS):
-        module = processes if workload in OWN_PROCESS else subjects
-        module = reading if workload in ("reading", "overlap") else module
-        for row in module.measure(options, workload):
+    # Those in processes of their own come first, before this process occupies the accelerator.
+    functions = [f"benchmarks.{WORKLOADS[name]}" for name in options.workloads]
+    for function in sorted(functions, key=lambda name: ".processes:" not in name):
+        for row in pkgutil.resolve_name(function)(options):
             print_row(row, rows)
             rows.append(row)
     found = {"machine": machine(options, rows, load_before), "rows": rows}

@@ -1,7 +1,9 @@
 """The benchmark: contenders take turns and run the same networks, and one command ends in a table and JSON."""
 
+import inspect
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
+import benchmark
 from benchmarks import subjects, timing
 from benchmarks.contenders import random_params
 from benchmarks.networks import AUTOENCODER, BOTTLENECK, CNN
@@ -115,6 +118,31 @@ def test_a_power_law_is_found_in_its_own_points():
     assert exponent == pytest.approx(1.5)
     assert r_squared == pytest.approx(1.0)
     assert subjects.power_law([1, 2, 5, 10], [1, 9, 2, 8])[1] < 0.6
+
+
+def test_the_pipeline_is_timed_with_streams_also_where_there_is_no_tensorflow(monkeypatch):
+    class Resting:
+        def __init__(self, network, dataset, settings):
+            self.run_epochs = settings.get("data.resident_limit")
+
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    monkeypatch.setattr(subjects, "Stage", Resting)
+    monkeypatch.setattr(
+        subjects, "fixed_batch", lambda *_: Contender("fixed batch", None, trials=1)
+    )
+    monkeypatch.setattr(
+        subjects, "interleave", lambda contenders, *_: {c.name: np.ones(2) for c in contenders}
+    )
+    options = benchmark.parse(["--quick", "--batch-size", "1"])
+    contenders = [row["contender"] for row in subjects.pipeline(options)]
+    assert contenders == ["resident", "streaming", "fixed batch"]
+
+
+@pytest.mark.parametrize("workload", benchmark.WORKLOADS)
+def test_every_workload_has_its_function(workload):
+    assert f"\n  {workload} " in benchmark.__doc__
+    rows = pkgutil.resolve_name(f"benchmarks.{benchmark.WORKLOADS[workload]}")
+    assert inspect.signature(rows).parameters["options"].default is inspect.Parameter.empty
 
 
 def measure(out, *options):

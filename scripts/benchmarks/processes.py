@@ -277,14 +277,3 @@ def _cold_then_warm() -> Iterator[tuple[str, Path]]:
     with tempfile.TemporaryDirectory() as directory:
         for cache_is in ("cold", "warm"):
             yield cache_is, Path(directory)
-
-
-def measure(options: Namespace, workload: str) -> Rows:
-    """Yields the rows of one workload."""
-    yield from {
-        "W4": digits,
-        "startup": startup,
-        "memory": memory,
-        "large": large,
-        "growth": growth,
-    }[workload](options)

@@ -212,8 +212,3 @@ class Result:
         """Returns zeros [1,CHUNK,1]."""
         time.sleep(max(0.0, self._there - time.perf_counter()))
         return np.zeros((1, CHUNK, 1), np.int32)
-
-
-def measure(options: Namespace, workload: str) -> Rows:
-    """Yields the rows of one workload."""
-    yield from {"reading": reading, "overlap": overlap}[workload](options)

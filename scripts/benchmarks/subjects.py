@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
@@ -112,13 +111,10 @@ def pipeline(options: Namespace) -> Rows:
     changes |= {"compute.chunk_steps": steps // 4}
     with tempfile.TemporaryDirectory() as directory:
         dataset = random_dataset(CNN.image_size, steps * options.batch_size, Path(directory))
-        stages = {"resident": Stage(CNN, dataset, changes)}
-        if importlib.util.find_spec("tensorflow"):
-            stages["streaming"] = Stage(CNN, dataset, changes | {"data.resident_limit": 0})
-        else:
-            print("Streaming needs TensorFlow, which is not installed: left out.")
+        limits = {"resident": {}, "streaming": {"data.resident_limit": 0}}
         contenders = [
-            Contender(name, stage.run_epochs, trials, steps) for name, stage in stages.items()
+            Contender(name, Stage(CNN, dataset, changes | limit).run_epochs, trials, steps)
+            for name, limit in limits.items()
         ]
         contenders.append(
             fixed_batch(Stage(CNN, dataset, changes), options.batch_size, trials, steps)
@@ -211,13 +207,12 @@ def default_trials(options: Namespace, workload: str) -> list[int]:
     return [1, 2 if options.quick or workload == "W2" else 8]  # fewer than cores, and more
 
 
-NETWORKS = {"W1": CNN, "W2": AUTOENCODER, "W3": CNN}
+def compared(options: Namespace, *, workload: str, network: Network) -> Rows:
+    """Yields the rows of `training` for each number of trials."""
+    for trials in options.trials or default_trials(options, workload):
+        yield from training(options, workload, network, trials)
 
 
-def measure(options: Namespace, workload: str) -> Rows:
-    """Yields the rows of one workload."""
-    if workload in NETWORKS:
-        for trials in options.trials or default_trials(options, workload):
-            yield from training(options, workload, NETWORKS[workload], trials)
-    else:
-        yield from {"pipeline": pipeline, "linear": linear}[workload](options)
+W1 = partial(compared, workload="W1", network=CNN)
+W2 = partial(compared, workload="W2", network=AUTOENCODER)
+W3 = partial(compared, workload="W3", network=CNN)
