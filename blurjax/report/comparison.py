@@ -15,6 +15,7 @@ from blurjax.analysis.formatting import (
     signed_span,
 )
 from blurjax.analysis.limits import NOTHING_LEARNED
+from blurjax.config.view_table import VIEWS
 from blurjax.report.figures import FigureData, draw_figures
 from blurjax.report.figures.comparison import point_names
 from blurjax.report.point_names import point_name
@@ -126,7 +127,7 @@ def _render(comparison: Comparison) -> str:
         headlines=headlines(comparison),
         figures=figures,
         names_in_figures=point_names(comparison["points"]),
-        explained=in_order(views),
+        explained_views=[VIEWS[view] for view in in_order(views)],
         views=[view for view in ("original", "reconstruction") if view in views],
         level=level(first["confidence"]),
         margin=100 * first["margin"],
