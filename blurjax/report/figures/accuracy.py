@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,13 @@ from blurjax.analysis.formatting import count, signed, signed_span
 from blurjax.analysis.types import Cell
 from blurjax.config.view_table import BLACK, BLUE, VERMILLION, VIEWS
 from blurjax.report.figures.registry import Drawing, FigureData, figure
-from blurjax.report.figures.style import WIDTH, class_labels, new_figure, plain_numbers
+from blurjax.report.figures.style import (
+    WIDTH,
+    class_labels,
+    legend_lines,
+    new_figure,
+    plain_numbers,
+)
 from blurjax.report.point_names import recipe_name
 from blurjax.report.view_display import in_order, line_style
 
@@ -159,13 +165,11 @@ def sweep(data: FigureData) -> Drawing | None:
         left.set_title(recipe_name(curve) if several else "accuracy of the classifiers")
         right.set_title("likeness of the images to the originals")
     # A view that is tested on and not trained on has a line on the right alone.
-    handles: dict[str, Any] = {}
-    for ax in axes[0][::-1]:
-        lines, labels = ax.get_legend_handles_labels()
-        handles |= dict(zip(labels, lines, strict=True))
-    views = in_order(handles)
-    lines = [handles[view] for view in views]
-    drawn.legend(lines, views, title="view", ncols=5, loc="outside upper center")
+    lines = legend_lines(axes[0][::-1])
+    views = in_order(lines)
+    drawn.legend(
+        [lines[v] for v in views], views, title="view", ncols=5, loc="outside upper center"
+    )
     caption = (
         "Left: accuracy of each view's classifiers, tested on their own view (or on the one that the list of "
         f"views names instead), with {data.level} intervals that are not corrected for their number; lines are "
@@ -174,15 +178,25 @@ def sweep(data: FigureData) -> Drawing | None:
     return Drawing(drawn, caption)
 
 
-def _accuracies(ax: Axes, curve: Entry) -> None:
-    views = in_order(view for view in curve["accuracy"] if not VIEWS[view].check)
-    for number, view in enumerate(views):
-        entry, width = curve["accuracy"][view], 2.2 if VIEWS[view].main else 1.1
-        floats = np.array(curve["bottleneck"]) * APART ** (number - len(views) / 2)
+def draw_means(
+    ax: Axes, x: Sequence[float], views: Mapping[str, Entry], width: float | None = None
+) -> None:
+    """Draws the "mean" [X] and "interval" [X,2] of each view in percent over a logarithmic axis, side by side.
+
+    Without a width, the lines of main views are wider than others.
+    """
+    for number, (view, entry) in enumerate(views.items()):
+        apart = np.array(x) * APART ** (number - (len(views) - 1) / 2)
         low, high = 100 * np.array(entry["interval"]).T
         mean, style = 100 * np.array(entry["mean"]), line_style(view)
-        ax.plot(floats, mean, marker="o", label=view, linewidth=width, **style)
-        ax.vlines(floats, low, high, color=style["color"], linewidth=0.6 * width)
+        wide = width or (2.2 if VIEWS[view].main else 1.1)
+        ax.plot(apart, mean, marker="o", label=view, linewidth=wide, **style)
+        ax.vlines(apart, low, high, color=style["color"], linewidth=0.6 * wide)
+
+
+def _accuracies(ax: Axes, curve: Entry) -> None:
+    views = in_order(view for view in curve["accuracy"] if not VIEWS[view].check)
+    draw_means(ax, curve["bottleneck"], {view: curve["accuracy"][view] for view in views})
     ax.set_ylabel("accuracy, own view (%)")
     smallest = curve["smallest_equivalent"]
     if smallest is not None:

@@ -20,7 +20,7 @@ from blurjax.config.view_table import (
 )
 from blurjax.report.figures.epochs import draw_range, prepare_epoch_axes
 from blurjax.report.figures.registry import Drawing, FigureData, figure
-from blurjax.report.figures.style import WIDTH, class_labels, new_figure
+from blurjax.report.figures.style import WIDTH, class_labels, legend_lines, new_figure
 
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
 """One for each line of a panel; with more lines they are used again with other dashes."""
@@ -85,7 +85,6 @@ def compared_curves(data: FigureData) -> Drawing | None:
     ]
     drawn = new_figure(WIDTH * max(len(panels), 2) / 3, 3.6 + 0.25 * ((len(points) + 1) // 2))
     axes = np.atleast_1d(drawn.subplots(1, len(panels)))
-    handles: dict[str, Any] = {}
     for ax, (what, measure, title) in zip(axes, panels, strict=True):
         ax.set_title(title)
         for number, (point, label) in enumerate(zip(points, names, strict=True)):
@@ -95,10 +94,9 @@ def compared_curves(data: FigureData) -> Drawing | None:
                     "linestyle": DASHES[number // len(COLOURS) % len(DASHES)],
                 }
                 draw_range(ax, point["history"][what], "validation", measure, label=label, **style)
-        lines, labels = ax.get_legend_handles_labels()
-        handles |= dict(zip(labels, lines, strict=True))
     prepare_epoch_axes(axes[None])
-    drawn.legend([*handles.values()], [*handles], ncols=2, loc="outside upper center")
+    lines = legend_lines(axes)
+    drawn.legend([*lines.values()], [*lines], ncols=2, loc="outside upper center")
     caption = (
         "Each classifier in the view that it is trained on, after every epoch. Lines are means over trials, bands "
         "reach from the lowest trial to the highest. Validation images may differ between runs where data settings do."

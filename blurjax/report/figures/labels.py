@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
 from blurjax.analysis.contrasts import WARM_STARTS
 from blurjax.analysis.formatting import count
 from blurjax.config.view_table import BLACK, VIEWS
+from blurjax.report.figures.accuracy import draw_means
 from blurjax.report.figures.registry import Drawing, FigureData, figure
 from blurjax.report.figures.style import WIDTH, new_figure, plain_numbers
-from blurjax.report.view_display import encoders, in_order, line_style
-
-APART = 1.03
-"""The factor by which the lines of different views stand beside each other, so that bars do not overlap."""
+from blurjax.report.view_display import encoders, in_order
 
 Line = list[tuple[int, Mapping[str, Any]]]
 """(labelled images, point), fewest first."""
@@ -105,10 +102,8 @@ def _gains(ax: Axes, line: Line) -> None:
 
 
 def _with_bars(ax: Axes, line: Line, views: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Draws the means of views in percent with their intervals."""
-    for number, (view, entries) in enumerate(views.items()):
-        x = [images * APART ** (number - (len(views) - 1) / 2) for images, _ in line]
-        low, high = 100 * np.array([entry["interval"] for entry in entries]).T
-        style = line_style(view)
-        ax.plot(x, [100 * entry["mean"] for entry in entries], marker="o", label=view, **style)
-        ax.vlines(x, low, high, color=style["color"], linewidth=1.2)
+    by_view = {
+        view: {name: [entry[name] for entry in entries] for name in ("mean", "interval")}
+        for view, entries in views.items()
+    }
+    draw_means(ax, [images for images, _ in line], by_view, width=2.0)

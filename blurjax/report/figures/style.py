@@ -8,11 +8,12 @@ import io
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib import font_manager, ft2font
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
@@ -74,6 +75,15 @@ def plain_numbers(axis: Axis) -> None:
     """Labels the major ticks of a logarithmic axis with numbers such as 0.01 or 8, and no others."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
+
+
+def legend_lines(axes: Iterable[Axes]) -> dict[str, Any]:
+    """Returns label -> line of all panels, in the order in which they are met."""
+    found: dict[str, Any] = {}
+    for ax in axes:
+        lines, labels = ax.get_legend_handles_labels()
+        found |= dict(zip(labels, lines, strict=True))
+    return found
 
 
 def class_labels(
