@@ -7,7 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from blurjax.cli import sharpness_options
 from blurjax.cli.parser import Parser, PrintCompletion
 from blurjax.config import loading as settings
 
@@ -116,14 +115,13 @@ def make_parser() -> Parser:
         epilog="exit codes: 0, no photograph is blurry; 1, at least one is, moved or not; 2, a mistake, or a file that "
         "could not be read, moved or copied, whatever the others are.",
     )
-    sharpness_options.add_options(sharpness)
+    _add_sharpness_options(sharpness)
     datasets = commands.add_parser(
         "datasets", help="list the data sources and the data sets that are available"
     )
     datasets.add_argument("--data-dir", type=Path, help="directory of prepared TFDS data sets")
-    _add_preset(config)
-    _add_preset(run)
-    _add_preset(plan)
+    for command in (config, run, plan):
+        _add_preset(command)
     out = "the run directory (default: runs/PRESET)"
     run.add_argument("--out", type=Path, metavar="DIR", help=out)
     _add_run_options(run)
@@ -211,6 +209,26 @@ def _add_export_options(export: argparse.ArgumentParser) -> None:
     add("--seed", type=int, metavar="N", help="of the trial that makes the view (the first)")
     several = "floats of the trial's code, where the run has several"
     add("--bottleneck", type=int, metavar="N", help=several)
+
+
+def _add_sharpness_options(sharpness: argparse.ArgumentParser) -> None:
+    add = sharpness.add_argument
+    add("paths", nargs="+", type=Path, metavar="PATH", help="photographs, or folders with some")
+    least = "the probability from which on a photograph counts as blurry (0.5)"
+    add("--threshold", type=float, default=0.5, metavar="P", help=least)
+    add("--top", type=int, metavar="N", help="show, move and copy the N blurriest alone")
+    add("--json", action="store_true", help="print JSON instead of a table")
+    add("--csv", type=Path, metavar="FILE.csv", help="also write the table there")
+    page = "also write a page of small pictures that shows where they are blurry"
+    add("--html", type=Path, metavar="FILE.html", help=page)
+    add("--max-pixels", type=int, metavar="N", help="a larger file is not read (300 million)")
+    add = sharpness.add_argument_group(
+        "what to do with blurry photographs",
+        "Without --yes this only says what would be done. Nothing is replaced: a name that is taken gets a number.",
+    ).add_argument
+    add("--move-to", type=Path, metavar="DIR", help="move them to a folder, which is not searched")
+    add("--copy-to", type=Path, metavar="DIR", help="copy them to a folder, which is not searched")
+    add("--yes", action="store_true", help="do it")
 
 
 def _add_preset(parser: argparse.ArgumentParser) -> None:

@@ -1,14 +1,25 @@
-"""The files that commands write beside what they print."""
+"""Tables that commands print, and files that they write beside these."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from blurjax.data.messages import expand_path, printable
 from blurjax.runtime import UserError
 
 PAGES = (".html", ".htm")
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> Iterator[str]:
+    """Yields lines of columns as wide as their longest cell, aligned to the left or else to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (
+            f"{cell:{'<' if number in left else '>'}{width}}"
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(cells).rstrip()
 
 
 def check_file(option: str, file: Path | None, suffixes: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from blurjax.cli.output import PAGES, check_file
+from blurjax.cli.output import PAGES, aligned, check_file
 from blurjax.data.messages import expand_path, printable, valid_utf8
 from blurjax.report.contact_sheet import Preview, contact_sheet
 from blurjax.runtime import UserError, jsonable, write_bytes
@@ -221,9 +221,7 @@ def _print_table(found: Mapping[str, Any]) -> None:
         blurry, sigma = "yes" * row["blurry"], f"{row['sigma']:.1f}"
         cells.append((blurry, *numbers, sigma, burst, printable(row["file"])))
     if found["images"]:
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        for *left, file in cells:
-            print("  ".join([f"{c:>{w}}" for c, w in zip(left, widths[:-1], strict=True)] + [file]))
+        print(*aligned(cells, left={COLUMNS.index("file")}), sep="\n")
         print(
             f"\nblurry: with a probability of at least {found['threshold']:g}\n"
             "probability: that the photograph is blurry, with its interval over the detectors\n"

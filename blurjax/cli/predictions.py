@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from blurjax.cli.output import aligned
 from blurjax.config import Point
 from blurjax.data.given_images import find_images, read_each
 from blurjax.data.messages import printable
@@ -106,10 +107,7 @@ def _print_table(rows: Sequence[Row], num_classifiers: int, parsed: argparse.Nam
         for row in rows
     ]
     cells.insert(0, COLUMNS)
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for name, label, *numbers in cells:
-        left = f"{name:<{widths[0]}}  {label:<{widths[1]}}"
-        print("  ".join([left, *(f"{n:>{w}}" for n, w in zip(numbers, widths[2:], strict=True))]))
+    print(*aligned(cells, left={0, 1}), sep="\n")
     shown = "as they are" if parsed.test_view == "original" else "as reconstructions"
     classifiers, spread = (
         f"mean of {num_classifiers} classifiers",

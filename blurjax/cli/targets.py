@@ -6,8 +6,10 @@ import argparse
 import json
 import math
 import sys
+from functools import partial
 from typing import Any
 
+from blurjax.cli.output import aligned
 from blurjax.config import Config
 from blurjax.data import Dataset
 from blurjax.engine import find_target
@@ -43,7 +45,8 @@ def plan(config: Config, parsed: argparse.Namespace) -> int:
     except (ValueError, ImportError) as error:
         raise UserError(str(error)) from error
     config, dataset, note = _data(config, parsed.stand_in)
-    say = (lambda line: print(line, file=sys.stderr, flush=True)) if sys.stderr.isatty() else _quiet
+    is_seen = sys.stderr.isatty()
+    say = partial(print, file=sys.stderr, flush=True) if is_seen else lambda _: None
     found = []
     for target in targets:
         found.append(compile_experiment(config, dataset, target, say=say))
@@ -54,10 +57,6 @@ def plan(config: Config, parsed: argparse.Namespace) -> int:
     if parsed.json:
         print(json.dumps(jsonable({"data": note, "targets": [*map(_record, found)]}), indent=1))
     return 0 if all(experiment.works for experiment in found) else DOES_NOT_FIT
-
-
-def _quiet(line: str) -> None:
-    del line
 
 
 def _data(config: Config, given: list[int] | None) -> tuple[Config, Dataset, str]:
@@ -90,18 +89,15 @@ these and what else lies there); of one step of its trials the products, the mem
 def _table(found: CompiledExperiment) -> str:
     """Returns what is printed of a target."""
     rows = [COLUMNS, *(_row(program, found.fits(program)) for program in found.programs)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = []
-    for first, *others in rows:
-        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
-        table.append("  ".join([f"{first:<{widths[0]}}", *cells]))
     has = f"{found.hardware.available / GIB:.1f} GiB of memory each"
     head = f"{found.target}: {found.devices} x {found.hardware.name}, {has}; "
     head += arrangement(found.mesh, found.trials_per_vmap)
     if (found.most_per_vmap or 0) > found.trials_per_vmap:
         head += f" (memory for {found.most_per_vmap})"
     notes = [f"note: {note}" for note in found.notes]
-    return "\n".join([head, *(f"  {line}" for line in (*notes, *table, *_verdict(found)))])
+    return "\n".join(
+        [head, *(f"  {line}" for line in (*notes, *aligned(rows, left={0}), *_verdict(found)))]
+    )
 
 
 def _row(program: CompiledProgram, fits: bool) -> tuple[str, ...]:
