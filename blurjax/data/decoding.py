@@ -98,11 +98,12 @@ def load_decoded(
     # A plugin of Pillow that is installed later may read what was skipped.
     suffixes = sorted(Image.registered_extensions()) if config.on_bad_image == "skip" else None
     entry_name = cache.key(**key, **settings, decoder=image_files.VERSION, suffixes=suffixes)
-    entry = cache.entry(
-        cache.directory(config.cache_dir),
-        entry_name,
-        lambda directory: _build(directory, open_source(), config),
-    )
+
+    def build(directory: Path) -> None:
+        with image_files.pixel_limit(config.max_pixels):
+            _write(directory, open_source(), config)
+
+    entry = cache.entry(cache.directory(config.cache_dir), entry_name, build)
     meta, codes = read_json(entry / "meta.json"), np.load(entry / "splits.npy")
     skipped = meta["skipped"]
     if skipped:
@@ -125,13 +126,8 @@ def _open_images(entry: Path, shape: Sequence[int]) -> np.ndarray:
     return np.memmap(entry / "images", np.uint8, mode="r", shape=tuple(shape))
 
 
-def _build(directory: Path, source: EncodedImages, config: DataConfig) -> None:
-    """Writes decoded images, and what belongs to them, into an entry of the cache."""
-    with image_files.pixel_limit(config.max_pixels):
-        _write(directory, source, config)
-
-
 def _write(directory: Path, source: EncodedImages, config: DataConfig) -> None:
+    """Writes decoded images, and what belongs to them, into an entry of the cache."""
     place = printable(source.place)
     size, channels = image_files.choose_size(
         source.sample, source.count, config.image_size, config.channels

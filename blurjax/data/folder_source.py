@@ -44,6 +44,10 @@ class File(NamedTuple):
         return valid_utf8(self.path)
 
 
+_Found = tuple[str, os.stat_result]
+"""An image file before classes are numbered: the path below the root, the status."""
+
+
 class Listing(NamedTuple):
     """The content of a folder of images."""
 
@@ -129,21 +133,14 @@ def scan(root: Path) -> Listing:
     splits: dict[str, list[File]] = {}
     for split, files_of in found.items():
         files = [
-            File(path, class_names.index(name), status.st_size, status.st_mtime_ns)
-            for name, files in files_of.items()
-            for path, status in files
+            File(path, label, status.st_size, status.st_mtime_ns)
+            for label, name in enumerate(class_names)
+            for path, status in files_of.get(name, ())
         ]
         splits[split] = sorted(files, key=lambda file: os.fsencode(file.path))
     labels = {split: [file.label for file in files] for split, files in splits.items()}
     check_classes(printable(root), class_names, labels)
     return Listing(root, class_names, splits, (*notes, *noted.notes()))
-
-
-class _Found(NamedTuple):
-    """An image file before classes are numbered."""
-
-    path: str
-    status: os.stat_result
 
 
 class _Noted(NamedTuple):
@@ -252,7 +249,7 @@ def _files(root: Path, folder: Path, noted: _Noted) -> Iterator[_Found]:
                     )
             if is_image(file):
                 inner |= path != str(folder)
-                yield _Found(str(file.relative_to(root)), status)
+                yield str(file.relative_to(root)), status
             else:
                 noted.others.append(valid_utf8(str(file.relative_to(root))))
         if inner:
