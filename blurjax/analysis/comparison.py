@@ -14,7 +14,7 @@ import numpy as np
 
 from blurjax.analysis import limits, statistics
 from blurjax.analysis.compared_run import Run, corresponding, read_run, same_test_images
-from blurjax.analysis.contrasts import costs
+from blurjax.analysis.contrasts import PRIMARY, costs
 from blurjax.analysis.types import Block, Cell
 from blurjax.analysis.verdicts import verdict
 from blurjax.config.loading import flat
@@ -22,8 +22,6 @@ from blurjax.config.settings import ReportConfig
 from blurjax.config.view_table import VIEWS, in_order
 from blurjax.runtime import UserError, jsonable
 
-PRIMARY = "on_reconstructions"
-"""The cost whose difference between two runs has a p and a verdict."""
 ENVIRONMENT = ("python", "backend", "devices")
 
 

@@ -24,8 +24,10 @@ Contrasts = dict[str, tuple[Cell, Cell]]
 ORIGINAL, RECONSTRUCTION = ("original", "original"), ("reconstruction", "reconstruction")
 TRANSFERRED = ("reconstruction", "original")
 CROSSFIT = ("crossfit", "crossfit")
+PRIMARY = "on_reconstructions"
+"""The total that is the primary comparison; of the differences between two runs it alone has a p and a verdict."""
 TOTALS: Contrasts = {
-    "on_reconstructions": (ORIGINAL, RECONSTRUCTION),
+    PRIMARY: (ORIGINAL, RECONSTRUCTION),
     "on_originals": (ORIGINAL, TRANSFERRED),
 }
 CAUSES: Contrasts = {
@@ -94,8 +96,8 @@ def costs(
       correct: bool[T,N] for each cell.
     """
     totals, causes = _differences(correct, TOTALS), _differences(correct, CAUSES)
-    if "on_reconstructions" in totals and "leakage" in causes:
-        information = totals["on_reconstructions"] - causes["leakage"]
+    if PRIMARY in totals and "leakage" in causes:
+        information = totals[PRIMARY] - causes["leakage"]
         causes = {"information": information, **causes}
     return totals, causes
 
@@ -171,7 +173,7 @@ def above_chance(labels: ArrayLike, predictions: ArrayLike, num_classes: int) ->
 def definition(name: str) -> str:
     """Returns the formula of a contrast, such as acc(crossfit→crossfit) - acc(infold→crossfit)."""
     if name == "information":
-        return f"{definition('on_reconstructions')} - leakage"
+        return f"{definition(PRIMARY)} - leakage"
     for probe in (probe for probe, contrast in ON_CODE.items() if contrast == name):
         return f"acc({probe} on code) - acc(reconstruction→reconstruction)"
     if name == SHUFFLED:

@@ -12,6 +12,7 @@ from blurjax.analysis import scores, statistics
 from blurjax.analysis.chance import chance_of_originals, withhold, withhold_of_warm_starts
 from blurjax.analysis.contrasts import (
     ORIGINAL,
+    PRIMARY,
     RECONSTRUCTION,
     SHUFFLED,
     WARM_STARTS,
@@ -277,4 +278,4 @@ def _analyses(run: RunDirectory, points: Sequence[Block]) -> list[Block]:
 
 def _primary(point: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns the primary comparison; empty where its cells or trials are not there."""
-    return point["decomposition"].get("on_reconstructions", {})
+    return point["decomposition"].get(PRIMARY, {})

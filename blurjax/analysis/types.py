@@ -11,4 +11,8 @@ Arrays = Mapping[str, np.ndarray]
 Cell = tuple[str, str]
 """(train view, test view): a cell of the transfer matrix."""
 Block = dict[str, Any]
-"""A part of results.json."""
+"""A part of results.json that is being made."""
+Results = Mapping[str, Any]
+"""The content of results.json."""
+Point = Mapping[str, Any]
+"""An entry of `points` in it."""

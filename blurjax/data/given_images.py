@@ -39,7 +39,7 @@ def read_images(
       UserError: an image cannot be read, or an array is not as described.
     """
     if isinstance(given, np.ndarray):
-        return _resized(as_batch(given), image_shape)
+        return _read(given, image_shape)
     several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
     if not several:
         raise UserError("No image was given; give at least one.")
@@ -131,7 +131,7 @@ def _read(image: GivenImage, image_shape: tuple[int, int, int]) -> np.ndarray:
     """Returns one image, u8[1,H,W,C]; of an array, as many as it holds."""
     size, _, channels = image_shape
     if isinstance(image, np.ndarray):
-        return _resized(as_batch(image), image_shape)
+        return image_files.resize(as_batch(image), size, channels)
     try:
         if isinstance(image, Image.Image):
             name = "An image of Pillow's"
@@ -142,8 +142,3 @@ def _read(image: GivenImage, image_shape: tuple[int, int, int]) -> np.ndarray:
             return image_files.decode(path.read_bytes(), size, channels)[None]
     except image_files.BadImageError as error:
         raise UserError(f"{name} cannot be used as an image: {error}.") from None
-
-
-def _resized(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
-    size, _, channels = image_shape
-    return image_files.resize(images, size, channels)

@@ -101,28 +101,24 @@ def flatten(image: Image.Image) -> Image.Image:
     Raises:
       BadImageError: it is too small, or its pixels cannot be read.
     """
-    _check_size(image)
-    try:
+    with _explained(None):
+        _check_size(image)
         image.load()
         return upright(_flat(image, b""), image)
-    except BadImageError:
-        raise
-    except Exception as error:
-        raise BadImageError(str(error)) from None
 
 
 @contextlib.contextmanager
-def _explained(data: bytes) -> Iterator[None]:
-    """Turns whatever a plugin of Pillow's stumbles over into a BadImageError: the file is bad."""
+def _explained(data: bytes | None) -> Iterator[None]:
+    """Turns whatever a plugin of Pillow's stumbles over into a BadImageError: the file, where there is one, is bad."""
     try:
         yield
     except BadImageError:
         raise
     except Exception as error:
-        if not data:
+        if data == b"":
             reason = "it is empty"
         elif isinstance(error, UnidentifiedImageError):
-            reason = f"it is {unreadable_kind(data) or 'no image of a known format'}"
+            reason = f"it is {unreadable_kind(data or b'') or 'no image of a known format'}"
         else:
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         if isinstance(error, Image.DecompressionBombError):

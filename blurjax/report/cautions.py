@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 
 from blurjax.analysis import statistics
 from blurjax.analysis.formatting import count, percent
-
-Results = Mapping[str, Any]
-Point = Mapping[str, Any]
+from blurjax.analysis.types import Point, Results
 
 LITTLE_GAIN = 0.1
 """In dB: less than this from twice the steps counts as nothing."""

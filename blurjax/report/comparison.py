@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blurjax.analysis import collect_comparison
+from blurjax.analysis.contrasts import PRIMARY
 from blurjax.analysis.formatting import (
     count,
     level,
@@ -20,10 +21,8 @@ from blurjax.report.figures import FigureData, draw_figures
 from blurjax.report.figures.comparison import point_names
 from blurjax.report.point_names import point_name
 from blurjax.report.rendering import render
-from blurjax.report.view_display import in_order
+from blurjax.report.view_display import main_first
 from blurjax.runtime import readable_os_errors, write_bytes
-
-PRIMARY = "on_reconstructions"
 
 Comparison = Mapping[str, Any]
 
@@ -44,17 +43,12 @@ def compare_runs(
       UserError: a directory is no finished run, or there are fewer than two different ones.
     """
     found = collect_comparison([Path(directory) for directory in directories])
-    found["points"] = [
-        point | {"label": label}
-        for point, label in zip(found["points"], _labels(found), strict=True)
-    ]
+    labels: dict[Any, str] = {}
+    for point, label in zip(found["points"], _labels(found), strict=True):
+        point["label"] = labels[point["run"], *point["values"].values()] = label
     for pair in found["pairs"]:
-        labels = {
-            (point["run"], tuple(point["values"].values())): point["label"]
-            for point in found["points"]
-        }
         pair["labels"] = [
-            labels[run, tuple(values.values())]
+            labels[run, *values.values()]
             for run, values in zip((pair["first"], pair["second"]), pair["values"], strict=True)
         ]
     if page is not None:
@@ -127,7 +121,7 @@ def _render(comparison: Comparison) -> str:
         headlines=headlines(comparison),
         figures=figures,
         names_in_figures=point_names(comparison["points"]),
-        explained_views=[VIEWS[view] for view in in_order(views)],
+        explained_views=[VIEWS[view] for view in main_first(views)],
         views=[view for view in ("original", "reconstruction") if view in views],
         level=level(first["confidence"]),
         margin=100 * first["margin"],

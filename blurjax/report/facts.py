@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from blurjax.analysis.formatting import count, percent, signed
+from blurjax.analysis.types import Results
 from blurjax.report.cautions import components_ahead
-
-Results = Mapping[str, Any]
 
 
 class Fact(NamedTuple):

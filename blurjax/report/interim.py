@@ -14,7 +14,7 @@ from blurjax.config.trials import LONGER
 from blurjax.report.figures import FigureData, PageFigure, draw_figure
 from blurjax.report.point_names import point_name
 from blurjax.report.rendering import render
-from blurjax.report.view_display import in_order
+from blurjax.report.view_display import main_first
 from blurjax.runtime import RunDirectory
 
 FIGURES_OF_CLASSIFIERS = ("curves", "other_curves")
@@ -48,7 +48,7 @@ def write_interim(run: RunDirectory, settings: Config) -> Path:
         dataset=found["dataset"],
         stages=[stage | {"name": _stage_name(stage)} for stage in found["stages"]],
         sections=sections,
-        train_views=in_order(settings.train_views),
+        train_views=main_first(settings.train_views),
         missing=missing(found),
         earlier=run.report.exists(),
         now=time.strftime("%Y-%m-%d %H:%M %Z"),

@@ -29,7 +29,7 @@ from blurjax.report.interim import write_interim
 from blurjax.report.point_names import point_name
 from blurjax.report.rendering import render
 from blurjax.report.tables import result_tables
-from blurjax.report.view_display import encoders, first_views, in_order, main_cells
+from blurjax.report.view_display import encoders, first_views, main_cells, main_first
 from blurjax.runtime import RunDirectory, UserError, read_json, read_npz, readable_os_errors
 
 SMALL_IMAGE = 16
@@ -139,7 +139,7 @@ def _render(
 ) -> str:
     """Returns the page as HTML."""
     confidence, dataset = settings.report.confidence, results["dataset"]
-    train_views, test_views = (in_order(results["views"][side]) for side in ("train", "test"))
+    train_views, test_views = (main_first(results["views"][side]) for side in ("train", "test"))
     measured = (view for section in sections for view in section.point["quality"])
     return render(
         "report.html.jinja",
@@ -149,7 +149,9 @@ def _render(
         facts=facts(results),
         train_views=train_views,
         test_views=test_views,
-        explained_views=[VIEWS[view] for view in in_order({*train_views, *test_views, *measured})],
+        explained_views=[
+            VIEWS[view] for view in main_first({*train_views, *test_views, *measured})
+        ],
         sections=sections,
         overview=of_run,
         few_labels=any(section.point["values"]["train_examples"] for section in sections),

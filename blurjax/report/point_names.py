@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blurjax.analysis.formatting import count, labels_in_words
-
-Point = Mapping[str, Any]
+from blurjax.analysis.types import Point
 
 
 def point_name(point: Point, points: Sequence[Point]) -> str:

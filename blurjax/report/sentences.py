@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from blurjax.analysis import statistics
-from blurjax.analysis.contrasts import ON_CODE
+from blurjax.analysis.contrasts import ON_CODE, PRIMARY
 from blurjax.analysis.formatting import (
     count,
     labels_in_words,
@@ -21,6 +21,7 @@ from blurjax.analysis.formatting import (
     signed,
     signed_span,
 )
+from blurjax.analysis.types import Point, Results
 from blurjax.report.cautions import (
     LITTLE_GAIN,
     Doubt,
@@ -31,9 +32,6 @@ from blurjax.report.cautions import (
 )
 from blurjax.report.point_names import point_name, recipe_name
 from blurjax.report.warm_starts import gains
-
-Results = Mapping[str, Any]
-Point = Mapping[str, Any]
 
 CAUSES = {
     "information": "information that the reconstructions lack",
@@ -79,7 +77,7 @@ def _cautions(doubts: Sequence[Doubt]) -> list[str]:
 
 
 def _point_answer(point: Point, confidence: float, doubts: Sequence[Doubt]) -> list[str]:
-    total = point["decomposition"].get("on_reconstructions")
+    total = point["decomposition"].get(PRIMARY)
     if total is None:
         cells = [
             f"{percent(cell['mean'])} trained on {train}, tested on {test}"
@@ -193,9 +191,9 @@ def _hidden(point: Point) -> list[str]:
 
 def _several_points(points: Sequence[Point], doubts: Sequence[Doubt]) -> list[str]:
     opening = f"{len(points)} combinations of the swept values were compared."
-    if "on_reconstructions" not in points[0]["decomposition"]:  # nor in the others: same views
+    if PRIMARY not in points[0]["decomposition"]:  # nor in the others: same views
         return [opening]
-    totals = [point["decomposition"]["on_reconstructions"] for point in points]
+    totals = [point["decomposition"][PRIMARY] for point in points]
     verdicts: dict[str, list[str]] = {}
     for point, total in zip(points, totals, strict=True):
         name = f"{point_name(point, points)} ({signed(total['mean'])})"

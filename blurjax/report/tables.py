@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from blurjax.analysis.formatting import count, labels_in_words, p_value, signed, signed_span
+from blurjax.analysis.types import Point
 from blurjax.config.trials import Point as Values
 
-Point = Mapping[str, Any]
 Row = Sequence[Any]
 Entry = tuple[Point, Row, Mapping[str, Any]]
 """The point of a row, its first cells, and its estimate."""

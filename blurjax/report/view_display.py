@@ -14,7 +14,7 @@ OTHER_STYLES = tuple(itertools.product((GREEN, VERMILLION, ORANGE, SKY), ("-.", 
 """Colours and lines of views whose row in the table names none."""
 
 
-def in_order(views: Iterable[str]) -> list[str]:
+def main_first(views: Iterable[str]) -> list[str]:
     """Sorts views as figures and tables list them: main ones first, checks last, else as the table of views does."""
     names = list(VIEWS)
     return sorted(

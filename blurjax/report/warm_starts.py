@@ -8,9 +8,8 @@ from typing import Any
 
 from blurjax.analysis.contrasts import WARM_STARTS
 from blurjax.analysis.formatting import level, p_in_words, signed, signed_span
+from blurjax.analysis.types import Point
 from blurjax.report.point_names import point_name
-
-Point = Mapping[str, Any]
 
 OPENINGS = {
     "encoder": "Beginning with the weights of the autoencoder's encoder (encoder)",

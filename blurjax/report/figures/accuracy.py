@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
-from blurjax.analysis.contrasts import ORIGINAL, RECONSTRUCTION, TRANSFERRED
+from blurjax.analysis.contrasts import ORIGINAL, PRIMARY, RECONSTRUCTION, TRANSFERRED
 from blurjax.analysis.formatting import count, signed, signed_span
 from blurjax.analysis.types import Cell
 from blurjax.config.view_table import BLACK, BLUE, VERMILLION, VIEWS
@@ -22,13 +22,13 @@ from blurjax.report.figures.style import (
     plain_numbers,
 )
 from blurjax.report.point_names import recipe_name
-from blurjax.report.view_display import in_order, line_style
+from blurjax.report.view_display import line_style, main_first
 
 MOST_CLASSES = 30
 """Of more classes those that change most are shown."""
 APART = 1.03
 """The factor by which the lines of different views stand beside each other, so that bars do not overlap."""
-TOTAL_LABELS = {"on_reconstructions": "information\nand leakage", "on_originals": "all causes"}
+TOTAL_LABELS = {PRIMARY: "information\nand leakage", "on_originals": "all causes"}
 
 Entry = Mapping[str, Any]
 
@@ -69,9 +69,9 @@ def causes(data: FigureData) -> Drawing | None:
 
 def waterfall(decomposition: Mapping[str, Any]) -> list[Cell | str]:
     """Returns the cells and the terms between them that the run can fill, in order; two cells at least, or none."""
-    if "on_reconstructions" in decomposition:
+    if PRIMARY in decomposition:
         known = "information" in decomposition
-        terms = ["information", "leakage"] if known else ["on_reconstructions"]
+        terms = ["information", "leakage"] if known else [PRIMARY]
         parts: list[Cell | str] = [ORIGINAL, *terms, RECONSTRUCTION]
     elif "on_originals" in decomposition:
         return [ORIGINAL, "on_originals", TRANSFERRED]
@@ -149,7 +149,7 @@ def sweep(data: FigureData) -> Drawing | None:
     axes = drawn.subplots(len(curves), 2, width_ratios=[3, 2], squeeze=False)
     for (left, right), curve in zip(axes, curves, strict=True):
         _accuracies(left, curve)
-        for view in in_order(curve["psnr"]):
+        for view in main_first(curve["psnr"]):
             values = np.array(curve["psnr"][view], float)
             width = 2.2 if VIEWS[view].main else 1.1
             style = line_style(view) | {"linewidth": width, "marker": "o", "label": view}
@@ -166,7 +166,7 @@ def sweep(data: FigureData) -> Drawing | None:
         right.set_title("likeness of the images to the originals")
     # A view that is tested on and not trained on has a line on the right alone.
     lines = legend_lines(axes[0][::-1])
-    views = in_order(lines)
+    views = main_first(lines)
     drawn.legend(
         [lines[v] for v in views], views, title="view", ncols=5, loc="outside upper center"
     )
@@ -195,7 +195,7 @@ def draw_means(
 
 
 def _accuracies(ax: Axes, curve: Entry) -> None:
-    views = in_order(view for view in curve["accuracy"] if not VIEWS[view].check)
+    views = main_first(view for view in curve["accuracy"] if not VIEWS[view].check)
     draw_means(ax, curve["bottleneck"], {view: curve["accuracy"][view] for view in views})
     ax.set_ylabel("accuracy, own view (%)")
     smallest = curve["smallest_equivalent"]

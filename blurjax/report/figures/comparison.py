@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from blurjax.analysis.types import Point
 from blurjax.config.view_table import (
     BLACK,
     BLUE,
@@ -26,8 +27,6 @@ COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
 """One for each line of a panel; with more lines they are used again with other dashes."""
 DASHES = ("-", "--", ":", "-.")
 LONGEST_LABEL = 40
-
-Points = Sequence[Mapping[str, Any]]
 
 
 @figure("Accuracies and costs", anchor="intervals", per="comparison")
@@ -104,16 +103,16 @@ def compared_curves(data: FigureData) -> Drawing | None:
     return Drawing(drawn, caption)
 
 
-def _has(point: Mapping[str, Any], what: str) -> bool:
+def _has(point: Point, what: str) -> bool:
     return bool(point["history"].get(what, {}).get("epoch"))
 
 
-def point_names(points: Points) -> list[str]:
+def point_names(points: Sequence[Point]) -> list[str]:
     """Returns the points' labels as figures can show them; "run 3" for one that they cannot."""
     return class_labels([point["label"] for point in points], LONGEST_LABEL, kind="run")
 
 
-def _points_with_trials(data: FigureData) -> tuple[Points, list[str]]:
+def _points_with_trials(data: FigureData) -> tuple[Sequence[Point], list[str]]:
     points = data.results["points"]
     there = [pair for pair in zip(points, point_names(points), strict=True) if pair[0]["trials"]]
     return [point for point, _ in there], [name for _, name in there]

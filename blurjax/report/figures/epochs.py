@@ -13,7 +13,7 @@ from blurjax.config.view_table import BLACK, BLUE, VERMILLION, VIEWS
 from blurjax.report.figures.registry import Drawing, FigureData, figure
 from blurjax.report.figures.style import WIDTH, new_figure, plain_numbers
 from blurjax.report.sentences import gap_sentence
-from blurjax.report.view_display import in_order, line_style
+from blurjax.report.view_display import line_style, main_first
 
 FEW_EPOCHS = 15
 """Up to here every epoch gets a marker, so that even a single one can be seen."""
@@ -142,7 +142,7 @@ def autoencoder(data: FigureData) -> Drawing | None:
 
 def _groups(data: FigureData) -> list[list[str]]:
     """Returns the train views in two groups: the main views, and the others without checks."""
-    trained = in_order(data.point["history"]["classifier"])
+    trained = main_first(data.point["history"]["classifier"])
     main = [view for view in trained if VIEWS[view].main]
     rest = [view for view in trained if not VIEWS[view].main and not VIEWS[view].check]
     return [group for group in (main, rest) if group] or [trained]

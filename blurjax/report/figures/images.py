@@ -14,7 +14,7 @@ from blurjax.analysis.formatting import count
 from blurjax.config.view_table import VIEWS
 from blurjax.report.figures.registry import Drawing, FigureData, figure
 from blurjax.report.figures.style import WIDTH, class_labels, new_figure, plain_numbers
-from blurjax.report.view_display import in_order, line_style
+from blurjax.report.view_display import line_style, main_first
 
 PER_ROW = 10
 """Images side by side; more of them go into further blocks of rows."""
@@ -68,7 +68,7 @@ def views(data: FigureData) -> Drawing | None:
     chosen = np.unique(np.linspace(0, len(original) - 1, PER_ROW).round().astype(int))
     rows = [Row("original", original[chosen])]
     quality = data.point["quality"]
-    for view in in_order(in_view):
+    for view in main_first(in_view):
         decibels = quality[view]["psnr"]["test"]["mean"] if view in quality else None
         name = view if decibels is None else f"{view}\n{decibels:.1f} dB"
         rows.append(Row(name, in_view[view][chosen]))
@@ -121,7 +121,7 @@ def spectra(data: FigureData) -> Drawing | None:
         return None
     drawn = new_figure(7.5, 4.2)
     ax = drawn.subplots()
-    for view in in_order(power):
+    for view in main_first(power):
         values = np.array(power[view], float)[1:]  # radius 0 is the mean, which is taken out
         radii, shown = np.arange(1, len(values) + 1), np.where(values > 0, values, np.nan)
         width = 2.4 if VIEWS[view].main else 1.4

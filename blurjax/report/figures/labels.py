@@ -8,15 +8,16 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
-from blurjax.analysis.contrasts import WARM_STARTS
+from blurjax.analysis.contrasts import PRIMARY, WARM_STARTS
 from blurjax.analysis.formatting import count
+from blurjax.analysis.types import Point
 from blurjax.config.view_table import BLACK, VIEWS
 from blurjax.report.figures.accuracy import draw_means
 from blurjax.report.figures.registry import Drawing, FigureData, figure
 from blurjax.report.figures.style import WIDTH, new_figure, plain_numbers
-from blurjax.report.view_display import encoders, in_order
+from blurjax.report.view_display import encoders, main_first
 
-Line = list[tuple[int, Mapping[str, Any]]]
+Line = list[tuple[int, Point]]
 """(labelled images, point), fewest first."""
 
 
@@ -31,7 +32,7 @@ def labels(data: FigureData) -> Drawing | None:
         _accuracies: "accuracy of the main views' classifiers and of encoders, tested on their own view (or on the one "
         "that the list of views names instead)"
     }
-    if "on_reconstructions" in first["decomposition"]:
+    if PRIMARY in first["decomposition"]:
         panels[_cost] = "accuracy on originals minus accuracy on reconstructions, positive = cost"
     if WARM_STARTS.keys() & first["comparisons"].keys():
         panels[_gains] = "accuracy of encoders minus that of encoder_scratch, positive = gain"
@@ -75,7 +76,7 @@ def _accuracies(ax: Axes, line: Line) -> None:
     first = line[0][1]["accuracy"]
     views = {
         view: [point["accuracy"][view][VIEWS[view].own_test_view] for _, point in line]
-        for view in in_order(first)
+        for view in main_first(first)
         if (VIEWS[view].main or view in encoders()) and VIEWS[view].own_test_view in first[view]
     }
     _with_bars(ax, line, views)
@@ -84,7 +85,7 @@ def _accuracies(ax: Axes, line: Line) -> None:
 
 def _cost(ax: Axes, line: Line) -> None:
     ax.axhline(0, color=BLACK, linewidth=0.8)
-    entries = [point["decomposition"]["on_reconstructions"] for _, point in line]
+    entries = [point["decomposition"][PRIMARY] for _, point in line]
     _with_bars(ax, line, {"reconstruction": entries})
     ax.set_ylabel("cost on reconstructions (points)")
 

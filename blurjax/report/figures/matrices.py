@@ -13,7 +13,7 @@ from matplotlib.image import AxesImage
 from blurjax.analysis.contrasts import SHUFFLED
 from blurjax.report.figures.registry import Drawing, FigureData, figure
 from blurjax.report.figures.style import SEQUENTIAL, WIDTH, class_labels, new_figure
-from blurjax.report.view_display import first_views, in_order, main_cells
+from blurjax.report.view_display import first_views, main_cells, main_first
 
 FEW_CLASSES = 6
 """Up to here the numbers are as large as other text."""
@@ -28,7 +28,7 @@ NARROWEST = 2.6
 @figure("Accuracy by train view and test view", anchor="intervals")
 def transfer_matrix(data: FigureData) -> Drawing | None:
     """Matrix of accuracies with intervals, train views by test views; the same numbers are in the table above."""
-    train, test = (in_order(data.results["views"][side]) for side in ("train", "test"))
+    train, test = (main_first(data.results["views"][side]) for side in ("train", "test"))
     if len(train) * len(test) < 2:
         return None
     cells = [[data.point["accuracy"][row][column] for column in test] for row in train]
