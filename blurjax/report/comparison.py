@@ -18,7 +18,7 @@ from blurjax.analysis.formatting import (
 from blurjax.analysis.limits import NOTHING_LEARNED
 from blurjax.config.view_table import VIEWS
 from blurjax.report.figures import FigureData, draw_figures
-from blurjax.report.figures.comparison import point_names
+from blurjax.report.figures.style import run_labels
 from blurjax.report.point_names import point_name
 from blurjax.report.rendering import render
 from blurjax.report.view_display import main_first
@@ -120,7 +120,7 @@ def _render(comparison: Comparison) -> str:
         **comparison,
         headlines=headlines(comparison),
         figures=figures,
-        names_in_figures=point_names(comparison["points"]),
+        names_in_figures=run_labels(comparison["points"]),
         explained_views=[VIEWS[view] for view in main_first(views)],
         views=[view for view in ("original", "reconstruction") if view in views],
         level=level(first["confidence"]),

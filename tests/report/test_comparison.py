@@ -12,7 +12,7 @@ from blurjax.analysis.formatting import signed, signed_span, span
 from blurjax.report import compare_runs, comparison_text, make_report
 from blurjax.report.comparison import headlines
 from blurjax.report.figures import style
-from blurjax.report.figures.comparison import point_names
+from blurjax.report.figures.style import run_labels
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.files import read_json, read_npz, write_json, write_npz
 
@@ -213,7 +213,7 @@ def test_what_was_accepted_in_the_first_run_is_said_once(two, tmp_path):
 def test_runs_whose_names_cannot_be_drawn_are_numbered_as_runs(two, tmp_path):
     odd = finished(tmp_path / "\u732b")
     found = compare_runs([two[0], odd], tmp_path / "page.html")
-    names = point_names(found["points"])
+    names = run_labels(found["points"])
     assert names[0] != "run 0"
     assert names[1] == "run 1"
     page = text_of((tmp_path / "page.html").read_text(encoding="utf-8"))

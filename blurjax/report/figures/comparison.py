@@ -21,12 +21,11 @@ from blurjax.config.view_table import (
 )
 from blurjax.report.figures.epochs import draw_range, prepare_epoch_axes
 from blurjax.report.figures.registry import Drawing, FigureData, figure
-from blurjax.report.figures.style import WIDTH, class_labels, legend_lines, new_figure
+from blurjax.report.figures.style import WIDTH, legend_lines, new_figure, run_labels
 
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
 """One for each line of a panel; with more lines they are used again with other dashes."""
 DASHES = ("-", "--", ":", "-.")
-LONGEST_LABEL = 40
 
 
 @figure("Accuracies and costs", anchor="intervals", per="comparison")
@@ -107,14 +106,9 @@ def _has(point: Point, what: str) -> bool:
     return bool(point["history"].get(what, {}).get("epoch"))
 
 
-def point_names(points: Sequence[Point]) -> list[str]:
-    """Returns the points' labels as figures can show them; "run 3" for one that they cannot."""
-    return class_labels([point["label"] for point in points], LONGEST_LABEL, kind="run")
-
-
 def _points_with_trials(data: FigureData) -> tuple[Sequence[Point], list[str]]:
     points = data.results["points"]
-    there = [pair for pair in zip(points, point_names(points), strict=True) if pair[0]["trials"]]
+    there = [pair for pair in zip(points, run_labels(points), strict=True) if pair[0]["trials"]]
     return [point for point, _ in there], [name for _, name in there]
 
 

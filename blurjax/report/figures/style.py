@@ -18,6 +18,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from blurjax.analysis.types import Point
+
 WIDTH = 10.0
 """Inches of a figure as wide as the page, which shows an inch as 96 pixels (10 pt as 13)."""
 DPI = 160
@@ -25,6 +27,8 @@ DPI = 160
 SEQUENTIAL = "Blues"
 LONGEST_NAME = 16
 """Characters of a class name; longer names are cut off."""
+LONGEST_RUN = 40
+"""Characters of the label of a run or point."""
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so figures are alike on all machines
@@ -105,6 +109,11 @@ def class_labels(
     while unclear := {"", *_repeated(labels)} & {*labels}:
         labels = [f"{kind} {n}" if label in unclear else label for n, label in enumerate(labels)]
     return labels
+
+
+def run_labels(points: Sequence[Point]) -> list[str]:
+    """Returns the "label" of each point of a comparison as figures can show it; "run 3" where they cannot."""
+    return class_labels([point["label"] for point in points], LONGEST_RUN, kind="run")
 
 
 def _repeated(labels: Sequence[str]) -> list[str]:
