@@ -295,7 +295,7 @@ class Config(Section):
                 raise ValueError(
                     f"{section}.batch_size is {batch_size}, not a multiple of compute.microbatches {microbatches}"
                 )
-        if self.sweep.train_examples and self.classifier.flip == "alternating":
+        if any(self.label_counts) and self.classifier.flip == "alternating":
             raise ValueError(
                 "classifier.flip cannot be alternating where sweep.train_examples gives trials images of their own, "
                 "which they see more often; use random"

@@ -132,9 +132,9 @@ class Dataset:
             for split, positions in self.splits.items()
         }
 
-    def fits(self, limit: float, copies: int = 1) -> bool:
-        """Returns whether the decoded images, or so many copies of them, take at most so many GiB."""
-        return copies * self.images.nbytes <= limit * 2**30
+    def fits(self, limit: float) -> bool:
+        """Returns whether the decoded images take at most so many GiB."""
+        return self.images.nbytes <= limit * 2**30
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{len(self.splits[split]):,} {split}" for split in SPLITS)

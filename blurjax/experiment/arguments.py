@@ -67,9 +67,9 @@ class Arguments:
         """Returns the shape of a number that all trials share."""
         return self.everywhere(np.int32(0))
 
-    def evaluation_batches(self) -> tuple[Any, ...]:
-        """Returns the data arguments of an evaluation of images that all trials share."""
-        programs, size = self.programs, fitted(self.config.classifier.batch_size)
+    def evaluation_batches(self, size: int | None = None) -> tuple[Any, ...]:
+        """Returns the data arguments of an evaluation of images that all trials share, in batches of `size`."""
+        programs, size = self.programs, size or fitted(self.config.classifier.batch_size)
         chunk = abstract_chunk(
             programs.dataset, programs.streamed, programs.capacity, self.mesh, size
         )
@@ -90,9 +90,11 @@ class Arguments:
 
     def rendered(self, trials: int) -> jax.ShapeDtypeStruct:
         """Returns the shape of the images that `training_feed` makes."""
-        dataset, size = self.programs.dataset, fitted(self.config.classifier.batch_size)
-        images = self.batches(dataset.labels) * size
-        shape = self.padded(trials), images, *dataset.image_shape
+        shape = (
+            self.padded(trials),
+            self.programs.to_render.size,
+            *self.programs.dataset.image_shape,
+        )
         return self.on_trials(jax.ShapeDtypeStruct(shape, np.uint8))
 
     def batches(self, positions: np.ndarray) -> int:

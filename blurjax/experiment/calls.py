@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +19,6 @@ from blurjax.config.trials import (
     checked_views,
     classifier_trials,
     measured_views,
-    num_folds,
     quality_trials,
 )
 from blurjax.config.view_table import VIEWS
@@ -140,10 +140,11 @@ class _Calls(Arguments):
     def of_autoencoders(self) -> list[Call]:
         programs, training = self.programs, self.config.autoencoder
         of_split = autoencoder_trials(self.config)
+        (left,) = self.to_train({"autoencoder": all_autoencoder_trials(self.config)})
         # Where images are streamed, each fold has a job of its own.
-        wanted = of_split if programs.streamed else all_autoencoder_trials(self.config)
-        (trials,) = self.to_train({"autoencoder": wanted})
-        jobs = 1 + num_folds(self.config) if programs.streamed else 1
+        by_fold = [[*of_fold] for _, of_fold in groupby(left, key=lambda trial: trial.fold)]
+        trials = max(by_fold, key=len) if programs.streamed else left
+        jobs = len(left) / len(trials)
         longer = len(checked(self.config, of_split)) if training.check else 0
         epochs = fitted(training.epochs) * (jobs + 2 * longer / len(trials))
         rows = self.rows(hyperparameters_of(trials[0], training), len(trials))
@@ -170,23 +171,27 @@ class _Calls(Arguments):
         return [*found, Call("encode", EVALUATION, *encode, group, steps, training.dtype)]
 
     def of_views(self) -> list[Call]:
-        programs, config, found = self.programs, self.config, []
+        programs, config = self.programs, self.config
 
-        def call(name: str, function: Any, of_views: Sequence[Sequence[Trial]], steps: int) -> None:
+        def call(
+            name: str, function: Any, of_views: Sequence[Sequence[Trial]], steps: int, size: int = 0
+        ) -> Call:
             trials = max(of_views, key=len)
-            arguments = None, self.views.of(trials), *self.evaluation_batches()
+            arguments = None, self.views.of(trials), *self.evaluation_batches(size)
             of_stage = self.padded(len(trials)), steps * len(of_views), config.autoencoder.dtype
-            found.append(Call(name, EVALUATION, function, arguments, *of_stage))
+            return Call(name, EVALUATION, function, arguments, *of_stage)
 
         splits = *programs.monitored.values(), programs.dataset.splits["test"]
         measured = [quality_trials(config, view) for view in measured_views(config)]
-        call("measure views", programs.measure_view, measured, sum(map(self.batches, splits)))
+        steps = sum(map(self.batches, splits))
+        found = [call("measure views", programs.measure_view, measured, steps)]
         if programs.renders:
             again = checked_views(config) if config.classifier.check else ()
             rendered = self.classifiers_to_train(config.train_views)
             rendered += [checked(config, classifier_trials(config, view)) for view in again]
-            steps = self.batches(programs.dataset.labels)
-            call("render views", programs.render_view, rendered, steps)
+            batches = programs.to_render.shape
+            render = call("render views", programs.render_view, rendered, *batches)
+            found.append(render._replace(beside=programs.rendered_bytes))
         return found
 
     def of_classifiers(self) -> list[Call]:
@@ -213,7 +218,7 @@ class _Calls(Arguments):
         steps = 3 * validation * epochs + cells * self.batches(programs.dataset.splits["test"])
         count, dtype = self.padded(len(trials)), training.dtype
         rest = self.bytes_of(states) - self.bytes_of(states.variables)
-        rest += self.bytes_of(self.rendered(len(trials))) if programs.renders else 0
+        rest += programs.rendered_bytes if programs.renders else 0
 
         def evaluate(name: str, function: Any, batches: tuple[Any, ...], steps: float) -> Call:
             arguments = states.variables, views, *batches

@@ -51,6 +51,7 @@ def make_plan(
     out: str | Path,
     *,
     accept_changed_code: bool = False,
+    programs: Programs | None = None,
 ) -> Plan:
     """Says what an experiment consists of, and what of it is left; `time_plan` adds how long that takes.
 
@@ -59,6 +60,7 @@ def make_plan(
       dataset: decoded images.
       out: the run directory, which need not exist, and is only read.
       accept_changed_code: as for `run_experiment`.
+      programs: of the experiment; None: made here, which all processes must do together.
 
     Raises:
       UserError: settings and data do not make an experiment, or do not continue the one in the directory.
@@ -68,7 +70,7 @@ def make_plan(
     run.check_place()
     if run.format.exists():
         check_fingerprints(run, config, dataset, accept_changed_code=accept_changed_code)
-    programs = make_programs(config, dataset)
+    programs = programs or make_programs(config, dataset)
     layout = programs.layout
     done = {line["job"]: line["step"] for line in run.metrics()}  # of each job the last line counts
     stages = _stages(config, programs, run, done)
@@ -85,7 +87,7 @@ def make_plan(
         devices=f"{layout.mesh.size} {programs.target.platform} device{'s' * (layout.mesh.size > 1)}: "
         f"{arrangement(layout.mesh.shape, layout.trials_per_vmap)}",
         stages=stages,
-        data_bytes=dataset.images.nbytes * (programs.copies if programs.renders else 1),
+        data_bytes=dataset.images.nbytes + (programs.rendered_bytes if programs.renders else 0),
         resident=dataset.fits(config.data.resident_limit),
         model_bytes=_model_bytes(config, programs),
         steps_done=done,

@@ -130,7 +130,8 @@ def _mesh(config: Config, target: Target, count: Callable[[int], int]) -> Mesh:
     else:
         rows, data_devices = compute.mesh_shape
         _check_mesh(config, rows, data_devices, len(devices))
-    mesh = make_mesh(rows, devices, data_devices)
+    # From all processes, where not all devices are asked for.
+    mesh = make_mesh(min(rows, len(devices) // data_devices), there, data_devices)
     idle = target.processes - len({device.process_index for device in mesh.devices.flat})
     if idle:
         raise UserError(

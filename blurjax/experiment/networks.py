@@ -68,7 +68,7 @@ class Networks:
       network: what the classifier is; see `ViewSpec`.
 
     Raises:
-      UserError: the classifier is to be the encoder of an autoencoder that has none.
+      UserError: the autoencoder has no method `encode` or `decode`.
     """
 
     def __init__(self, config: Config, data: TrainingData, platform: str, network: str = "model"):
@@ -88,7 +88,14 @@ class Networks:
         )
 
         def autoencoder(dtype: str) -> nn.Module:
-            model = build("autoencoder", config.autoencoder.model, context(dtype=dtype))
+            settings = config.autoencoder.model
+            model = build("autoencoder", settings, context(dtype=dtype))
+            for method in ("encode", "decode"):
+                if not hasattr(model, method):
+                    raise UserError(
+                        f"autoencoder.model is {settings.name}, which has no method `{method}`; give it one "
+                        "(docs/extending.md)."
+                    )
             return (
                 VariationalAutoencoder(model, floats) if config.autoencoder.variational else model
             )
@@ -99,7 +106,7 @@ class Networks:
         else:
             self.classifier = EncoderClassifier(
                 len(data.class_counts),
-                _with_encoder(autoencoder(dtype), config),
+                autoencoder(dtype),
                 frozen=network == FROZEN,
                 dtype=jnp.dtype(dtype),
             )
@@ -268,17 +275,6 @@ class Networks:
         height, width, _ = self.data.image_shape
         image = height * width * channels * jnp.dtype(training.dtype).itemsize
         return fitted(training.batch_size) * image
-
-
-def _with_encoder(autoencoder: nn.Module, config: Config) -> nn.Module:
-    """Returns an autoencoder, or raises UserError where it has no encoder of its own."""
-    if not hasattr(autoencoder, "encode"):
-        views = [view for view in config.train_views if VIEWS[view].network != "model"]
-        raise UserError(
-            f"autoencoder.model is {config.autoencoder.model.name}, which has no method `encode`: classifiers cannot "
-            f"be its encoder; leave {', '.join(views)} out of views.train, or give it one."
-        )
-    return autoencoder
 
 
 def _those_of(own: Any, trained: Any) -> Any:

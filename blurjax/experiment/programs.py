@@ -18,7 +18,7 @@ from blurjax.config.settings import Config, TrainingConfig, fitted
 from blurjax.config.trials import Trial, classifier_trials, num_folds, views_in_use
 from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
-from blurjax.engine import TRIAL_AXIS, Target, fetch, per_trial, place, shared
+from blurjax.engine import DATA_AXIS, TRIAL_AXIS, Target, fetch, per_trial, place, shared
 from blurjax.engine.mesh import Layout
 from blurjax.experiment.compiler import OWN_IMAGES, OWN_ORDER, Compiler
 from blurjax.experiment.hyperparameters import hyperparameters_of
@@ -27,6 +27,7 @@ from blurjax.train import steps
 from blurjax.train.feed import (
     Feed,
     assign_folds,
+    batches_in_order,
     epoch_order,
     make_feed,
     members_by_fold,
@@ -113,22 +114,37 @@ class Programs:
     @property
     def renders(self) -> bool:
         """Whether classifiers' images are put into their view once and kept on the device; else every step does so."""
-        limit = self.config.data.resident_limit
-        return not self.streamed and self.dataset.fits(limit, self.copies)
+        room = self.config.data.resident_limit * 2**30 - self.dataset.images.nbytes
+        return not self.streamed and self.rendered_bytes <= room
+
+    @cached_property
+    def to_render(self) -> np.ndarray:
+        """Positions i32[S,B] of the images that classifiers are trained on, in batches.
+
+        A device has as many images of a batch as of another one in evaluation where it has the batch alone: the bits
+        of a view do not depend on how many share it.
+        """
+        images = np.arange(self.dataset.splits["train"].max() + 1, dtype=np.int32)
+        sharing = self.layout.mesh.shape.get(DATA_AXIS, 1)
+        return batches_in_order(images, fitted(self.config.classifier.batch_size) * sharing)
 
     @property
-    def copies(self) -> int:
-        """Of the images on each device, where `renders`: the originals, and each classifier's in its view."""
-        views = self.config.train_views
-        trials = max(len(classifier_trials(self.config, view)) for view in views)
-        return 1 + self.layout.padded(trials) // self.layout.mesh.shape[TRIAL_AXIS]
+    def rendered_bytes(self) -> int:
+        """Of classifiers' images in their views, on each device."""
+        image = math.prod(self.dataset.image_shape)
+        return self._classifiers_of_a_device * self.to_render.size * image
 
     @property
     def render_capacity(self) -> int:
-        """The most steps in one call of `render_view`, whose results are images."""
-        size = fitted(self.config.classifier.batch_size)
-        steps = math.ceil(len(self.dataset.labels) / size)
-        return stream_capacity(self.dataset, min(self.capacity, steps), size)
+        """The most steps in one call of `render_view`, whose results are images of each classifier."""
+        images = fitted(self.config.classifier.batch_size) * self._classifiers_of_a_device
+        return stream_capacity(self.dataset, min(self.capacity, len(self.to_render)), images)
+
+    @property
+    def _classifiers_of_a_device(self) -> int:
+        views = self.config.train_views
+        trials = max(len(classifier_trials(self.config, view)) for view in views)
+        return self.layout.padded(trials) // self.layout.mesh.shape[TRIAL_AXIS]
 
     @property
     def capacity(self) -> int:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.sharding import Sharding
 
-from blurjax.config.settings import fitted
+from blurjax.engine import Array, Scalar, per_trial
 from blurjax.experiment.programs import Programs
 from blurjax.runtime import processes
-from blurjax.train.feed import Feed, ResidentFeed, batches_in_order
+from blurjax.train.feed import Feed, ResidentFeed
 from blurjax.train.loop import Interrupted
 from blurjax.views.functions import ViewParameters
 
@@ -34,13 +35,24 @@ def training_feed(
     if not programs.renders:
         return programs.feed
     assert isinstance(programs.feed, ResidentFeed)
-    every = np.arange(len(programs.dataset.labels), dtype=np.int32)
-    order, parts = batches_in_order(every, fitted(programs.config.classifier.batch_size)), []
-    for first in range(0, len(order), programs.render_capacity):
-        (chunk,) = programs.feed.chunks(order[first : first + programs.render_capacity])
+    order, steps = programs.to_render, programs.render_capacity
+    sharding = per_trial(programs.layout.mesh)
+    shape = len(parameters.seed), order.size, *programs.dataset.image_shape
+    images = jnp.zeros(shape, jnp.uint8, device=sharding)
+    for first in range(0, len(order), steps):
+        (chunk,) = programs.feed.chunks(order[first : first + steps])
         arguments = chunk.data, chunk.positions, chunk.start, chunk.length
-        images = programs.render_view(None, parameters, *arguments)["image"][:, : chunk.length]
-        parts.append(jax.block_until_ready(images.reshape(len(images), -1, *images.shape[3:])))
+        part = programs.render_view(None, parameters, *arguments)["image"]
+        images = _put(images, part, first * order.shape[1], chunk.length, sharding)
+        jax.block_until_ready(images)
         if processes.any_process(interrupted())[0]:
             raise Interrupted
-    return programs.feed.with_images(jnp.concatenate(parts, axis=1))
+    return programs.feed.with_images(images)
+
+
+@partial(jax.jit, donate_argnums=0, static_argnums=(3, 4))
+def _put(images: Array, part: Array, first: Scalar, length: int, sharding: Sharding) -> Array:
+    """Puts the first `length` batches of [T,S,B,H,W,C] among images [T,M,H,W,C], from `first` on."""
+    flat = part[:, :length].reshape(len(part), -1, *part.shape[3:])
+    images = jax.lax.dynamic_update_slice_in_dim(images, flat, first, axis=1)
+    return jax.lax.with_sharding_constraint(images, sharding)

@@ -90,7 +90,7 @@ def run_experiment(
             processes.on_first(begin)
             programs = make_programs(config, dataset)
             if progress is None:
-                plan = partial(make_plan, config, dataset, out)
+                plan = partial(make_plan, config, dataset, out, programs=programs)
                 progress = held.enter_context(progress_bar(plan))
             writers = MetricsFile(run), ProgressCall(progress), *_logs(log, run, config, held)
             return _run_stages(Context(config, run, programs, MetricWriters(writers), interrupted))

@@ -23,7 +23,7 @@ from blurjax.experiment.codec_stage import fit_codecs, no_codec_images
 from blurjax.experiment.context import Arrays, Context
 from blurjax.experiment.fitted_views import Fit, FittedViews
 from blurjax.experiment.programs import Models
-from blurjax.runtime import RunDirectory, processes, read_npz
+from blurjax.runtime import RunDirectory, UserError, processes, read_npz
 from blurjax.views.fitting import (
     candidate_sigmas,
     gaussian,
@@ -150,7 +150,11 @@ def _basis(context: Context) -> Basis:
 def _write_quality(
     context: Context, views: FittedViews, names: Collection[str], splits: Collection[str]
 ) -> None:
-    """Measures views on splits (of train, its monitored subset) where that is not done yet."""
+    """Measures views on splits (of train, its monitored subset) where that is not done yet.
+
+    Raises:
+      UserError: the values of a view are not 8-bit ones.
+    """
     for name, split in itertools.product(names, splits):
         measure = partial(_measure, context, views, name, split)
         context.complete(
@@ -167,4 +171,9 @@ def _measure(
     wait = context.dispatch(programs.measure_view, None, parameters, positions, len(trials))
     measured = wait()
     failed = np.array([views.failed_step(view, trial) for trial in trials], np.int32)
+    if not (measured.pop("off")[failed < 0] < 0.01).all():  # NaN is not
+        raise UserError(
+            f"The view {view} returns values that are not multiples of 1/255 from 0 to 1; let its function end with "
+            "eight_bit (docs/extending.md)."
+        )
     return measured | {"spectrum": measured["spectrum"].mean(axis=1), "failed_step": failed}

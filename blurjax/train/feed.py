@@ -173,8 +173,6 @@ def batches_in_order(positions: np.ndarray, batch_size: int) -> np.ndarray:
 class ResidentFeed:
     """All decoded images on every device; chunks are gathered there."""
 
-    streamed = False
-
     def __init__(self, dataset: Dataset, capacity: int, sharding: Sharding):
         self.capacity = capacity
         self._sharding = sharding
@@ -183,7 +181,7 @@ class ResidentFeed:
         self._data = place(arrays, sharding)
 
     def with_images(self, images: Array) -> ResidentFeed:
-        """Returns a feed of each trial's own images u8[T,M,H,W,C], of which the first are the data set's."""
+        """Returns a feed of each trial's own images u8[T,M,H,W,C]: the first M of the data set, or more."""
         feed = copy(self)
         feed._data = self._data | {"image": images}
         return feed
@@ -212,8 +210,6 @@ class StreamedFeed:
 
     A process reads of each batch what its devices are for: all of it, unless devices share batches.
     """
-
-    streamed = True
 
     def __init__(self, dataset: Dataset, capacity: int, sharding: Sharding):
         self._images, self._labels = dataset.images, dataset.labels

@@ -127,11 +127,14 @@ def update(
     if average is not None:
         # The bias correction of Adam: without it, short runs would evaluate the first, random parameters, too.
         share = (average_decay - 1) / jnp.expm1((state.step + 1) * math.log(average_decay))
-        average = jax.tree.map(
-            lambda new, old: (old + share * (new - old)).astype(old.dtype),
-            {"params": params, **model_state},
-            average,
-        )
+
+        def averaged(new: Array, old: Array) -> Array:
+            inexact = jnp.issubdtype(
+                old.dtype, jnp.inexact
+            )  # whole numbers count steps and the like
+            return (old + share * (new - old)).astype(old.dtype) if inexact else new
+
+        average = jax.tree.map(averaged, {"params": params, **model_state}, average)
     leaves = jax.tree.leaves((loss, grads, params, model_state))
     alive = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all() & (state.failed_step < 0)
     params, model_state, opt_state, average = jax.tree.map(

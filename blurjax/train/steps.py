@@ -284,13 +284,15 @@ def view_quality_step(
     """Measures what a view does to each image.
 
     Returns:
-      "mse" and "ssim" f32[B] against the image itself, "laplacian_variance" f32[B] and "spectrum" f32[B,R] of the view.
+      "mse" and "ssim" f32[B] against the image itself, "laplacian_variance" f32[B] and "spectrum" f32[B,R] of the view,
+      "off" f32[B], how far its values are at most from levels 0 .. 255.
     """
     del nothing
     images = view(parameters, batch["image"], batch["index"])
     # In whole numbers, so that the original differs from itself by nothing, whatever is computed twice.
     levels, original = jnp.round(images * 255.0), jnp.round(batch["image"] * 255.0)
     return {
+        "off": jnp.abs(images * 255.0 - jnp.clip(levels, 0.0, 255.0)).max(axis=(1, 2, 3)),
         "mse": losses.squared_error(levels, original) / 255.0**2,
         "ssim": image_quality.ssim(images, batch["image"]),
         "laplacian_variance": image_quality.laplacian_variance(images),

@@ -100,6 +100,7 @@ def test_a_bottleneck_wider_than_the_code_is_refused():
 
 
 def test_images_that_trials_see_more_often_are_not_mirrored_in_turn():
+    config.load(None, {"sweep.train_examples": ["all"], "classifier.flip": "alternating"})
     few = {"sweep.train_examples": [20], "classifier.flip": "alternating"}
     with pytest.raises(UserError, match=r"classifier\.flip cannot be alternating .* use random\.$"):
         config.load(None, few)

@@ -9,6 +9,7 @@ import pytest
 from tiny import config, write_stripes
 
 from blurjax.cli import targets
+from blurjax.config.trials import all_autoencoder_trials
 from blurjax.engine import Target, find_target
 from blurjax.engine.hardware import GIB, cpu_hardware
 from blurjax.experiment.calls import TRAINING, calls, make_programs
@@ -106,6 +107,17 @@ def test_a_run_calls_programs_with_the_shapes_that_are_compiled(
         assert expected[name] in seen[name], name
 
 
+def test_autoencoders_of_streamed_images_are_planned_fold_by_fold(source):
+    fitted, dataset = loaded(source, data__resident_limit=0, views__train=["original", "crossfit"])
+    made, trials = make_programs(fitted, dataset), all_autoencoder_trials(fitted)
+    for left in (None, {"autoencoder": trials}):
+        (training,) = (c for c in calls(made, left) if c.name == "train autoencoders")
+        assert (training.models, training.steps) == (3, 3 * 3 * 6)  # jobs, epochs, steps of one
+    begun = {"autoencoder": [trial for trial in trials if trial.fold is not None]}
+    (training,) = (c for c in calls(made, begun) if c.name == "train autoencoders")
+    assert (training.models, training.steps) == (3, 2 * 3 * 6)
+
+
 @pytest.mark.slow
 def test_every_program_is_compiled_for_this_machine(source):
     found = compile_experiment(*loaded(source), find_target("cpu"))
@@ -123,7 +135,7 @@ def test_steps_of_the_whole_experiment_are_counted(source):
     steps = {call.name: call.steps for call in calls(make_programs(fitted, dataset))}
     assert steps["train autoencoders"] == 18
     assert steps["train classifiers"] == 3 * 18
-    assert steps["render views"] == 3 * 8  # 120 images
+    assert steps["render views"] == 3 * 6
     assert steps["order for classifiers"] == 3 * 3
     # 10 images of validation three times an epoch; 24 of test in 3 x 2 cells.
     assert steps["evaluate classifiers"] == 3 * 3 * 3 + 6 * 2

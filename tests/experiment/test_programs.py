@@ -13,6 +13,7 @@ from blurjax.experiment import programs as module
 from blurjax.experiment.calls import make_programs
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.rendering import training_feed
+from blurjax.train import feed
 from blurjax.train.loop import Interrupted
 from blurjax.views.functions import AXES, Autoencoders, ViewParameters
 
@@ -100,34 +101,57 @@ def test_each_trial_is_trained_on_its_images_in_the_view(source):
     made = programs(source)
     trials = autoencoders_of(made)
     variables = made.init_autoencoder(trials).variables
-    images, every = made.dataset.images, np.arange(len(made.dataset.images), dtype=np.int32)
+    images, train = made.dataset.images, made.dataset.splits["train"]
+    np.testing.assert_array_equal(train, np.arange(len(train)))  # those of other splits come after
     for view in ("original", "reconstruction", "mixed"):
         views = view_parameters(made, view, trials, variables)
         order = made.autoencoder_order(made.init_autoencoder(trials), 0)
         (chunk, *_) = training_feed(made, views).chunks(order)
-        found = np.asarray(chunk.data["image"])[:, : len(every)]
+        found = np.asarray(chunk.data["image"])[:, : len(train)]
         for trial in range(3):
             own = [None if axis is None else trial for axis in AXES[:4]]
             parts = zip(views[:4], own, strict=True)
             one = ViewParameters(
                 *(p if row is None else jax.tree.map(itemgetter(trial), p) for p, row in parts)
             )
-            expected = made.apply_view(one, images, every)
+            expected = made.apply_view(one, images[train], train)
             assert np.abs(found[trial].astype(int) - np.asarray(expected, int)).max() <= 1
         assert (found[0] != found[1]).any() == (view != "original")
 
 
 def test_views_are_made_once_where_there_is_room_for_a_copy_for_each_trial_of_a_device(source):
-    made = programs(source)  # two trials on each of two devices
-    limit = made.dataset.images.nbytes / 2**30
-    for copies, renders, streamed in ((3, True, False), (2.9, False, False), (0.9, False, True)):
-        made = programs(source, data__resident_limit=copies * limit)
+    """Two trials on each of two devices; of 240 images, 173 are trained on, in batches of 16."""
+    images = 240 + 2 * 176
+    for count, renders, streamed in (
+        (images, True, False),
+        (images - 1, False, False),
+        (239, False, True),
+    ):
+        made = programs(source, data__resident_limit=count * 8 * 8 / 2**30)
         assert (made.renders, made.streamed) == (renders, streamed)
 
 
-def test_no_more_steps_than_there_are_images_are_kept_in_memory(source):
+def test_images_put_into_a_view_in_one_call_are_bounded(source, monkeypatch):
     fitted, dataset = prepare(config(source, compute__chunk_steps=100_000))
-    assert make_programs(fitted, dataset).render_capacity == 15  # 240 images in batches of 16
+    made = make_programs(fitted, dataset)
+    assert made.render_capacity == 11  # as many as there are
+    monkeypatch.setattr(feed, "STREAM_BYTES", 3 * 2 * 16 * 64)  # 3 batches of two trials
+    assert made.render_capacity == 3
+
+
+def test_views_have_the_same_bits_whatever_devices_share_a_batch(source):
+    found = []
+    for mesh in ("2x1", "1x2", "1x1"):
+        made = programs(source, compute__mesh=mesh)
+        trials = autoencoders_of(made)
+        views = view_parameters(
+            made, "reconstruction", trials, made.init_autoencoder(trials).variables
+        )
+        order = made.autoencoder_order(made.init_autoencoder(trials), 0)
+        (chunk, *_) = training_feed(made, views).chunks(order)
+        found.append(np.asarray(chunk.data["image"])[:3, :173])
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
 
 
 def test_a_stop_is_heeded_while_views_are_made(source):

@@ -1,7 +1,7 @@
 """Trials side by side: as many as compiled programs fit; and the end when memory runs out."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import jax
@@ -18,6 +18,7 @@ from blurjax.experiment.layout import (
     Memory,
     _most_side_by_side,
     _side_by_side,
+    make_layout,
 )
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.run import run_experiment
@@ -58,6 +59,27 @@ def test_as_many_as_fit_in_even_groups(trials, fitting, expected):
 
     assert _side_by_side(trials, 32, 100 + 7 * fitting, memory) == expected
     assert len(asked) <= 2  # memory grows in proportion, so that the second number fits
+
+
+def test_fewer_devices_are_taken_from_all_processes(source):
+    @dataclass(frozen=True)
+    class Device:
+        id: int
+        process_index: int
+        platform: str = "gpu"
+
+    there = [Device(number, number // 4) for number in range(8)]
+    fitted, _ = prepare(config(source, compute__devices=4, sweep__num_seeds=8))
+    layout = make_layout(
+        fitted.model_copy(
+            update={"compute": fitted.compute.model_copy(update={"trials_per_vmap": 1})}
+        ),
+        Target("here", tuple(there), 2),
+        lambda devices: 1,
+        lambda layout: Memory(0.0, 0.0),
+        lambda layout: 0.0,
+    )
+    assert [device.id for device in layout.mesh.devices.flat] == [0, 1, 4, 5]
 
 
 @pytest.mark.parametrize(

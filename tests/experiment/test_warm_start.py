@@ -145,12 +145,13 @@ def test_a_step_moves_all_of_a_network_or_the_head_alone(registries, optimizer):
         assert not moved["code"]["bottleneck"], view
 
 
-def test_an_autoencoder_without_an_encoder_is_named(registries):
+@pytest.mark.parametrize("view", ["encoder", "original"])
+def test_an_autoencoder_without_an_encoder_is_named(view, registries):
     register("autoencoder", NormalizedSettings, build_normalized)
     with pytest.raises(
-        UserError, match=r"autoencoder.model is normalized, .* no method `encode`.* leave encoder,"
+        UserError, match=r"autoencoder\.model is normalized, which has no method `encode`; give it"
     ):
-        networks("encoder", autoencoder__model="normalized", **VIEWS)
+        networks(view, autoencoder__model="normalized", **VIEWS)
 
 
 @pytest.fixture(scope="module")

@@ -269,3 +269,21 @@ def test_statistics_that_are_not_finite_freeze_a_trial():
     failed = update(state, 1.0, gradients(state), optimizer, broken)
     assert failed.failed_step == 0
     jax.tree.map(np.testing.assert_array_equal, failed.model_state, state.model_state)
+
+
+class Counting(nn.Module):
+    """Counts its calls in training."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        calls = self.variable("counts", "calls", lambda: jnp.int32(0))
+        calls.value += train
+        return nn.Dense(2)(x)
+
+
+def test_whole_numbers_have_no_average():
+    state, optimizer = start(model=Counting(), averaged=True)
+    for calls in range(1, 11):
+        counted = {"counts": {"calls": jnp.int32(calls)}}
+        state = update(state, 1.0, gradients(state), optimizer, counted, average_decay=0.9)
+    assert state.variables["counts"]["calls"] == 10
