@@ -27,9 +27,8 @@ from blurjax.engine import TRIAL_AXIS, Target, this_machine
 from blurjax.engine.cost import matrix_flops, needed_temporaries
 from blurjax.engine.mesh import Layout
 from blurjax.experiment.arguments import Arguments
-from blurjax.experiment.hyperparameters import hyperparameters_of
 from blurjax.experiment.layout import Memory, make_layout
-from blurjax.experiment.networks import Networks, TrainingData
+from blurjax.experiment.networks import Networks, TrainingData, hyperparameters_of
 from blurjax.experiment.programs import AUTOENCODER_ORDER, CLASSIFIER_ORDER, Programs
 from blurjax.train.state import TrainState
 

@@ -147,12 +147,12 @@ def _model_bytes(config: Config, programs: Programs) -> int:
         params = jax.eval_shape(partial(model.init, jax.random.key(0)), *inputs)
         return count * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
-    image = programs.networks.example_image
-    autoencoder = programs.networks.autoencoder, (image, jnp.int32(1))
+    example = programs.networks.example
+    autoencoder = programs.networks.autoencoder, example
     of_views = [
         floats(
             programs.networks.for_view(view).classifier,
-            (image,),
+            example[:1],
             len(classifier_trials(config, view)),
         )
         for view in config.train_views

@@ -20,11 +20,10 @@ from blurjax.config.field_types import FREE
 from blurjax.config.loading import override
 from blurjax.config.model_settings import Section
 from blurjax.config.settings import Config, flip_in_words
-from blurjax.config.trials import num_folds, points, views_in_use
+from blurjax.config.trials import Trial, num_folds, points, views_in_use
 from blurjax.config.view_table import CODECS, VIEWS
 from blurjax.data import Dataset
-from blurjax.experiment.hyperparameters import HYPERPARAMETER_DTYPES
-from blurjax.experiment.networks import Networks, TrainingData
+from blurjax.experiment.networks import Networks, TrainingData, hyperparameters_of
 from blurjax.models import apply
 from blurjax.runtime import RunDirectory, UserError, read_json
 from blurjax.train.jobs import find_jobs
@@ -207,7 +206,7 @@ def code_hashes(config: Config, data: TrainingData) -> dict[str, str]:
         "compute.rematerialize": False,
     }
     networks = Networks(override(config, plain), data, "cpu")
-    row = Hyperparameters(*(jax.ShapeDtypeStruct((), dtype) for dtype in HYPERPARAMETER_DTYPES))
+    row = hyperparameters_of(Trial(0, 1), config.autoencoder)
     image = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.float32)
     index = jax.ShapeDtypeStruct((1,), jnp.int32)
     mask = jax.ShapeDtypeStruct((1,), bool)
@@ -249,7 +248,7 @@ def _own_parameters(view: str, networks: Networks, variables: Any) -> dict[str, 
     """Returns the shapes of parameters that no other view has: the others are hashed as before these were there."""
     if view == "quantised":
         encode = partial(apply, networks.autoencoder, method="encode")
-        code, _ = jax.eval_shape(encode, variables, networks.example_image, jnp.int32(1))
+        code, _ = jax.eval_shape(encode, variables, *networks.example)
         ends = jax.ShapeDtypeStruct(code.shape[1:], code.dtype)
         return {"code_range": CodeRange(ends, ends)}
     if view in CODECS:

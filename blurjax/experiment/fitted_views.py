@@ -20,7 +20,7 @@ from blurjax.config.trials import (
 from blurjax.config.view_table import CODECS, VIEWS
 from blurjax.data import generator
 from blurjax.engine import per_trial, place, shared
-from blurjax.experiment.hyperparameters import hyperparameters_of
+from blurjax.experiment.networks import hyperparameters_of
 from blurjax.runtime import UserError
 from blurjax.train.state import TrainedModel
 from blurjax.views.fitting import averaging, gaussian

@@ -16,8 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from blurjax.config.settings import Config, TrainingConfig, fitted
+from blurjax.config.trials import Trial
 from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
+from blurjax.engine import key
 from blurjax.models import (
     EncoderClassifier,
     ModelContext,
@@ -29,7 +31,7 @@ from blurjax.runtime import UserError
 from blurjax.train import losses, steps
 from blurjax.train.augmentation import Augmentation
 from blurjax.train.optimizers import MakeOptimizer, make_optimizer
-from blurjax.train.state import Hyperparameters, TrainState, first_state, init, update
+from blurjax.train.state import Hyperparameters, TrainState, first_state, update
 
 CACHE_BYTES = 2**22
 """Of the largest activations of a micro-batch on CPU (docs/engine.md)."""
@@ -37,6 +39,22 @@ PART_BYTES = 2**19
 """Of the largest activations of a batch that a device shares on CPU: less is not worth waiting for the others."""
 FROZEN = "frozen encoder"
 """The network of which only the head is trained."""
+RESEEDED = 2**31
+"""Added to the seed of classifiers that differ from others in nothing but the seed; settings cannot name such seeds."""
+
+
+def hyperparameters_of(
+    trial: Trial, training: TrainingConfig, *, reseeded: bool = False
+) -> Hyperparameters:
+    """Returns a trial's values as NumPy scalars; those that it leaves open are those of the settings."""
+    rate, decay = trial.learning_rate, trial.weight_decay
+    return Hyperparameters(
+        seed=np.uint32(trial.seed + RESEEDED * reseeded),
+        learning_rate=np.float32(training.learning_rate if rate is None else rate),
+        weight_decay=np.float32(training.weight_decay if decay is None else decay),
+        bottleneck=np.int32(trial.bottleneck or 0),
+        members=np.int32(0 if trial.fold is None else trial.fold + 1),
+    )
 
 
 class TrainingData(NamedTuple):
@@ -74,8 +92,8 @@ class Networks:
     def __init__(self, config: Config, data: TrainingData, platform: str, network: str = "model"):
         self.config, self.data, self.platform = config, data, platform
         self.network = network
-        self.example_image = jnp.zeros((1, *data.image_shape), jnp.float32)
-        """f32[1,H,W,C], to find the shapes of variables with."""
+        self.example = jnp.zeros((1, *data.image_shape), jnp.float32), jnp.int32(1)
+        """An image f32[1,H,W,C] and a bottleneck, to find the shapes of variables with."""
         floats = fitted(config.autoencoder.max_bottleneck)
         convolution = config.compute.convolution
         context = partial(
@@ -126,10 +144,9 @@ class Networks:
         On CPU each has at least PART_BYTES of the largest activations, and with `compute.deterministic` pieces of a
         batch that one device would have alone: the bits are the same. Sums are the same on powers of two alone.
         """
-        config, of_views = self.config, {VIEWS[view].network for view in self.config.train_views}
-        classifiers = [Networks(config, self.data, self.platform, of).classifier for of in of_views]
+        config = self.config
         trained = [(config.autoencoder, self.autoencoder)]
-        trained += [(config.classifier, classifier) for classifier in classifiers]
+        trained += [(config.classifier, self.for_view(v).classifier) for v in config.train_views]
         divided = [fitted(training.batch_size) for training, _ in trained]
         if self.platform == "cpu":
             sizes = (self._activation_bytes(*own) or 0 for own in trained)
@@ -147,24 +164,16 @@ class Networks:
         """Returns the steps from the first to the last epoch."""
         return fitted(training.epochs) * self.steps_per_epoch(training)
 
-    @property
-    def autoencoder_init(self) -> Callable[[Hyperparameters], TrainState]:
-        """The first state of one trial."""
-        example = (self.example_image, jnp.int32(1))
-        return self._init(self.config.autoencoder, self.autoencoder, example, "autoencoder")
+    def autoencoder_init(self, row: Hyperparameters) -> TrainState:
+        """Returns the first state of one trial; equal seeds give equal parameters."""
+        variables = self.autoencoder.init(key(row.seed, "autoencoder"), *self.example)
+        return self._first_state(row, dict(variables), self.config.autoencoder, self.autoencoder)
 
-    @property
-    def classifier_init(self) -> Callable[[Hyperparameters], TrainState]:
-        """The first state of one trial."""
-        training, image = self.config.classifier, self.example_image
-        if self.network == "model":
-            return self._init(training, self.classifier, (image,), "classifier")
-
-        def init_encoder(hyperparameters: Hyperparameters) -> TrainState:
-            example = image, hyperparameters.bottleneck
-            return self._init(training, self.classifier, example, "classifier")(hyperparameters)
-
-        return init_encoder
+    def classifier_init(self, row: Hyperparameters) -> TrainState:
+        """Returns the first state of one trial; equal seeds give equal parameters."""
+        more = () if self.network == "model" else (row.bottleneck,)
+        variables = self.classifier.init(key(row.seed, "classifier"), self.example[0], *more)
+        return self._first_state(row, dict(variables), self.config.classifier, self.classifier)
 
     def warm_start(self, state: TrainState, autoencoders: Any) -> TrainState:
         """Puts the weights of a trained encoder into the first state of one trial's classifier, which is one.
@@ -181,13 +190,8 @@ class Networks:
             }
             for kind, parts in {"params": state.params, **state.model_state}.items()
         }
-        training = self.config.classifier
-        return first_state(
-            state.hyperparameters,
-            variables,
-            optimizer=self._optimizer(training, self.classifier),
-            averaged=training.average_decay > 0,
-        )
+        row = state.hyperparameters
+        return self._first_state(row, variables, self.config.classifier, self.classifier)
 
     @property
     def autoencoder_step(self) -> Callable[..., Any]:
@@ -229,18 +233,15 @@ class Networks:
             **self._how(training, self.classifier),
         )
 
-    def _init(
-        self, training: TrainingConfig, model: Any, example: tuple, stream: str
-    ) -> Callable[[Hyperparameters], TrainState]:
-        optimizer, averaged = self._optimizer(training, model), training.average_decay > 0
-        return partial(
-            init,
-            model=model,
-            example=example,
-            stream=stream,
-            optimizer=optimizer,
-            averaged=averaged,
-        )
+    def _first_state(
+        self,
+        row: Hyperparameters,
+        variables: dict[str, Any],
+        training: TrainingConfig,
+        model: nn.Module,
+    ) -> TrainState:
+        optimizer = self._optimizer(training, model)
+        return first_state(row, variables, optimizer=optimizer, averaged=training.average_decay > 0)
 
     def _optimizer(self, training: TrainingConfig, model: nn.Module) -> MakeOptimizer:
         frozen = isinstance(model, EncoderClassifier) and model.frozen

@@ -21,8 +21,7 @@ from blurjax.data import Dataset
 from blurjax.engine import DATA_AXIS, TRIAL_AXIS, Target, fetch, per_trial, place, shared
 from blurjax.engine.mesh import Layout
 from blurjax.experiment.compiler import OWN_IMAGES, OWN_ORDER, Compiler
-from blurjax.experiment.hyperparameters import hyperparameters_of
-from blurjax.experiment.networks import Networks, TrainingData
+from blurjax.experiment.networks import Networks, TrainingData, hyperparameters_of
 from blurjax.train import steps
 from blurjax.train.feed import (
     Feed,

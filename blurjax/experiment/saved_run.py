@@ -17,8 +17,7 @@ from blurjax.config.trials import classifier_trial, points
 from blurjax.data.given_images import GivenImages
 from blurjax.engine import silence_libtpu, this_machine
 from blurjax.experiment.fingerprints import check_code
-from blurjax.experiment.hyperparameters import hyperparameters_of
-from blurjax.experiment.networks import Networks, TrainingData
+from blurjax.experiment.networks import Networks, TrainingData, hyperparameters_of
 from blurjax.experiment.trained_models import ImageForm, TrainedAutoencoder, TrainedClassifier
 from blurjax.runtime import RunDirectory, UserError, read_json, read_npz
 from blurjax.train.jobs import Job, find_jobs

@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from blurjax.engine import Array, Params, Scalar, key
+from blurjax.engine import Array, Params, Scalar
 
 
 class Hyperparameters(NamedTuple):
@@ -67,29 +66,6 @@ class TrainState(NamedTuple):
         return {"params": self.params, **self.model_state} if self.average is None else self.average
 
 
-def init(
-    hyperparameters: Hyperparameters,
-    *,
-    model: nn.Module,
-    example: tuple,
-    stream: str,
-    optimizer: Callable[[Hyperparameters], optax.GradientTransformation],
-    averaged: bool,
-) -> TrainState:
-    """Returns the state before the first step; equal seeds give equal parameters.
-
-    Args:
-      hyperparameters: scalars.
-      model: a module.
-      example: what the module is called with.
-      stream: name of the random stream that parameters are drawn from.
-      optimizer: from `make_optimizer`.
-      averaged: whether to keep a moving average of the variables.
-    """
-    variables = dict(model.init(key(hyperparameters.seed, stream), *example))
-    return first_state(hyperparameters, variables, optimizer=optimizer, averaged=averaged)
-
-
 def first_state(
     hyperparameters: Hyperparameters,
     variables: dict[str, Any],
@@ -97,7 +73,14 @@ def first_state(
     optimizer: Callable[[Hyperparameters], optax.GradientTransformation],
     averaged: bool,
 ) -> TrainState:
-    """Returns the state before the first step of a model with these variables; arguments as of `init`."""
+    """Returns the state before the first step.
+
+    Args:
+      hyperparameters: scalars.
+      variables: of the model.
+      optimizer: from `make_optimizer`.
+      averaged: whether to keep a moving average of the variables.
+    """
     params = variables["params"]
     return TrainState(
         step=jnp.int32(0),

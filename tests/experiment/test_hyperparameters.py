@@ -1,15 +1,17 @@
 """From trials and settings to the values that a trial has on the device."""
 
+import numpy as np
 import pytest
 
 from blurjax.config.settings import AutoencoderConfig, ClassifierConfig
 from blurjax.config.trials import Trial
-from blurjax.experiment.hyperparameters import HYPERPARAMETER_DTYPES, hyperparameters_of
+from blurjax.experiment.networks import hyperparameters_of
 
 
 def assert_values(found, **expected):
     assert found._asdict() == expected
-    assert tuple(type(value) for value in found) == HYPERPARAMETER_DTYPES
+    types = tuple(type(value) for value in found)
+    assert types == (np.uint32, np.float32, np.float32, np.int32, np.int32)
 
 
 @pytest.mark.parametrize(("fold", "members"), [(None, 0), (0, 1), (4, 5)])

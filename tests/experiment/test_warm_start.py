@@ -16,8 +16,7 @@ from blurjax import export_view, load_run, run_experiment
 from blurjax.config.loading import fit_to_data
 from blurjax.config.trials import Trial
 from blurjax.experiment.fingerprints import code_hashes
-from blurjax.experiment.hyperparameters import hyperparameters_of
-from blurjax.experiment.networks import Networks, TrainingData
+from blurjax.experiment.networks import Networks, TrainingData, hyperparameters_of
 from blurjax.experiment.preparation import prepare
 from blurjax.models import ModelConfig, apply, classifiers, register
 from blurjax.models.autoencoders import in_use

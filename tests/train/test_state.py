@@ -15,7 +15,7 @@ from blurjax.config.settings import ClassifierConfig
 from blurjax.engine.random import key
 from blurjax.train import state as train_state
 from blurjax.train.optimizers import make_optimizer, register_optimizer
-from blurjax.train.state import Best, Hyperparameters, better_of, init
+from blurjax.train.state import Best, Hyperparameters, better_of, first_state
 
 MODEL, EXAMPLE = nn.Dense(2), jnp.ones((1, 3))
 STEPS = 10
@@ -31,13 +31,9 @@ def start(seed=0, learning_rate=0.1, weight_decay=0.0, model=MODEL, averaged=Fal
     optimizer = make_optimizer(ClassifierConfig(**settings), STEPS)
     rates = np.float32(learning_rate), np.float32(weight_decay)
     hyperparameters = Hyperparameters(np.uint32(seed), *rates, np.int32(0), np.int32(0))
-    return init(
-        hyperparameters,
-        model=model,
-        example=(EXAMPLE,),
-        stream="test",
-        optimizer=optimizer,
-        averaged=averaged,
+    variables = dict(model.init(key(seed, "test"), EXAMPLE))
+    return first_state(
+        hyperparameters, variables, optimizer=optimizer, averaged=averaged
     ), optimizer
 
 
