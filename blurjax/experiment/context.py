@@ -44,10 +44,6 @@ class Context:
         programs = Programs(config, old.dataset, old.target, old.layout, old)
         return replace(self, config=config, programs=programs)
 
-    def for_view(self, view: str) -> Context:
-        """Returns the same with the programs of the classifiers of a train view."""
-        return replace(self, programs=self.programs.for_view(view))
-
     def dispatch(
         self,
         program: Callable[..., Any],

@@ -29,7 +29,7 @@ from blurjax.experiment.saved_run import SavedRun
 from blurjax.experiment.view_stage import fit_views
 from blurjax.runtime import RunDirectory, UserError
 from blurjax.runtime.files import write_bytes, write_npz
-from blurjax.train.metric_writers import MetricWriters
+from blurjax.train.metric_writers import MetricWriter
 
 BATCH = 256
 """Images that are put into the view at a time."""
@@ -94,7 +94,7 @@ def _views(saved: SavedRun, dataset: Dataset | None) -> tuple[Programs, FittedVi
     check_fingerprints(run, config, dataset)
     here = {"compute.devices": None, "compute.mesh": "auto", "compute.trials_per_vmap": 1}
     programs = make_programs(override(config, here), dataset)
-    context = Context(config, run, programs, MetricWriters(()), lambda: False)
+    context = Context(config, run, programs, MetricWriter(), lambda: False)
     return programs, fit_views(context, saved.models("autoencoder"))
 
 

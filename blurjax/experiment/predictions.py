@@ -47,8 +47,7 @@ def _predict(
     test_view: str,
     trials: list[Trial],
 ) -> Arrays:
-    context = context.for_view(train_view)
-    programs, needs_code = context.programs, VIEWS[train_view].needs_code
+    programs, needs_code = context.programs.for_view(train_view), VIEWS[train_view].needs_code
     own = [trial if needs_code else trial._replace(bottleneck=None) for trial in trials]
     models = [classifiers[trial] for trial in own]
     predicted = context.dispatch(

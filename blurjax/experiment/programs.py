@@ -18,17 +18,27 @@ from blurjax.config.settings import Config, TrainingConfig, fitted
 from blurjax.config.trials import Trial, classifier_trials, num_folds, views_in_use
 from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
-from blurjax.engine import DATA_AXIS, TRIAL_AXIS, Target, fetch, per_trial, place, shared
+from blurjax.engine import (
+    DATA_AXIS,
+    TRIAL_AXIS,
+    Target,
+    fetch,
+    in_batches,
+    per_trial,
+    place,
+    shared,
+)
 from blurjax.engine.mesh import Layout
 from blurjax.experiment.compiler import OWN_IMAGES, OWN_ORDER, Compiler
 from blurjax.experiment.networks import Networks, TrainingData, hyperparameters_of
 from blurjax.train import steps
 from blurjax.train.feed import (
     Feed,
+    ResidentFeed,
+    StreamedFeed,
     assign_folds,
     batches_in_order,
     epoch_order,
-    make_feed,
     members_by_fold,
     monitored_positions,
     stream_capacity,
@@ -103,7 +113,10 @@ class Programs:
         """The decoded images, resident or streamed."""
         if self._beside is not None:
             return self._beside.feed
-        return make_feed(self.dataset, self.streamed, self.capacity, self.layout.mesh)
+        mesh = self.layout.mesh
+        if self.streamed:
+            return StreamedFeed(self.dataset, self.capacity, in_batches(mesh))
+        return ResidentFeed(self.dataset, self.capacity, shared(mesh))
 
     @property
     def streamed(self) -> bool:

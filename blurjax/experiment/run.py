@@ -32,13 +32,7 @@ from blurjax.runtime import RunDirectory, processes, read_json, readable_os_erro
 from blurjax.runtime.environment import describe_environment
 from blurjax.runtime.errors import readable_memory_errors
 from blurjax.train.metric_logs import make_log
-from blurjax.train.metric_writers import (
-    MetricsFile,
-    MetricWriter,
-    MetricWriters,
-    Progress,
-    ProgressCall,
-)
+from blurjax.train.metric_writers import MetricsFile, MetricWriter, MetricWriters, Progress
 
 
 def run_experiment(
@@ -92,8 +86,8 @@ def run_experiment(
             if progress is None:
                 plan = partial(make_plan, config, dataset, out, programs=programs)
                 progress = held.enter_context(progress_bar(plan))
-            writers = MetricsFile(run), ProgressCall(progress), *_logs(log, run, config, held)
-            return _run_stages(Context(config, run, programs, MetricWriters(writers), interrupted))
+            writers = MetricWriters([MetricsFile(run), *_logs(log, run, config, held)], progress)
+            return _run_stages(Context(config, run, programs, writers, interrupted))
 
 
 def _logs(

@@ -69,8 +69,7 @@ def train_classifiers(
     stage: str = "classifier",
 ) -> Models:
     """Trains classifiers on one view."""
-    context = context.for_view(view)
-    programs, config = context.programs, context.config.classifier
+    programs, config = context.programs.for_view(view), context.config.classifier
 
     def training(job: Job, hyperparameters: Hyperparameters) -> Training:
         del hyperparameters

@@ -253,13 +253,6 @@ def stream_capacity(dataset: Dataset, most: int, batch_size: int) -> int:
     return max(1, min(most, STREAM_BYTES // (batch_size * math.prod(dataset.image_shape))))
 
 
-def make_feed(dataset: Dataset, streamed: bool, capacity: int, mesh: Mesh) -> Feed:
-    """Returns a feed whose chunks have at most `capacity` steps."""
-    if streamed:
-        return StreamedFeed(dataset, capacity, in_batches(mesh))
-    return ResidentFeed(dataset, capacity, shared(mesh))
-
-
 def abstract_chunk(
     dataset: Dataset, streamed: bool, capacity: int, mesh: Mesh, batch_size: int
 ) -> tuple[dict[str, jax.ShapeDtypeStruct], jax.ShapeDtypeStruct]:

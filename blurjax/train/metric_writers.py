@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +28,8 @@ class Progress:
     """Of metrics.jsonl."""
 
 
-class MetricWriter(Protocol):
-    """Takes what is measured during a run. A subclass defines those methods that it needs."""
+class MetricWriter:
+    """Takes what is measured during a run. A subclass defines those methods that it needs; these do nothing."""
 
     def resume(self, job: Job, step: int) -> None:
         """Drops a job's epochs after this step, from which its training goes on; called when a job begins."""
@@ -59,22 +59,11 @@ class MetricsFile(MetricWriter):
         self._run.append_metrics(progress.line)
 
 
-class ProgressCall(MetricWriter):
-    """Calls a function, such as a progress bar, after every epoch."""
-
-    def __init__(self, function: Callable[[Progress], None]):
-        self._function = function
-
-    def write(self, progress: Progress) -> None:
-        """Calls it."""
-        self._function(progress)
-
-
 class MetricWriters(MetricWriter):
-    """Several writers, called in order."""
+    """Several writers, called in order, and a function, such as a progress bar, that is called after every epoch."""
 
-    def __init__(self, writers: Iterable[MetricWriter]):
-        self._writers = tuple(writers)
+    def __init__(self, writers: Iterable[MetricWriter], progress: Callable[[Progress], None]):
+        self._writers, self._progress = tuple(writers), progress
 
     def resume(self, job: Job, step: int) -> None:
         """Calls `resume` of all."""
@@ -82,9 +71,10 @@ class MetricWriters(MetricWriter):
             writer.resume(job, step)
 
     def write(self, progress: Progress) -> None:
-        """Calls `write` of all."""
+        """Calls `write` of all, and shows progress."""
         for writer in self._writers:
             writer.write(progress)
+        self._progress(progress)
 
     def write_images(self, name: str, images: np.ndarray) -> None:
         """Calls `write_images` of all."""
