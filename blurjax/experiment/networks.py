@@ -141,16 +141,17 @@ class Networks:
     def data_devices(self, devices: int) -> int:
         """Returns how many of a number of devices share the batches of a trial.
 
-        On CPU each has at least PART_BYTES of the largest activations, and with `compute.deterministic` pieces of a
-        batch that one device would have alone: the bits are the same. Sums are the same on powers of two alone.
+        On CPU each has at least PART_BYTES of the largest activations (of models that say how large these are), and
+        with `compute.deterministic` pieces of a batch that one device would have alone: the bits are the same. Sums are
+        the same on powers of two alone.
         """
         config = self.config
         trained = [(config.autoencoder, self.autoencoder)]
         trained += [(config.classifier, self.for_view(v).classifier) for v in config.train_views]
         divided = [fitted(training.batch_size) for training, _ in trained]
         if self.platform == "cpu":
-            sizes = (self._activation_bytes(*own) or 0 for own in trained)
-            devices = min(devices, *(size // PART_BYTES for size in sizes))
+            sizes = filter(None, (self._activation_bytes(*own) for own in trained))
+            devices = min(devices, min(sizes, default=0) // PART_BYTES)
             if config.compute.deterministic:
                 divided += [self._microbatches(*own) for own in trained]
         whole, powers_of_two = math.gcd(*divided), [2**n for n in range(devices.bit_length())]

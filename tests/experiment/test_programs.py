@@ -210,6 +210,21 @@ def test_devices_that_would_idle_share_batches(
     assert dict(programs(source, **changes).layout.mesh.shape) == expected
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"classifier__model__width": 256}, {"trial": 1, "data": 2}),
+        ({"classifier__model": "linear"}, {"trial": 1}),
+        ({"classifier__model__width": 256, "compute__deterministic": True}, {"trial": 1}),
+    ],
+)
+def test_models_that_do_not_say_how_large_they_are_leave_it_to_the_others(
+    source, changes, expected
+):
+    made = programs(source, sweep__num_seeds=1, autoencoder__model="linear", **changes)
+    assert dict(made.layout.mesh.shape) == expected
+
+
 def compiled(made):
     """The two training programs, as text."""
     trials = autoencoders_of(made)
