@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from jax.sharding import Sharding
 
 from blurjax.config.settings import TrainingConfig, fitted
-from blurjax.config.trials import Trial
+from blurjax.config.trials import Trial, autoencoder_trials, views_in_use
+from blurjax.config.view_table import CODECS
 from blurjax.engine import TRIAL_AXIS, per_trial, shared
-from blurjax.experiment.fitted_views import ViewShapes, on_devices
+from blurjax.experiment.fitted_views import stand_ins
 from blurjax.train.feed import abstract_chunk
 from blurjax.train.state import Hyperparameters
+from blurjax.views.functions import AXES, ViewParameters
 
 if TYPE_CHECKING:
     from blurjax.experiment.programs import Programs
@@ -26,7 +29,7 @@ class Arguments:
     def __init__(self, programs: Programs):
         self.programs, self.config = programs, programs.config
         self.mesh, self.padded = programs.layout.mesh, programs.layout.padded
-        self.views = ViewShapes(programs)
+        self.views = stand_ins(programs)
 
     def rows(self, of_one: Any, trials: int) -> Any:
         """Returns the shapes of what `Programs.place_rows` places."""
@@ -36,11 +39,28 @@ class Arguments:
 
     def on_trials(self, shapes: Any) -> Any:
         """Lays arrays [T,...] out."""
-        return on_devices(shapes, per_trial(self.mesh))
+        return _on_devices(shapes, per_trial(self.mesh))
 
     def everywhere(self, shapes: Any) -> Any:
         """Lays arrays out that all trials share."""
-        return on_devices(shapes, shared(self.mesh))
+        return _on_devices(shapes, shared(self.mesh))
+
+    def view_parameters(self, trials: Sequence[Trial]) -> ViewParameters:
+        """Returns the shapes of `FittedViews.parameters`."""
+        one = self.views.of_trial("original", trials[0])
+        if {*CODECS} & {*views_in_use(self.config)}:
+            images = self.programs.dataset.images
+            most = len(CODECS) * len(autoencoder_trials(self.config))
+            room = int(self.config.data.resident_limit * 2**30 / images.nbytes)
+            shape = max(1, min(most, room)), *images.shape
+            rows = np.zeros(len(CODECS), np.int32)
+            one = one._replace(codec_images=jax.ShapeDtypeStruct(shape, np.uint8), codec_rows=rows)
+        return ViewParameters(
+            *(
+                self.everywhere(part) if axis is None else self.rows(part, len(trials))
+                for axis, part in zip(AXES, one, strict=True)
+            )
+        )
 
     def bytes_of(self, shapes: Any) -> int:
         """Returns the bytes on each device of arrays [T,...]."""
@@ -100,3 +120,10 @@ class Arguments:
     def batches(self, positions: np.ndarray) -> int:
         """Returns the steps of an evaluation."""
         return math.ceil(len(positions) / fitted(self.config.classifier.batch_size))
+
+
+def _on_devices(shapes: Any, sharding: Sharding) -> Any:
+    """Returns shapes and dtypes of arrays with a sharding."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=sharding), shapes
+    )

@@ -176,7 +176,7 @@ class _Calls(Arguments):
             name: str, function: Any, of_views: Sequence[Sequence[Trial]], steps: int, size: int = 0
         ) -> Call:
             trials = max(of_views, key=len)
-            arguments = None, self.views.of(trials), *self.evaluation_batches(size)
+            arguments = None, self.view_parameters(trials), *self.evaluation_batches(size)
             of_stage = self.padded(len(trials)), steps * len(of_views), config.autoencoder.dtype
             return Call(name, EVALUATION, function, arguments, *of_stage)
 
@@ -203,7 +203,7 @@ class _Calls(Arguments):
         longer = len(checked(config, trials)) * len(again)
         epochs = fitted(training.epochs) * (jobs + 2 * longer / len(trials))
         rows = self.rows(hyperparameters_of(trials[0], training), len(trials))
-        views = self.views.of(trials)
+        views = self.view_parameters(trials)
         states = self.on_trials(jax.eval_shape(programs.init_classifier, rows))
         few = max((trial.train_examples or 0) for trial in trials)
         order = programs.order_program(training, CLASSIFIER_ORDER), self.order_arguments(rows)

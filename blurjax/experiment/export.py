@@ -14,7 +14,7 @@ import safetensors.numpy
 from flax.traverse_util import flatten_dict
 from PIL import Image
 
-from blurjax.config import Trial, override, to_yaml
+from blurjax.config import override, to_yaml
 from blurjax.config.settings import SPLITS
 from blurjax.config.trials import views_in_use
 from blurjax.config.view_table import VIEWS
@@ -30,9 +30,6 @@ from blurjax.experiment.view_stage import fit_views
 from blurjax.runtime import RunDirectory, UserError
 from blurjax.runtime.files import write_bytes, write_npz
 from blurjax.train.metric_writers import MetricWriter
-
-BATCH = 256
-"""Images that are put into the view at a time."""
 
 
 def export_view(
@@ -78,7 +75,7 @@ def export_view(
             f"An autoencoder of {trial.key} was frozen when something was not finite; name another seed."
         )
     positions = _positions(programs.dataset)
-    images = _in_view(programs, views, view, trial, positions)
+    images = views.images(view, trial, positions)
     labels = views.of_trial(view, trial).labels  # permuted in "shuffled"
     labels = (programs.dataset.labels if labels is None else labels)[positions]
     write = _write_npz if out.suffix == ".npz" else _write_folder
@@ -96,18 +93,6 @@ def _views(saved: SavedRun, dataset: Dataset | None) -> tuple[Programs, FittedVi
     programs = make_programs(override(config, here), dataset)
     context = Context(config, run, programs, MetricWriter(), lambda: False)
     return programs, fit_views(context, saved.models("autoencoder"))
-
-
-def _in_view(
-    programs: Programs, views: FittedViews, view: str, trial: Trial, positions: np.ndarray
-) -> np.ndarray:
-    """Returns images u8[N,H,W,C] at positions [N], rounded as classifiers see them."""
-    parameters, viewed = views.of_trial(view, trial), []
-    for first in range(0, len(positions), BATCH):
-        own = positions[first : first + BATCH]
-        images = np.asarray(programs.dataset.images[own])
-        viewed.append(np.asarray(programs.apply_view(parameters, images, own)))
-    return np.concatenate(viewed)
 
 
 def _write_npz(out: Path, images: np.ndarray, labels: np.ndarray, dataset: Dataset) -> None:

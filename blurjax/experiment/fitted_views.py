@@ -13,19 +13,17 @@ import numpy as np
 from blurjax.config.trials import (
     Trial,
     all_autoencoder_trials,
-    autoencoder_trials,
     num_folds,
     views_in_use,
 )
-from blurjax.config.view_table import CODECS, VIEWS
+from blurjax.config.view_table import VIEWS
 from blurjax.data import generator
-from blurjax.engine import per_trial, place, shared
+from blurjax.engine import place, shared
 from blurjax.experiment.networks import hyperparameters_of
 from blurjax.runtime import UserError
 from blurjax.train.state import TrainedModel
 from blurjax.views.fitting import averaging, gaussian
 from blurjax.views.functions import (
-    AXES,
     Autoencoders,
     Basis,
     CodeRange,
@@ -36,6 +34,9 @@ from blurjax.views.functions import (
 if TYPE_CHECKING:
     from blurjax.experiment.codec_stage import CodecImages
     from blurjax.experiment.programs import Models, Programs
+
+BATCH = 256
+"""Images that are put into a view of one trial at a time."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,15 @@ class FittedViews:
             row = row._replace(codec_images=own, codec_rows=np.arange(len(own), dtype=np.int32))
         return row._replace(view=np.int32(view_index(view)), **self._shared)
 
+    def images(self, view: str, trial: Trial, positions: np.ndarray) -> np.ndarray:
+        """Returns images u8[N,H,W,C] at positions [N] in a view of one trial, as classifiers see them."""
+        programs, parameters, viewed = self._programs, self.of_trial(view, trial), []
+        for first in range(0, len(positions), BATCH):
+            own = positions[first : first + BATCH]
+            images = np.asarray(programs.dataset.images[own])
+            viewed.append(np.asarray(programs.apply_view(parameters, images, own)))
+        return np.concatenate(viewed)
+
     def failed_step(self, view: str, trial: Trial) -> int:
         """Returns the step at which an autoencoder that the view needs was frozen, or -1."""
         folds = [*range(self._folds)] if VIEWS[view].needs_folds else []
@@ -154,65 +164,24 @@ class FittedViews:
         return permuted
 
 
-class ViewShapes:
-    """The shapes of the parameters of all views in use."""
-
-    def __init__(self, programs: Programs):
-        self.programs = programs
-        networks, dataset = programs.networks, programs.dataset
-        in_use = views_in_use(programs.config)
-        row = hyperparameters_of(Trial(0, 1), programs.config.autoencoder)
-        state = jax.eval_shape(networks.autoencoder_init, row)
-        zeros = partial(jax.tree.map, lambda leaf: np.zeros(leaf.shape, leaf.dtype))
-        model = TrainedModel(zeros(state.variables), np.int32(-1))
-        floats = programs.config.autoencoder.max_bottleneck or 1
-        code = np.zeros(floats, np.float32)
-        ranges = CodeRange(code, code) if "quantised" in in_use else None
-        height, width, channels = dataset.image_shape
-        fit = Fit(0.0, True, np.ones(min(height, width) // 2 + 1, np.float32), ranges)
-        basis = None
-        if "pca" in in_use:
-            values = height * width * channels
-            mean = np.zeros(values, np.float32)
-            basis = Basis(mean, np.zeros((floats, values), np.float32))
-        trials = all_autoencoder_trials(programs.config)
-        self.fitted = FittedViews(
-            programs,
-            dict.fromkeys(trials, model),
-            dict.fromkeys(trials, fit),
-            basis,
-            None,
-        )
-
-    def of(self, trials: Sequence[Trial]) -> ViewParameters:
-        """Returns the shapes of `FittedViews.parameters`."""
-        programs = self.programs
-        one = self.fitted.of_trial("original", trials[0])
-        if {*CODECS} & {*views_in_use(programs.config)}:
-            images = programs.dataset.images
-            most = len(CODECS) * len(autoencoder_trials(programs.config))
-            limit = programs.config.data.resident_limit * 2**30 / images.nbytes
-            qualities = max(1, min(most, int(limit)))
-            one = one._replace(
-                codec_images=jax.ShapeDtypeStruct((qualities, *images.shape), np.uint8),
-                codec_rows=np.zeros(len(CODECS), np.int32),
-            )
-        padded = programs.layout.padded(len(trials))
-        mesh = programs.layout.mesh
-
-        def shape(axis: Any, part: Any) -> Any:
-            if axis is None:
-                return on_devices(part, shared(mesh))
-            stacked = jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct((padded, *leaf.shape), leaf.dtype), part
-            )
-            return on_devices(stacked, per_trial(mesh))
-
-        return ViewParameters(*map(shape, tuple(AXES), tuple(one)))
-
-
-def on_devices(shapes: Any, sharding: Any) -> Any:
-    """Returns shapes and dtypes of arrays with a sharding."""
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=sharding), shapes
-    )
+def stand_ins(programs: Programs) -> FittedViews:
+    """Returns views that are made with zeros, of the shapes that they have in a run; without images of codecs."""
+    networks, dataset = programs.networks, programs.dataset
+    in_use = views_in_use(programs.config)
+    row = hyperparameters_of(Trial(0, 1), programs.config.autoencoder)
+    state = jax.eval_shape(networks.autoencoder_init, row)
+    zeros = partial(jax.tree.map, lambda leaf: np.zeros(leaf.shape, leaf.dtype))
+    model = TrainedModel(zeros(state.variables), np.int32(-1))
+    floats = programs.config.autoencoder.max_bottleneck or 1
+    code = np.zeros(floats, np.float32)
+    ranges = CodeRange(code, code) if "quantised" in in_use else None
+    height, width, channels = dataset.image_shape
+    fit = Fit(0.0, True, np.ones(min(height, width) // 2 + 1, np.float32), ranges)
+    basis = None
+    if "pca" in in_use:
+        values = height * width * channels
+        mean = np.zeros(values, np.float32)
+        basis = Basis(mean, np.zeros((floats, values), np.float32))
+    trials = all_autoencoder_trials(programs.config)
+    models, fits = dict.fromkeys(trials, model), dict.fromkeys(trials, fit)
+    return FittedViews(programs, models, fits, basis, None)

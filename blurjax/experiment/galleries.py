@@ -25,7 +25,7 @@ def write_gallery(context: Context, views: FittedViews) -> None:
     in_use = {*config.test_views, "reconstruction"} - {"original"}
     shown = [view for view in named(measured=True) if view in in_use]
     images = [
-        [_view(context, views, view, trial, chosen) for view in shown]
+        [views.images(view, trial, chosen) for view in shown]
         for trial in _first_autoencoders(context)
     ]
     original = np.asarray(dataset.images[chosen])
@@ -64,7 +64,7 @@ def write_flips(context: Context, views: FittedViews) -> None:
     chosen = np.argsort(-np.stack(counts), axis=1, kind="stable")[:, : config.report.gallery]
     positions = dataset.splits["test"][chosen]
     reconstructed = [
-        _view(context, views, "reconstruction", trial, own)
+        views.images("reconstruction", trial, own)
         for trial, own in zip(_first_autoencoders(context), positions, strict=True)
     ]
     run.write_npz(
@@ -83,15 +83,6 @@ def _first_autoencoders(context: Context) -> list[Trial]:
     """Returns the first seed's autoencoder at every bottleneck."""
     config = context.config
     return [trial for trial in autoencoder_trials(config) if trial.seed == config.seeds[0]]
-
-
-def _view(
-    context: Context, views: FittedViews, view: str, trial: Trial, positions: np.ndarray
-) -> np.ndarray:
-    """Returns images u8[M,H,W,C] at positions [M], in a view of one trial."""
-    images = np.asarray(context.programs.dataset.images[positions])
-    parameters = views.of_trial(view, trial)
-    return np.asarray(context.programs.apply_view(parameters, images, positions))
 
 
 def _rank_in_class(labels: np.ndarray) -> np.ndarray:

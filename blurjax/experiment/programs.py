@@ -45,7 +45,7 @@ from blurjax.train.feed import (
     subset_order,
 )
 from blurjax.train.state import Hyperparameters, TrainedModel, TrainState
-from blurjax.views.functions import AXES, ViewParameters, apply_view, original, view_index
+from blurjax.views.functions import AXES, ViewParameters, apply_view, as_bytes, original, view_index
 
 LOGITS_LIMIT = 100e6
 """Bytes of logits in all prediction files together, above which they are not kept."""
@@ -239,8 +239,7 @@ class Programs:
         """(view parameters of one trial, images u8[M,H,W,C], positions i32[M]) -> the images in the view, u8."""
 
         def apply(parameters: ViewParameters, images: jax.Array, positions: jax.Array) -> jax.Array:
-            viewed = self.view(parameters, images.astype(jnp.float32) / 255.0, positions)
-            return jnp.round(viewed * 255.0).astype(jnp.uint8)
+            return as_bytes(self.view(parameters, images.astype(jnp.float32) / 255.0, positions))
 
         return jax.jit(apply, compiler_options=self._compiler.quick_options)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from blurjax.config import Trial
@@ -17,7 +16,7 @@ from blurjax.data.given_images import GivenImages, read_images
 from blurjax.engine import Array, Scalar
 from blurjax.models import apply
 from blurjax.train.steps import classify
-from blurjax.views import eight_bit
+from blurjax.views.functions import as_bytes, eight_bit
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class TrainedClassifier:
 @partial(jax.jit, static_argnums=0)
 def _reconstruct(model: nn.Module, variables: Any, bottleneck: Scalar, images: Array) -> Array:
     output, _ = apply(model, variables, images / 255.0, bottleneck)
-    return jnp.round(eight_bit(output) * 255.0).astype(jnp.uint8)
+    return as_bytes(eight_bit(output))
 
 
 @partial(jax.jit, static_argnums=0)

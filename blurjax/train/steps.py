@@ -32,7 +32,7 @@ from blurjax.train.augmentation import Augmentation, Drawn
 from blurjax.train.batches import Batch
 from blurjax.train.state import TrainState
 from blurjax.views import image_quality
-from blurjax.views.functions import ViewParameters
+from blurjax.views.functions import ViewParameters, as_bytes
 
 ApplyView = Callable[[ViewParameters, Array, Array], Array]
 """(parameters, images f32[B,H,W,C], indices i32[B]) -> images."""
@@ -272,10 +272,9 @@ def classifier_eval_step(
 def render_step(
     nothing: None, parameters: ViewParameters, batch: Batch, *, view: ApplyView
 ) -> dict[str, Array]:
-    """Returns the view as "image" u8[B,H,W,C]: nothing is lost, since its values are multiples of 1/255."""
+    """Returns the view as "image" u8[B,H,W,C]."""
     del nothing
-    images = view(parameters, batch["image"], batch["index"])
-    return {"image": jnp.round(images * 255.0).astype(jnp.uint8)}
+    return {"image": as_bytes(view(parameters, batch["image"], batch["index"]))}
 
 
 def view_quality_step(

@@ -130,6 +130,11 @@ def eight_bit(images: Array) -> Array:
     return jnp.round(jnp.clip(images, 0.0, 1.0) * 255.0) / 255.0
 
 
+def as_bytes(images: Array) -> Array:
+    """Returns images in 8 bits as u8: nothing is lost, since their values are multiples of 1/255."""
+    return jnp.round(images * 255.0).astype(jnp.uint8)
+
+
 def original(parameters: ViewParameters, images: Array, indices: Array) -> Array:
     """Returns the images themselves."""
     del parameters, indices
