@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,13 +12,14 @@ import numpy as np
 from jax.sharding import Sharding
 
 from blurjax.config.settings import TrainingConfig, fitted
-from blurjax.config.trials import Trial, autoencoder_trials, views_in_use
+from blurjax.config.trials import Trial, all_autoencoder_trials, autoencoder_trials, views_in_use
 from blurjax.config.view_table import CODECS
 from blurjax.engine import TRIAL_AXIS, per_trial, shared
-from blurjax.experiment.fitted_views import stand_ins
+from blurjax.experiment.fitted_views import Fit, FittedViews
+from blurjax.experiment.networks import hyperparameters_of
 from blurjax.train.feed import abstract_chunk
-from blurjax.train.state import Hyperparameters
-from blurjax.views.functions import AXES, ViewParameters
+from blurjax.train.state import Hyperparameters, TrainedModel
+from blurjax.views.functions import AXES, Basis, CodeRange, ViewParameters
 
 if TYPE_CHECKING:
     from blurjax.experiment.programs import Programs
@@ -29,7 +31,7 @@ class Arguments:
     def __init__(self, programs: Programs):
         self.programs, self.config = programs, programs.config
         self.mesh, self.padded = programs.layout.mesh, programs.layout.padded
-        self.views = stand_ins(programs)
+        self.views = _stand_ins(programs)
 
     def rows(self, of_one: Any, trials: int) -> Any:
         """Returns the shapes of what `Programs.place_rows` places."""
@@ -127,3 +129,26 @@ def _on_devices(shapes: Any, sharding: Sharding) -> Any:
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=sharding), shapes
     )
+
+
+def _stand_ins(programs: Programs) -> FittedViews:
+    """Returns views that are made with zeros, of the shapes that they have in a run; without images of codecs."""
+    networks, dataset = programs.networks, programs.dataset
+    in_use = views_in_use(programs.config)
+    row = hyperparameters_of(Trial(0, 1), programs.config.autoencoder)
+    state = jax.eval_shape(networks.autoencoder_init, row)
+    zeros = partial(jax.tree.map, lambda leaf: np.zeros(leaf.shape, leaf.dtype))
+    model = TrainedModel(zeros(state.variables), np.int32(-1))
+    floats = programs.config.autoencoder.max_bottleneck or 1
+    code = np.zeros(floats, np.float32)
+    ranges = CodeRange(code, code) if "quantised" in in_use else None
+    height, width, channels = dataset.image_shape
+    fit = Fit(0.0, True, np.ones(min(height, width) // 2 + 1, np.float32), ranges)
+    basis = None
+    if "pca" in in_use:
+        values = height * width * channels
+        mean = np.zeros(values, np.float32)
+        basis = Basis(mean, np.zeros((floats, values), np.float32))
+    trials = all_autoencoder_trials(programs.config)
+    models, fits = dict.fromkeys(trials, model), dict.fromkeys(trials, fit)
+    return FittedViews(programs, models, fits, basis, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,16 +12,13 @@ import numpy as np
 
 from blurjax.config.trials import (
     Trial,
-    all_autoencoder_trials,
     num_folds,
     views_in_use,
 )
 from blurjax.config.view_table import VIEWS
 from blurjax.data import generator
 from blurjax.engine import place, shared
-from blurjax.experiment.networks import hyperparameters_of
 from blurjax.runtime import UserError
-from blurjax.train.state import TrainedModel
 from blurjax.views.fitting import averaging, gaussian
 from blurjax.views.functions import (
     Autoencoders,
@@ -162,26 +159,3 @@ class FittedViews:
         permuted = labels.copy()
         permuted[train] = generator(trial.seed, "shuffled").permutation(labels[train])
         return permuted
-
-
-def stand_ins(programs: Programs) -> FittedViews:
-    """Returns views that are made with zeros, of the shapes that they have in a run; without images of codecs."""
-    networks, dataset = programs.networks, programs.dataset
-    in_use = views_in_use(programs.config)
-    row = hyperparameters_of(Trial(0, 1), programs.config.autoencoder)
-    state = jax.eval_shape(networks.autoencoder_init, row)
-    zeros = partial(jax.tree.map, lambda leaf: np.zeros(leaf.shape, leaf.dtype))
-    model = TrainedModel(zeros(state.variables), np.int32(-1))
-    floats = programs.config.autoencoder.max_bottleneck or 1
-    code = np.zeros(floats, np.float32)
-    ranges = CodeRange(code, code) if "quantised" in in_use else None
-    height, width, channels = dataset.image_shape
-    fit = Fit(0.0, True, np.ones(min(height, width) // 2 + 1, np.float32), ranges)
-    basis = None
-    if "pca" in in_use:
-        values = height * width * channels
-        mean = np.zeros(values, np.float32)
-        basis = Basis(mean, np.zeros((floats, values), np.float32))
-    trials = all_autoencoder_trials(programs.config)
-    models, fits = dict.fromkeys(trials, model), dict.fromkeys(trials, fit)
-    return FittedViews(programs, models, fits, basis, None)
