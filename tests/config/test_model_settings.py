@@ -32,7 +32,7 @@ def test_defaults_are_those_of_the_models_of_the_package():
 def test_a_setting_of_a_model_is_set_alone(written):
     assert classifier(model__width="8") == Cnn(width=8)
     assert classifier(written, model__width=8) == Cnn(width=8, dense=64)
-    assert classifier("scenes", model__dense=8) == Cnn(width=16, dense=8)
+    assert classifier("digits", model__dense=8) == Cnn(width=16, dense=8)
 
 
 def test_the_name_of_the_same_model_keeps_its_settings(written):
