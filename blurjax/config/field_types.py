@@ -22,6 +22,10 @@ def _none_from_text(value: object) -> object:
     return None if isinstance(value, str) and value.lower() in ("none", "null") else value
 
 
+def _number_from_text(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 def _check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
     if len(set(values)) < len(values):
         raise ValueError("names a value twice")
@@ -34,6 +38,8 @@ def _check_not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
+Channels = Annotated[Literal[1, 3], BeforeValidator(_number_from_text)]
+"""Grey or colours; the command line has numbers as text."""
 OrNone = Annotated[T | None, BeforeValidator(_none_from_text)]
 """A field that may be unset, for which the command line says `none`."""
 Distinct = Annotated[tuple[T, ...], AfterValidator(_check_distinct)]

@@ -28,6 +28,7 @@ from pydantic import (
 
 from blurjax.config.field_types import (
     Auto,
+    Channels,
     Distinct,
     Fraction,
     Free,
@@ -91,7 +92,7 @@ class DataConfig(Section):
     """name of the test split in TFDS or Hugging Face; none: a part of train"""
     image_size: OrNone[ImageSize] = None
     """height and width in pixels; none: fitted to the data"""
-    channels: OrNone[Literal[1, 3]] = None
+    channels: OrNone[Channels] = None
     """1 grey, 3 RGB; none: as the data are"""
     train_examples: OrNone[PositiveInt] = None
     """train on a stratified subset of this many images; none: all"""

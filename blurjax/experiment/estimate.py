@@ -51,7 +51,6 @@ def make_plan(
     out: str | Path,
     *,
     accept_changed_code: bool = False,
-    programs: Programs | None = None,
 ) -> Plan:
     """Says what an experiment consists of, and what of it is left; `time_plan` adds how long that takes.
 
@@ -60,7 +59,6 @@ def make_plan(
       dataset: decoded images.
       out: the run directory, which need not exist, and is only read.
       accept_changed_code: as for `run_experiment`.
-      programs: of the experiment; None: made here, which all processes must do together.
 
     Raises:
       UserError: settings and data do not make an experiment, or do not continue the one in the directory.
@@ -70,8 +68,12 @@ def make_plan(
     run.check_place()
     if run.format.exists():
         check_fingerprints(run, config, dataset, accept_changed_code=accept_changed_code)
-    programs = programs or make_programs(config, dataset)
-    layout = programs.layout
+    return plan_of(make_programs(config, dataset), run)
+
+
+def plan_of(programs: Programs, run: RunDirectory) -> Plan:
+    """Returns the plan of an experiment whose programs are made, which all processes must do together."""
+    config, dataset, layout = programs.config, programs.dataset, programs.layout
     done = {line["job"]: line["step"] for line in run.metrics()}  # of each job the last line counts
     stages = _stages(config, programs, run, done)
     sizes = {name: len(positions) for name, positions in dataset.splits.items()}

@@ -19,7 +19,7 @@ from blurjax.data.examples import blocks
 from blurjax.engine import silence_libtpu
 from blurjax.experiment.calls import make_programs
 from blurjax.experiment.context import Context
-from blurjax.experiment.estimate import make_plan
+from blurjax.experiment.estimate import plan_of
 from blurjax.experiment.fingerprints import check_fingerprints
 from blurjax.experiment.galleries import write_flips, write_gallery
 from blurjax.experiment.predictions import write_predictions, write_probes
@@ -84,7 +84,7 @@ def run_experiment(
             processes.on_first(begin)
             programs = make_programs(config, dataset)
             if progress is None:
-                plan = partial(make_plan, config, dataset, out, programs=programs)
+                plan = partial(plan_of, programs, run)
                 progress = held.enter_context(progress_bar(plan))
             writers = MetricWriters([MetricsFile(run), *_logs(log, run, config, held)], progress)
             return _run_stages(Context(config, run, programs, writers, interrupted))

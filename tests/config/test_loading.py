@@ -273,3 +273,8 @@ def test_other_sources_stay_as_they_are(source, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(f"data: {{source: '{source}'}}\n")
     assert config.load(path).data.source == source
+
+
+@pytest.mark.parametrize("value", ["3", 3])
+def test_channels_may_be_text_as_on_the_command_line(value):
+    assert config.load(None, {"data.channels": value}).data.channels == 3
