@@ -72,7 +72,7 @@ def make_plan(
 
 
 def plan_of(programs: Programs, run: RunDirectory) -> Plan:
-    """Returns the plan of an experiment whose programs are made, which all processes must do together."""
+    """Returns the plan of an experiment, of whose programs several processes must have made theirs together."""
     config, dataset, layout = programs.config, programs.dataset, programs.layout
     done = {line["job"]: line["step"] for line in run.metrics()}  # of each job the last line counts
     stages = _stages(config, programs, run, done)

@@ -147,7 +147,8 @@ class Networks:
         """
         config = self.config
         trained = [(config.autoencoder, self.autoencoder)]
-        trained += [(config.classifier, self.for_view(v).classifier) for v in config.train_views]
+        one_view = {VIEWS[view].network: view for view in config.train_views}
+        trained += [(config.classifier, self.for_view(v).classifier) for v in one_view.values()]
         divided = [fitted(training.batch_size) for training, _ in trained]
         if self.platform == "cpu":
             sizes = filter(None, (self._activation_bytes(*own) for own in trained))

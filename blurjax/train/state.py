@@ -112,10 +112,9 @@ def update(
         share = (average_decay - 1) / jnp.expm1((state.step + 1) * math.log(average_decay))
 
         def averaged(new: Array, old: Array) -> Array:
-            inexact = jnp.issubdtype(
-                old.dtype, jnp.inexact
-            )  # whole numbers count steps and the like
-            return (old + share * (new - old)).astype(old.dtype) if inexact else new
+            if not jnp.issubdtype(old.dtype, jnp.inexact):  # it counts steps, or the like
+                return new
+            return (old + share * (new - old)).astype(old.dtype)
 
         average = jax.tree.map(averaged, {"params": params, **model_state}, average)
     leaves = jax.tree.leaves((loss, grads, params, model_state))
