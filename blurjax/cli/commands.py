@@ -172,7 +172,7 @@ def _run(config: Config, out: Path, parsed: argparse.Namespace) -> int:
         plan = make_plan(config, dataset, out, **accept)
         say(plan)
         if not (plan.is_trained or (parsed.quiet and not parsed.dry_run)):
-            plan = time_plan(plan, config, dataset)
+            plan = time_plan(plan)
             say(plan.time)
         if parsed.dry_run:
             return 0
@@ -183,6 +183,7 @@ def _run(config: Config, out: Path, parsed: argparse.Namespace) -> int:
                     config,
                     out,
                     dataset=dataset,
+                    plan=plan,
                     progress=progress,
                     log=parsed.log,
                     interrupted=stop,

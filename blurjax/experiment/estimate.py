@@ -93,6 +93,7 @@ def plan_of(programs: Programs, run: RunDirectory) -> Plan:
         resident=dataset.fits(config.data.resident_limit),
         model_bytes=_model_bytes(config, programs),
         steps_done=done,
+        programs=programs,
     )
 
 
@@ -162,16 +163,10 @@ def _model_bytes(config: Config, programs: Programs) -> int:
     return 3 * 4 * max(floats(*autoencoder, len(all_autoencoder_trials(config))), *of_views)
 
 
-def time_plan(plan: Plan, config: Config, dataset: Dataset) -> Plan:
-    """Returns a plan with the time that a step of each stage takes, measured on the devices.
-
-    Args:
-      plan: from `make_plan` for these settings and data.
-      config: fitted to the data.
-      dataset: decoded images.
-    """
+def time_plan(plan: Plan) -> Plan:
+    """Returns a plan with the time of a step of each stage, for which programs are compiled and run on zeros."""
     with readable_memory_errors():
-        programs = make_programs(config, dataset)
+        programs = plan.programs
         found = calls(programs, left={stage.job: stage.left for stage in plan.stages})
         timed = {call.name: call for call in found if call.kind in (TRAINING, EVALUATION)}
         _compile(list(timed.values()))

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from blurjax.config import Config, Trial
+from blurjax.data import Dataset
+
+if TYPE_CHECKING:
+    from blurjax.experiment.programs import Programs
 
 REST_SECONDS = 15.0
 """Of a run beside training and its evaluations: fitting views, figures, the page. Measured on digits."""
@@ -50,6 +55,8 @@ class Plan:
     """Parameters and optimizer state of the largest stage."""
     steps_done: Mapping[str, int]
     """Of each job that the run directory holds."""
+    programs: Programs = field(repr=False, compare=False)
+    """What the experiment calls; compiled where the plan is timed."""
     rest_seconds: float = REST_SECONDS
     """Of what is not training."""
 
@@ -72,6 +79,11 @@ class Plan:
         elif not math.isnan(self.seconds):
             lines.append(self.time)
         return "\n".join(lines)
+
+    def is_for(self, config: Config, dataset: Dataset) -> bool:
+        """Whether its programs are those of an experiment with these settings, fitted to these data."""
+        programs = self.programs
+        return programs.config == config and programs.dataset.fingerprint == dataset.fingerprint
 
     @property
     def time(self) -> str:

@@ -22,6 +22,7 @@ from blurjax.experiment.context import Context
 from blurjax.experiment.estimate import plan_of
 from blurjax.experiment.fingerprints import check_fingerprints
 from blurjax.experiment.galleries import write_flips, write_gallery
+from blurjax.experiment.plan import Plan
 from blurjax.experiment.predictions import write_predictions, write_probes
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.progress import progress_bar
@@ -40,6 +41,7 @@ def run_experiment(
     out: str | Path,
     *,
     dataset: Dataset | None = None,
+    plan: Plan | None = None,
     progress: Callable[[Progress], None] | None = None,
     log: Sequence[str | MetricWriter] = (),
     interrupted: Callable[[], bool] = lambda: False,
@@ -52,6 +54,7 @@ def run_experiment(
       config: settings; those left unset are fitted to the data.
       out: the run directory; made where it does not exist, continued where it does.
       dataset: used instead of data.source, such as from `load_dataset` or `Dataset.from_arrays`.
+      plan: from `make_plan` for these settings and data, whose programs are then not compiled again.
       progress: called after every epoch. None: a bar on a terminal or in a notebook.
       log: where metrics go besides metrics.jsonl: "csv", "tensorboard", "wandb", or a writer of one's own.
       interrupted: asked after every chunk of steps; True saves and raises Interrupted.
@@ -63,11 +66,14 @@ def run_experiment(
 
     Raises:
       UserError: a mistake in the settings, the data or the run directory, or not enough memory.
+      ValueError: the plan was made for other settings or data.
       Interrupted: after saving.
       AllTrialsFailed: every trial of a job has become non-finite.
     """
     silence_libtpu()
     config, dataset = prepare(config, dataset)
+    if plan and not plan.is_for(config, dataset):
+        raise ValueError("the plan was made for other settings or data")
     run = RunDirectory(out, writes=processes.is_first())
     with readable_os_errors(run.path), readable_memory_errors(), processes.exit_on_peer_failure():
         processes.barrier("loaded")
@@ -82,10 +88,9 @@ def run_experiment(
         with contextlib.ExitStack() as held:
             processes.on_first(lambda: held.enter_context(run.lock(take_over=take_over)))
             processes.on_first(begin)
-            programs = make_programs(config, dataset)
+            programs = plan.programs if plan else make_programs(config, dataset)
             if progress is None:
-                plan = partial(plan_of, programs, run)
-                progress = held.enter_context(progress_bar(plan))
+                progress = held.enter_context(progress_bar(partial(plan_of, programs, run)))
             writers = MetricWriters([MetricsFile(run), *_logs(log, run, config, held)], progress)
             return _run_stages(Context(config, run, programs, writers, interrupted))
 

@@ -114,10 +114,10 @@ def first_step(directory: str) -> None:
     marks = {"imports": time.time()}
     config, dataset = prepare(config)
     out = Path(tempfile.mkdtemp(dir=directory))
-    make_plan(config, dataset, out)
+    plan = make_plan(config, dataset, out)
     marks["plan"] = time.time()
     try:
-        run_experiment(config, out, dataset=dataset, interrupted=lambda: True)
+        run_experiment(config, out, dataset=dataset, plan=plan, interrupted=lambda: True)
     except Interrupted:
         print(json.dumps(marks | {"first step": time.time()}))
 

@@ -38,7 +38,7 @@ def settings_file(tmp_path_factory):
 @pytest.fixture
 def no_estimate(monkeypatch):
     """A plan without its time, for which every program would be compiled and run."""
-    monkeypatch.setattr("blurjax.experiment.time_plan", lambda plan, config, dataset: plan)
+    monkeypatch.setattr("blurjax.experiment.time_plan", lambda plan: plan)
 
 
 def test_help_answers_at_once_without_jax_or_tensorflow(tmp_path, cache):

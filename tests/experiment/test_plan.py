@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tiny import EVERY_CHUNK, config, write_stripes
 
+from blurjax.config.loading import override
 from blurjax.config.settings import Config
 from blurjax.config.trials import classifier_trials
 from blurjax.experiment.calls import calls, make_programs
@@ -130,12 +131,37 @@ def test_steps_are_timed(loaded, tmp_path):
     plan = make_plan(fitted, dataset, tmp_path / "run")
     assert math.isnan(plan.seconds)
     assert "estimated" not in str(plan)
-    timed = time_plan(plan, fitted, dataset)
+    timed = time_plan(plan)
     assert all(0 < stage.seconds < 1 for stage in timed.stages)
     training = sum(54 * stage.seconds for stage in timed.stages)
     assert timed.seconds == pytest.approx(timed.rest_seconds + training)
     assert timed.rest_seconds > REST_SECONDS
     assert f"  estimated time: about {duration(timed.seconds)}" in str(timed)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_calls_the_programs_that_its_plan_has_compiled(loaded, tmp_path):
+    fitted, dataset = loaded
+    plan = time_plan(make_plan(fitted, dataset, tmp_path / "run"))
+    programs = plan.programs
+    compiled = [
+        programs.train_autoencoder,
+        programs.evaluate_autoencoder,
+        programs.train_classifier,
+        programs.evaluate_classifier,
+        programs.render_view,
+    ]
+    before = [program._cache_size() for program in compiled]
+    assert all(before)
+    run_experiment(fitted, tmp_path / "run", dataset=dataset, plan=plan)
+    assert [program._cache_size() for program in compiled] == before
+
+
+def test_a_plan_of_other_settings_is_refused(loaded, tmp_path):
+    fitted, dataset = loaded
+    plan = make_plan(override(fitted, {"classifier.epochs": 7}), dataset, tmp_path / "run")
+    with pytest.raises(ValueError, match="made for other settings"):
+        run_experiment(fitted, tmp_path / "run", dataset=dataset, plan=plan)
     assert not (tmp_path / "run").exists()
 
 
@@ -164,7 +190,7 @@ def test_a_slower_view_of_every_batch_takes_longer(tmp_path):
             **{name.replace(".", "__"): value for name, value in large.items()},
         )
     )
-    plan = time_plan(make_plan(fitted, dataset, tmp_path / "run"), fitted, dataset)
+    plan = time_plan(make_plan(fitted, dataset, tmp_path / "run"))
     seconds = {stage.job: stage.seconds for stage in plan.stages}
     original, reconstruction = (seconds[f"classifier/{view}"] for view in views[:2])
     assert reconstruction > 1.2 * original

@@ -22,7 +22,7 @@ def plan(seconds=(0.3, 0.2), done=0):
         Stage("autoencoders", "autoencoder", 2, 0, 0, 100, 200, seconds[0]),
         Stage("classifiers", "classifier/original", 2, 0, 0, 100, 200 - 2 * done, seconds[1]),
     )
-    return Plan("", (), "", stages, 0, True, 0, steps)
+    return Plan("", (), "", stages, 0, True, 0, steps, None)
 
 
 def epoch(job, number, seconds_left):
