@@ -28,9 +28,9 @@ if TYPE_CHECKING:
         time_plan,
     )
     from blurjax.report import compare_runs, make_report
-    from blurjax.runtime import UserError
+    from blurjax.runtime import AllTrialsFailed, Interrupted, UserError
     from blurjax.sharpness import rate_sharpness
-    from blurjax.train import AllTrialsFailed, Interrupted, Progress
+    from blurjax.train import Progress
 
 _ROOMS = (
     "config",
@@ -45,10 +45,10 @@ _ROOMS = (
     "views",
 )
 _ROOM_OF = {
-    "AllTrialsFailed": "train",
+    "AllTrialsFailed": "runtime",
     "Config": "config",
     "Dataset": "data",
-    "Interrupted": "train",
+    "Interrupted": "runtime",
     "Progress": "train",
     "SavedRun": "experiment",
     "UserError": "runtime",

@@ -21,7 +21,7 @@ from blurjax.config import loading as settings
 from blurjax.config.extending import extended
 from blurjax.runtime import RunDirectory
 from blurjax.runtime.caches import user_cache
-from blurjax.runtime.errors import UserError
+from blurjax.runtime.errors import AllTrialsFailed, Interrupted, UserError
 from blurjax.runtime.stop import INTERRUPTED, TERMINATED, StopRequest
 
 ALL_FAILED, USER_ERROR, BROKEN_PIPE = 1, 2, 141
@@ -159,7 +159,6 @@ def _run(config: Config, out: Path, parsed: argparse.Namespace) -> int:
         from blurjax.experiment.preparation import prepare
         from blurjax.report import answer
         from blurjax.runtime import processes
-        from blurjax.train.loop import AllTrialsFailed, Interrupted
 
         terminal.log_to_terminal()
         if parsed.distributed:

@@ -23,6 +23,7 @@ from blurjax.views.functions import AXES, Basis, CodeRange, ViewParameters
 
 if TYPE_CHECKING:
     from blurjax.experiment.programs import Programs
+    from blurjax.experiment.rendering import Rendering
 
 
 class Arguments:
@@ -110,14 +111,10 @@ class Arguments:
             positions = self.rows(np.zeros((steps, size), np.int32), len(trials))
         return data, positions, self.number(), self.number()
 
-    def rendered(self, trials: int) -> jax.ShapeDtypeStruct:
+    def rendered(self, rendering: Rendering, trials: int) -> jax.ShapeDtypeStruct:
         """Returns the shape of the images that `training_feed` makes."""
-        shape = (
-            self.padded(trials),
-            self.programs.to_render.size,
-            *self.programs.dataset.image_shape,
-        )
-        return self.on_trials(jax.ShapeDtypeStruct(shape, np.uint8))
+        images = rendering.positions.size, *rendering.dataset.image_shape
+        return self.on_trials(jax.ShapeDtypeStruct((self.padded(trials), *images), np.uint8))
 
     def batches(self, positions: np.ndarray) -> int:
         """Returns the steps of an evaluation."""

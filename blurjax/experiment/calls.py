@@ -184,13 +184,13 @@ class _Calls(Arguments):
         measured = [quality_trials(config, view) for view in measured_views(config)]
         steps = sum(map(self.batches, splits))
         found = [call("measure views", programs.measure_view, measured, steps)]
-        if programs.renders:
+        if programs.rendering:
             again = checked_views(config) if config.classifier.check else ()
             rendered = self.classifiers_to_train(config.train_views)
             rendered += [checked(config, classifier_trials(config, view)) for view in again]
-            batches = programs.to_render.shape
+            batches = programs.rendering.positions.shape
             render = call("render views", programs.render_view, rendered, *batches)
-            found.append(render._replace(beside=programs.rendered_bytes))
+            found.append(render._replace(beside=programs.rendering.bytes))
         return found
 
     def of_classifiers(self) -> list[Call]:
@@ -217,7 +217,7 @@ class _Calls(Arguments):
         steps = 3 * validation * epochs + cells * self.batches(programs.dataset.splits["test"])
         count, dtype = self.padded(len(trials)), training.dtype
         rest = self.bytes_of(states) - self.bytes_of(states.variables)
-        rest += programs.rendered_bytes if programs.renders else 0
+        rest += programs.rendering.bytes if programs.rendering else 0
 
         def evaluate(name: str, function: Any, batches: tuple[Any, ...], steps: float) -> Call:
             arguments = states.variables, views, *batches
@@ -251,8 +251,8 @@ class _Calls(Arguments):
         data, *batches = self.training_batches(trials, training)
         if models != "autoencoders":
             train = self.programs.train_classifier
-            if self.programs.renders:
-                data |= {"image": self.rendered(len(trials))}
+            if rendering := self.programs.rendering:
+                data |= {"image": self.rendered(rendering, len(trials))}
                 originals = self.programs.dataset.images.nbytes
         arguments = states, *views, data, *batches
         count, dtype = self.padded(len(trials)), training.dtype

@@ -14,9 +14,8 @@ from blurjax.config.settings import Config, fitted
 from blurjax.config.trials import Trial
 from blurjax.engine import Array
 from blurjax.experiment.programs import Programs
-from blurjax.runtime import RunDirectory, processes, read_npz
+from blurjax.runtime import Interrupted, RunDirectory, processes, read_npz
 from blurjax.train.evaluation import Evaluation, dispatch
-from blurjax.train.loop import Interrupted
 from blurjax.train.metric_writers import MetricWriter
 
 Arrays = dict[str, np.ndarray]

@@ -89,7 +89,7 @@ def plan_of(programs: Programs, run: RunDirectory) -> Plan:
         devices=f"{layout.mesh.size} {programs.target.platform} device{'s' * (layout.mesh.size > 1)}: "
         f"{arrangement(layout.mesh.shape, layout.trials_per_vmap)}",
         stages=stages,
-        data_bytes=dataset.images.nbytes + (programs.rendered_bytes if programs.renders else 0),
+        data_bytes=dataset.images.nbytes + (programs.rendering.bytes if programs.rendering else 0),
         resident=dataset.fits(config.data.resident_limit),
         model_bytes=_model_bytes(config, programs),
         steps_done=done,
@@ -213,7 +213,7 @@ def _classifier_seconds(programs: Programs, timed: Mapping[str, Call]) -> dict[s
     evaluating = dict(zip(views, map(_timer(evaluation, programs), views), strict=True))
     training_step = _timer(training, programs)
     # A step on images that are in their view already takes as long in every view.
-    on_rendered = training_step(None) if programs.renders else None
+    on_rendered = training_step(None) if programs.rendering else None
     size = config.classifier.batch_size or 1
     steps = programs.networks.num_steps(config.classifier)
     epochs = steps / programs.networks.steps_per_epoch(config.classifier)

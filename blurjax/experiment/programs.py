@@ -5,7 +5,6 @@ Each is compiled when it is first called. Data arguments are `data, positions, s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -18,26 +17,17 @@ from blurjax.config.settings import Config, TrainingConfig, fitted
 from blurjax.config.trials import Trial, classifier_trials, num_folds, views_in_use
 from blurjax.config.view_table import VIEWS
 from blurjax.data import Dataset
-from blurjax.engine import (
-    DATA_AXIS,
-    TRIAL_AXIS,
-    Target,
-    fetch,
-    in_batches,
-    per_trial,
-    place,
-    shared,
-)
+from blurjax.engine import Target, fetch, in_batches, per_trial, place, shared
 from blurjax.engine.mesh import Layout
 from blurjax.experiment.compiler import OWN_IMAGES, OWN_ORDER, Compiler
 from blurjax.experiment.networks import Networks, TrainingData, hyperparameters_of
+from blurjax.experiment.rendering import Rendering
 from blurjax.train import steps
 from blurjax.train.feed import (
     Feed,
     ResidentFeed,
     StreamedFeed,
     assign_folds,
-    batches_in_order,
     epoch_order,
     members_by_fold,
     monitored_positions,
@@ -124,41 +114,6 @@ class Programs:
         return not self.dataset.fits(self.config.data.resident_limit)
 
     @property
-    def renders(self) -> bool:
-        """Whether classifiers' images are put into their view once and kept on the device; else every step does so."""
-        room = self.config.data.resident_limit * 2**30 - self.dataset.images.nbytes
-        return not self.streamed and self.rendered_bytes <= room
-
-    @cached_property
-    def to_render(self) -> np.ndarray:
-        """Positions i32[S,B] of the images that classifiers are trained on, in batches.
-
-        A device has as many images of a batch as of another one in evaluation where it has the batch alone: the bits
-        of a view do not depend on how many share it.
-        """
-        images = np.arange(self.dataset.splits["train"].max() + 1, dtype=np.int32)
-        sharing = self.layout.mesh.shape.get(DATA_AXIS, 1)
-        return batches_in_order(images, fitted(self.config.classifier.batch_size) * sharing)
-
-    @property
-    def rendered_bytes(self) -> int:
-        """Of classifiers' images in their views, on each device."""
-        image = math.prod(self.dataset.image_shape)
-        return self._classifiers_of_a_device * self.to_render.size * image
-
-    @property
-    def render_capacity(self) -> int:
-        """The most steps in one call of `render_view`, whose results are images of each classifier."""
-        images = fitted(self.config.classifier.batch_size) * self._classifiers_of_a_device
-        return stream_capacity(self.dataset, min(self.capacity, len(self.to_render)), images)
-
-    @property
-    def _classifiers_of_a_device(self) -> int:
-        views = self.config.train_views
-        trials = max(len(classifier_trials(self.config, view)) for view in views)
-        return self.layout.padded(trials) // self.layout.mesh.shape[TRIAL_AXIS]
-
-    @property
     def capacity(self) -> int:
         """The most steps in one call."""
         capacity = self.config.compute.chunk_steps
@@ -167,6 +122,12 @@ class Programs:
         training = self.config.autoencoder, self.config.classifier
         batch_size = max(fitted(section.batch_size) for section in training)
         return stream_capacity(self.dataset, capacity, batch_size)
+
+    @cached_property
+    def rendering(self) -> Rendering | None:
+        """How classifiers' images are put into their view once and kept on the device; None: every step does so."""
+        rendering = Rendering(self.config, self.dataset, self.layout, self.capacity)
+        return None if self.streamed or not rendering.fits else rendering
 
     @cached_property
     def members(self) -> tuple[np.ndarray, np.ndarray]:
@@ -231,8 +192,9 @@ class Programs:
         """(None, view parameters, data arguments) -> the images in the view."""
         if self._beside is not None:
             return self._beside.render_view
+        assert self.rendering is not None
         step = partial(steps.render_step, view=self.view)
-        return self._compiler.evaluation(step, None, AXES, capacity=self.render_capacity)
+        return self._compiler.evaluation(step, None, AXES, capacity=self.rendering.capacity)
 
     @cached_property
     def apply_view(self) -> Callable[..., jax.Array]:
@@ -253,7 +215,7 @@ class Programs:
     @cached_property
     def train_classifier(self) -> Callable[..., Any]:
         """(states, view parameters, data arguments) -> (states, metrics)."""
-        if self.renders:
+        if self.rendering:
             return self._compiler.training(
                 self.networks.classifier_step(original), AXES, OWN_IMAGES
             )

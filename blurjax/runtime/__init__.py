@@ -3,7 +3,7 @@
 `environment` and `processes` import jax and are imported as modules.
 """
 
-from blurjax.runtime.errors import UserError
+from blurjax.runtime.errors import AllTrialsFailed, Interrupted, UserError
 from blurjax.runtime.files import (
     DAMAGED,
     jsonable,
@@ -23,6 +23,8 @@ __all__ = [
     "FORMAT",
     "INTERRUPTED",
     "TERMINATED",
+    "AllTrialsFailed",
+    "Interrupted",
     "RunDirectory",
     "StopRequest",
     "UserError",

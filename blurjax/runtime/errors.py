@@ -1,4 +1,4 @@
-"""The error for mistakes that a user can correct."""
+"""What ends a run before it is finished: a user's mistake, a request to stop, training that has failed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ class UserError(Exception):
 
     The command line prints the message alone and exits with code 2.
     """
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and its position is saved."""
+
+
+class AllTrialsFailed(Exception):
+    """No trial of a job has a finite loss any more."""
 
 
 @contextlib.contextmanager

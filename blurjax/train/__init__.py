@@ -3,14 +3,11 @@
 `register_optimizer` adds an optimizer of one's own.
 """
 
-from blurjax.train.loop import AllTrialsFailed, Interrupted
 from blurjax.train.metric_writers import MetricWriter, Progress
 from blurjax.train.optimizers import register_optimizer
 from blurjax.train.state import TrainState
 
 __all__ = [
-    "AllTrialsFailed",
-    "Interrupted",
     "MetricWriter",
     "Progress",
     "TrainState",

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from blurjax.engine import fetch, place
-from blurjax.runtime import RunDirectory, UserError, processes
+from blurjax.runtime import AllTrialsFailed, Interrupted, RunDirectory, UserError, processes
 from blurjax.train.checkpoints import Checkpoints
 from blurjax.train.feed import AHEAD, Feed
 from blurjax.train.jobs import Job
@@ -23,14 +23,6 @@ from blurjax.train.state import Best, Hyperparameters, TrainedModel, TrainState,
 Validation = dict[str, dict[str, np.ndarray]]
 """Side, such as "train" -> measure, such as "loss" -> one number a trial [T]."""
 _better_of = jax.jit(better_of)
-
-
-class Interrupted(Exception):
-    """The run was asked to stop, and its position is saved."""
-
-
-class AllTrialsFailed(Exception):
-    """No trial of a job has a finite loss any more."""
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def first_step(directory: str) -> None:
     from blurjax.experiment.estimate import make_plan
     from blurjax.experiment.preparation import prepare
     from blurjax.experiment.run import run_experiment
-    from blurjax.train.loop import Interrupted
+    from blurjax.runtime.errors import Interrupted
 
     configure_jax(cache_programs=config.compute.cache_programs)
     marks = {"imports": time.time()}

@@ -22,9 +22,8 @@ from blurjax.data.duplicates import content_groups
 from blurjax.data.near_duplicates import sample_of, shrink, similar_pairs, thumbnails
 from blurjax.data.sources import load
 from blurjax.experiment import run as experiment
-from blurjax.runtime.errors import UserError
+from blurjax.runtime.errors import Interrupted, UserError
 from blurjax.runtime.files import read_json, write_json
-from blurjax.train.loop import Interrupted
 
 CLASSES = ("sea", "street")
 SEA, STREET = 0, 1

@@ -15,9 +15,8 @@ from blurjax.data.dataset import Dataset
 from blurjax.data.sources import load, register_source
 from blurjax.data.tfds_source import import_tensorflow
 from blurjax.experiment import run as experiment
-from blurjax.runtime.errors import UserError
+from blurjax.runtime.errors import Interrupted, UserError
 from blurjax.runtime.run_directory import read_json
-from blurjax.train.loop import Interrupted
 
 IMAGES = np.stack([noise(seed) for seed in range(24)])
 LABELS = np.array(["dog", "cat"] * 12)

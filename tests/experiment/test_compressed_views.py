@@ -12,10 +12,9 @@ from blurjax import run_experiment
 from blurjax.config.trials import Trial
 from blurjax.experiment import fingerprints, preparation
 from blurjax.experiment.preparation import prepare
-from blurjax.runtime.errors import UserError
+from blurjax.runtime.errors import Interrupted, UserError
 from blurjax.runtime.files import read_npz, write_npz
 from blurjax.runtime.run_directory import RunDirectory
-from blurjax.train.loop import Interrupted
 from blurjax.views.codecs import round_trip
 
 BEFORE = {"views__train": ["original"], "views__test": ["original", "reconstruction"]}

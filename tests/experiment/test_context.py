@@ -6,7 +6,7 @@ import pytest
 from blurjax.config.trials import Trial
 from blurjax.experiment.context import Context, merge_rows
 from blurjax.runtime import RunDirectory, read_npz
-from blurjax.train.loop import Interrupted
+from blurjax.runtime.errors import Interrupted
 
 
 def test_rows_are_appended_and_what_only_one_side_has_is_left_out():

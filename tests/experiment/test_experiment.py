@@ -14,9 +14,8 @@ from tiny import config, write_stripes
 from blurjax import load_dataset, make_plan, run_experiment
 from blurjax.config.settings import PROBES
 from blurjax.experiment import probes
-from blurjax.runtime.errors import UserError
+from blurjax.runtime.errors import AllTrialsFailed, Interrupted, UserError
 from blurjax.runtime.files import read_json, read_npz
-from blurjax.train.loop import AllTrialsFailed, Interrupted
 
 ALL_TRAIN_VIEWS = [
     "original", "reconstruction", "crossfit", "infold", "mixed", "blur", "pca", "downsample",

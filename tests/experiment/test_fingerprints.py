@@ -17,8 +17,8 @@ from blurjax.experiment.networks import TrainingData
 from blurjax.experiment.preparation import prepare
 from blurjax.models import autoencoders, classifiers
 from blurjax.runtime import RunDirectory, UserError, read_json, write_json
+from blurjax.runtime.errors import Interrupted
 from blurjax.train import losses
-from blurjax.train.loop import Interrupted
 from blurjax.views import eight_bit
 
 FEW = {"views__train": ["original", "blur"], "views__test": ["original"], "sweep__num_seeds": 2}

@@ -8,8 +8,8 @@ from same import assert_same_run
 from tiny import EVERY_CHUNK, config
 
 from blurjax import make_report, run_experiment
+from blurjax.runtime.errors import Interrupted
 from blurjax.runtime.run_directory import RunDirectory
-from blurjax.train.loop import Interrupted
 
 
 def contents(out):

@@ -18,9 +18,8 @@ from blurjax.data import load
 from blurjax.experiment.estimate import make_plan
 from blurjax.experiment.labels import labelled
 from blurjax.experiment.preparation import prepare
-from blurjax.runtime.errors import UserError
+from blurjax.runtime.errors import Interrupted, UserError
 from blurjax.runtime.files import read_json, read_npz
-from blurjax.train.loop import Interrupted
 
 SWEEP = {
     "views__train": ["original", "reconstruction"],

@@ -15,8 +15,7 @@ from blurjax.experiment.estimate import make_plan, time_plan
 from blurjax.experiment.plan import REST_SECONDS, duration
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.run import run_experiment
-from blurjax.runtime.errors import UserError
-from blurjax.train.loop import Interrupted
+from blurjax.runtime.errors import Interrupted, UserError
 
 
 @pytest.fixture(scope="module")

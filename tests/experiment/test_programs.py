@@ -13,8 +13,8 @@ from blurjax.experiment import programs as module
 from blurjax.experiment.calls import make_programs
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.rendering import training_feed
+from blurjax.runtime.errors import Interrupted
 from blurjax.train import feed
-from blurjax.train.loop import Interrupted
 from blurjax.views.functions import AXES, Autoencoders, ViewParameters
 
 STEPS = 10
@@ -128,15 +128,15 @@ def test_views_are_made_once_where_there_is_room_for_a_copy_for_each_trial_of_a_
         (239, False, True),
     ):
         made = programs(source, data__resident_limit=count * 8 * 8 / 2**30)
-        assert (made.renders, made.streamed) == (renders, streamed)
+        assert (made.rendering is not None, made.streamed) == (renders, streamed)
 
 
 def test_images_put_into_a_view_in_one_call_are_bounded(source, monkeypatch):
     fitted, dataset = prepare(config(source, compute__chunk_steps=100_000))
     made = make_programs(fitted, dataset)
-    assert made.render_capacity == 11  # as many as there are
+    assert made.rendering.capacity == 11  # as many as there are
     monkeypatch.setattr(feed, "STREAM_BYTES", 3 * 2 * 16 * 64)  # 3 batches of two trials
-    assert made.render_capacity == 3
+    assert made.rendering.capacity == 3
 
 
 def test_views_have_the_same_bits_whatever_devices_share_a_batch(source):

@@ -6,8 +6,8 @@ from same import assert_same_run, final_states
 from tiny import EVERY_CHUNK, config
 
 from blurjax import run_experiment
+from blurjax.runtime.errors import Interrupted
 from blurjax.runtime.files import read_npz
-from blurjax.train.loop import Interrupted
 
 RECIPE = EVERY_CHUNK | {
     "views__train": ["original"],

@@ -20,9 +20,8 @@ from blurjax.experiment.networks import Networks, TrainingData, hyperparameters_
 from blurjax.experiment.preparation import prepare
 from blurjax.models import ModelConfig, apply, classifiers, register
 from blurjax.models.autoencoders import in_use
-from blurjax.runtime.errors import UserError
+from blurjax.runtime.errors import Interrupted, UserError
 from blurjax.runtime.files import read_npz
-from blurjax.train.loop import Interrupted
 from blurjax.views.functions import Autoencoders, ViewParameters
 
 WARM = ("encoder", "encoder_frozen")

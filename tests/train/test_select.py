@@ -7,10 +7,11 @@ import pytest
 
 from blurjax.config.trials import Trial
 from blurjax.engine import make_mesh, per_trial, place
+from blurjax.runtime import Interrupted
 from blurjax.runtime.run_directory import RunDirectory
 from blurjax.train.feed import Chunk
 from blurjax.train.jobs import Job
-from blurjax.train.loop import Interrupted, Training, train
+from blurjax.train.loop import Training, train
 from blurjax.train.metric_writers import MetricsFile
 from blurjax.train.state import Hyperparameters, TrainState
 
