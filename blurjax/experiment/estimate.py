@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from blurjax.config.settings import Config, TrainingConfig
+from blurjax.config.settings import ClassifierConfig, Config, TrainingConfig
 from blurjax.config.trials import (
     LONGER,
     Trial,
@@ -144,23 +144,26 @@ def _stages(
 
 
 def _model_bytes(config: Config, programs: Programs) -> int:
-    """Returns the bytes of parameters and the optimizer's two moments of the largest stage, in float32."""
+    """Returns the bytes of what the largest stage keeps in float32.
 
-    def floats(model: nn.Module, inputs: tuple[Any, ...], count: int) -> int:
+    These are parameters, two moments of each, and where settings ask for them the average of the weights and the best.
+    """
+
+    def size(
+        model: nn.Module, inputs: tuple[Any, ...], training: TrainingConfig, count: int
+    ) -> int:
         params = jax.eval_shape(partial(model.init, jax.random.key(0)), *inputs)
-        return count * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+        is_best = isinstance(training, ClassifierConfig) and training.select == "best"
+        copies = 3 + (training.average_decay > 0) + is_best
+        return 4 * copies * count * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
-    example = programs.networks.example
-    autoencoder = programs.networks.autoencoder, example
-    of_views = [
-        floats(
-            programs.networks.for_view(view).classifier,
-            example[:1],
-            len(classifier_trials(config, view)),
-        )
-        for view in config.train_views
-    ]
-    return 3 * 4 * max(floats(*autoencoder, len(all_autoencoder_trials(config))), *of_views)
+    networks, trials = programs.networks, len(all_autoencoder_trials(config))
+    sizes = [size(networks.autoencoder, networks.example, config.autoencoder, trials)]
+    for of_network in programs.of_networks:
+        trials = max(len(classifier_trials(config, view)) for view in of_network.train_views)
+        classifier = of_network.networks.classifier
+        sizes.append(size(classifier, networks.example[:1], config.classifier, trials))
+    return max(sizes)
 
 
 def time_plan(plan: Plan) -> Plan:

@@ -102,7 +102,8 @@ class FittedViews:
 
     def images(self, view: str, trial: Trial, positions: np.ndarray) -> np.ndarray:
         """Returns images u8[N,H,W,C] at positions [N] in a view of one trial, as classifiers see them."""
-        programs, parameters, viewed = self._programs, self.of_trial(view, trial), []
+        programs, viewed = self._programs, []
+        parameters = jax.device_put(self.of_trial(view, trial))
         for first in range(0, len(positions), BATCH):
             own = positions[first : first + BATCH]
             images = np.asarray(programs.dataset.images[own])

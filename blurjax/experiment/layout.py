@@ -75,7 +75,7 @@ def make_layout(
     side_by_side = config.compute.trials_per_vmap
     if side_by_side != "auto":
         return Layout(mesh, side_by_side)
-    # Trials are counted as seeds: every job has a multiple of them, so that none is padded.
+    # Trials are counted as seeds: every job of a new run has a multiple of them, so that none is padded.
     trials = math.ceil(config.sweep.num_seeds / mesh.shape[TRIAL_AXIS])
     if target.platform == "cpu" or trials == 1:
         return Layout(mesh, 1)

@@ -88,13 +88,19 @@ def _probe(context: Context, autoencoders: Models, kind: str, trials: list[Trial
     codes, test_codes = (encode(p, len(trials))()["code"] for p in (train, test))
     labels = dataset.labels[train]
 
+    failed = np.array([autoencoders[trial].failed_step for trial in trials], np.int32)
+    nothing = np.zeros(len(test), np.int32)
+
     def fit() -> list[np.ndarray]:
         return [
-            probes.predict(kind, own, labels, test_own, units=PROBE_UNITS, seed=trial.seed)
-            for trial, own, test_own in zip(trials, codes, test_codes, strict=True)
+            nothing  # codes of a frozen autoencoder may be infinite
+            if failed_step >= 0
+            else probes.predict(kind, own, labels, test_own, units=PROBE_UNITS, seed=trial.seed)
+            for trial, own, test_own, failed_step in zip(
+                trials, codes, test_codes, failed, strict=True
+            )
         ]
 
     # Of several processes the first alone fits them, since it alone writes.
-    predicted = processes.on_first(fit) or [np.zeros(len(test), np.int32)] * len(trials)
-    failed = np.array([autoencoders[trial].failed_step for trial in trials], np.int32)
+    predicted = processes.on_first(fit) or [nothing] * len(trials)
     return {"prediction": np.stack(predicted), "failed_step": failed}

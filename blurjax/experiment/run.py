@@ -68,7 +68,7 @@ def run_experiment(
       UserError: a mistake in the settings, the data or the run directory, or not enough memory.
       ValueError: the plan was made for other settings or data.
       Interrupted: after saving.
-      AllTrialsFailed: every trial of a job has become non-finite.
+      AllTrialsFailed: every trial of a stage has become non-finite.
     """
     silence_libtpu()
     config, dataset = prepare(config, dataset)

@@ -24,6 +24,7 @@ from blurjax.experiment.context import Context
 from blurjax.experiment.fitted_views import FittedViews
 from blurjax.experiment.programs import Models
 from blurjax.experiment.rendering import training_feed
+from blurjax.runtime import AllTrialsFailed
 from blurjax.train.evaluation import accuracy_and_loss
 from blurjax.train.jobs import Job, plan_jobs
 from blurjax.train.loop import Training, train
@@ -120,13 +121,24 @@ def _train_jobs(
     wanted: Sequence[Trial],
     training: MakeTraining,
 ) -> Models:
-    """Trains what is missing of the wanted trials; returns all of them."""
+    """Trains what is missing of the wanted trials; returns all of them.
+
+    Raises:
+      AllTrialsFailed: none of them is left, but for those that are trained longer, whose curves alone are wanted.
+    """
     models = {}
     for job in plan_jobs(context.run, name, wanted):
         placed = context.programs.place(job.trials, config, reseeded=job.view == "reseeded")
         trained = train(job, context.run, placed, training(job, placed))
         for row, trial in enumerate(job.trials):
             models[trial] = jax.tree.map(lambda leaf, row=row: leaf[row], trained)
+    failed = [int(models[trial].failed_step) for trial in wanted]
+    if min(failed) >= 0 and not name.startswith(LONGER):
+        section = name.split("/")[0]
+        raise AllTrialsFailed(
+            f"Every trial of {name} had a loss, gradient or parameter that was not finite, the first at step "
+            f"{min(failed)}; lower {section}.learning_rate."
+        )
     return {trial: models[trial] for trial in wanted}
 
 

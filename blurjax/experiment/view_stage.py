@@ -81,7 +81,7 @@ def _fit(context: Context, views: FittedViews, trials: list[Trial]) -> Arrays:
     gain[:, 0] = 1.0  # the mean, which a spectrum leaves out
     sigma, reachable = np.zeros(len(trials), np.float32), np.ones(len(trials), bool)
     if "blur" in views_in_use(context.config):
-        sigmas, distortion = _distortion_of_blur(context, views, trials[0])
+        sigmas, distortion = _distortion_of_blur(context, views, trials)
         target = reconstruction["mse"][rows].mean(axis=1, dtype=np.float64)
         sigma, reachable = sigma_of_distortion(sigmas, distortion, target)
     return {"sigma": sigma, "reachable": reachable, "gain": gain}
@@ -90,22 +90,29 @@ def _fit(context: Context, views: FittedViews, trials: list[Trial]) -> Arrays:
 def _drop_rows_without_blur(run: RunDirectory) -> None:
     """Drops the rows that were fitted while blur was not in use, and have no sigma."""
     arrays = read_npz(run.fitted_views) if run.fitted_views.exists() else {"sigma": np.ones(0)}
-    fitted = arrays["sigma"] > 0
+    fitted = arrays["sigma"] != 0  # that of a frozen autoencoder is NaN
     if not fitted.all():
         run.write_npz(run.fitted_views, **{name: a[fitted] for name, a in arrays.items()})
 
 
 def _distortion_of_blur(
-    context: Context, views: FittedViews, trial: Trial
+    context: Context, views: FittedViews, trials: list[Trial]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns sigmas f64[S], and the mean squared error f64[S] on validation of the blurs that they make."""
+    """Returns sigmas f64[S], and the mean squared error f64[S] on validation of the blurs that they make.
+
+    As many at a time as there are trials, whose program it is: each brings the autoencoders of a trial with it.
+    """
     programs = context.programs
     shape, positions = programs.dataset.image_shape, programs.dataset.splits["validation"]
+    parameters, errors = views.parameters("blur", trials), []
     sigmas = candidate_sigmas(shape)
-    blurs = programs.place_rows([gaussian(sigma, shape) for sigma in sigmas])
-    parameters = views.parameters("blur", [trial] * len(sigmas))._replace(blur=blurs)
-    wait = context.dispatch(programs.measure_view, None, parameters, positions, len(sigmas))
-    return sigmas, wait()["mse"].mean(axis=1, dtype=np.float64)
+    for some in np.array_split(sigmas, range(len(trials), len(sigmas), len(trials))):
+        padded = np.resize(some, len(trials))
+        blurs = programs.place_rows([gaussian(sigma, shape) for sigma in padded])
+        of_blurs = None, parameters._replace(blur=blurs), positions, len(some)
+        measured = context.dispatch(programs.measure_view, *of_blurs)()
+        errors.append(measured["mse"].mean(axis=1, dtype=np.float64))
+    return sigmas, np.concatenate(errors)
 
 
 def _code_ranges(context: Context, autoencoders: Models) -> dict[Trial, CodeRange]:

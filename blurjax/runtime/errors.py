@@ -18,7 +18,7 @@ class Interrupted(Exception):
 
 
 class AllTrialsFailed(Exception):
-    """No trial of a job has a finite loss any more."""
+    """No trial of a stage has a finite loss any more."""
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from blurjax.engine import fetch, place
-from blurjax.runtime import AllTrialsFailed, Interrupted, RunDirectory, UserError, processes
+from blurjax.runtime import Interrupted, RunDirectory, UserError, processes
 from blurjax.train.checkpoints import Checkpoints
 from blurjax.train.feed import AHEAD, Feed
 from blurjax.train.jobs import Job
@@ -69,7 +69,6 @@ def train(
 
     Raises:
       Interrupted: after saving, where `training.interrupted` says so.
-      AllTrialsFailed: none is left.
     """
     run.write_json(run.job_file(job.name), {"trials": [trial._asdict() for trial in job.trials]})
     with Checkpoints(run.job(job.name)) as checkpoints:
@@ -78,13 +77,7 @@ def train(
             loop.run()
         variables = loop.states.variables if loop.best is None else loop.best.variables
         trained = fetch(TrainedModel(variables, loop.states.failed_step))
-    models = jax.tree.map(lambda x: x[: len(job.trials)], trained)
-    if (models.failed_step >= 0).all():
-        raise AllTrialsFailed(
-            f"Every trial of {job.name} had a loss, gradient or parameter that was not finite, the first at step "
-            f"{models.failed_step.min()}; lower {job.section}.learning_rate."
-        )
-    return models
+    return jax.tree.map(lambda x: x[: len(job.trials)], trained)
 
 
 def read_trained(

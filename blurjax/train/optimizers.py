@@ -75,7 +75,7 @@ def make_optimizer(
       num_steps: of the whole training.
       frozen: the parts of the model, first keys of its parameters, that stay as they are.
     """
-    warmup = round(config.warmup_fraction * num_steps)
+    warmup = min(round(config.warmup_fraction * num_steps), num_steps - 1)
     if config.schedule == "triangular":
         rise = optax.linear_schedule(0.0, 1.0, warmup)
         fall = optax.linear_schedule(1.0, 0.0, num_steps - warmup)

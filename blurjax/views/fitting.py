@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from blurjax.views.functions import Basis, Matrices
 from blurjax.views.image_quality import gaussian_blur_matrix
 
-MOST_PCA_IMAGES = 20_000
+MOST_PCA_IMAGES, MOST_PCA_BYTES = 20_000, 2**32
 SMALLEST_SIGMA, SIGMAS = 0.2, 24
 """Of the curve that blurs are read from: pixels, and how many between it and the size of the image."""
 
@@ -88,7 +88,7 @@ def averaging_matrix(size: int, fewer: int) -> np.ndarray:
 def principal_components(
     images: np.ndarray, positions: np.ndarray, count: int, rng: np.random.Generator, seed: int
 ) -> Basis:
-    """Computes the first principal components of some images, of at most 20,000 of them.
+    """Computes the first principal components of some images, of at most 20,000 of them and 4 GiB in float32.
 
     Randomised (Halko, Martinsson and Tropp 2011), in float32.
 
@@ -99,9 +99,10 @@ def principal_components(
       rng: draws the images where there are more.
       seed: of the randomised method.
     """
-    if len(positions) > MOST_PCA_IMAGES:
-        positions = positions[np.sort(rng.choice(len(positions), MOST_PCA_IMAGES, replace=False))]
+    most = min(MOST_PCA_IMAGES, max(count, MOST_PCA_BYTES // (4 * images[0].size)))
+    if len(positions) > most:
+        positions = positions[np.sort(rng.choice(len(positions), most, replace=False))]
     values = images[positions].reshape(len(positions), -1).astype(np.float32) / np.float32(255)
     count = min(count, *values.shape)
-    fitted = PCA(count, svd_solver="randomized", random_state=seed).fit(values)
+    fitted = PCA(count, copy=False, svd_solver="randomized", random_state=seed).fit(values)
     return Basis(np.float32(fitted.mean_), np.float32(fitted.components_))

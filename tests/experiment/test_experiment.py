@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from same import assert_same_run, final_states
@@ -16,6 +17,8 @@ from blurjax.config.settings import PROBES
 from blurjax.experiment import probes
 from blurjax.runtime.errors import AllTrialsFailed, Interrupted, UserError
 from blurjax.runtime.files import read_json, read_npz
+from blurjax.train.loop import train
+from blurjax.train.state import TrainedModel
 
 ALL_TRAIN_VIEWS = [
     "original", "reconstruction", "crossfit", "infold", "mixed", "blur", "pca", "downsample",
@@ -381,6 +384,30 @@ def test_a_diverging_trial_is_frozen_reported_and_leaves_the_others_alone(source
         config(source, **rates | {"sweep__learning_rate": []}), tmp_path / "alone"
     )
     assert alone["points"][0]["loss"] == fine["loss"]
+    extended = run_experiment(
+        config(source, **rates), tmp_path / "alone"
+    )  # a job of bad ones alone
+    assert [point["trials"] for point in extended["points"]] == [[0, 1], []]
+
+
+def test_an_autoencoder_that_is_not_finite_is_left_out_with_its_views(
+    source, tmp_path, monkeypatch
+):
+    def train_and_spoil(job, *arguments):
+        models = train(job, *arguments)
+        if job.section != "autoencoder":
+            return models
+        bad = np.array([trial.seed == 1 for trial in job.trials])
+        spoil = lambda leaf: np.where(bad.reshape(-1, *[1] * (leaf.ndim - 1)), np.inf, leaf)  # noqa: E731
+        return TrainedModel(jax.tree.map(spoil, models.variables), np.where(bad, 5, -1))
+
+    monkeypatch.setattr("blurjax.experiment.training.train", train_and_spoil)
+    views = {"views__train": ["original", "reconstruction", "blur"]}
+    results = run_experiment(config(source, **views), tmp_path / "run")
+    assert {failure["seed"] for failure in results["failures"]} == {1}
+    (point,) = results["points"]
+    assert point["trials"] == [0, 2]
+    assert len(point["probe"]["mlp"]["per_trial"]) == 2
 
 
 def test_all_trials_failed_is_a_clear_end(source, tmp_path):

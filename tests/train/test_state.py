@@ -85,6 +85,16 @@ def test_the_triangular_schedule_rises_and_falls_linearly():
     np.testing.assert_allclose(rates, 0.1 * np.array(expected), atol=1e-6)
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "triangular"])
+def test_a_warm_up_that_rounds_to_all_steps_leaves_one_to_fall_in(schedule):
+    settings = {"schedule": schedule, "warmup_fraction": 0.99, "gradient_clip": None}
+    state, optimizer = start(optimizer="one", **settings)
+    for _ in range(STEPS):
+        before, state = state, update(state, 1.0, gradients(state), optimizer)
+    moved = float(before.params["bias"][0] - state.params["bias"][0])
+    assert moved == pytest.approx(0.1)  # the peak, at the last step
+
+
 @pytest.mark.parametrize(("limit", "norm"), [(1.0, 1.0), (None, 300.0)])
 def test_gradients_are_clipped_unless_there_is_no_limit(limit, norm):
     state, optimizer = start(optimizer="one", gradient_clip=limit, warmup_fraction=0.0)
