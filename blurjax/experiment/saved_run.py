@@ -13,7 +13,7 @@ import numpy as np
 
 from blurjax.config import Config, Point, Trial, load
 from blurjax.config.settings import fitted
-from blurjax.config.trials import classifier_trial, points
+from blurjax.config.trials import classifier_trial
 from blurjax.data.given_images import GivenImages
 from blurjax.engine import silence_libtpu, this_machine
 from blurjax.experiment.fingerprints import check_code
@@ -77,7 +77,8 @@ class SavedRun:
 
     def __repr__(self) -> str:
         name, seeds = self.results["dataset"]["name"], len(self.config.seeds)
-        return f"<SavedRun {str(self._run.path)!r} of {name!r}: {seeds} seeds, {len(points(self.config))} points>"
+        points = len(self.results["points"])
+        return f"<SavedRun {str(self._run.path)!r} of {name!r}: {seeds} seeds, {points} points>"
 
     def accuracy(
         self, train_view: str, test_view: str, **values: float | str | None
@@ -247,13 +248,13 @@ class SavedRun:
         return seed
 
     def _check_views(self, train_view: str, test_view: str | None = None) -> None:
-        _check_known(self._run, "train view", train_view, self.config.train_views)
+        _check_known(self._run, "train view", train_view, self.results["views"]["train"])
         if test_view is not None:
-            _check_known(self._run, "test view", test_view, self.config.test_views)
+            _check_known(self._run, "test view", test_view, self.results["views"]["test"])
 
     def _points(self, values: Mapping[str, Any]) -> list[Point]:
-        """Returns the points that have these values: at least one."""
-        found = points(self.config)
+        """Returns the points that have these values: at least one, of those that the results are of."""
+        found = [Point(**block["values"]) for block in self.results["points"]]
         for name, value in values.items():
             if name not in Point._fields:
                 raise UserError(

@@ -16,7 +16,8 @@ from tiny import config
 
 import blurjax
 from blurjax import load_run, run_experiment
-from blurjax.config import Trial
+from blurjax.config import Trial, loading
+from blurjax.config.loading import override
 from blurjax.config.trials import classifier_trial, points
 from blurjax.models import classifiers, register
 from blurjax.runtime import UserError, read_json
@@ -48,6 +49,21 @@ def images(run):
 def images_of_test(run):
     dataset = blurjax.load_dataset(run.config.data)
     return dataset.images[dataset.splits["test"]]
+
+
+def test_while_a_run_is_extended_it_is_what_its_results_are_of(directory, tmp_path):
+    """Settings are written when an extension begins, results when it ends."""
+    out = tmp_path / "run"
+    shutil.copytree(directory, out)
+    more = {"views.train": ["original", "reconstruction", "mixed"], "sweep.bottleneck": [2, 3, 4]}
+    extended = override(loading.load(out / "config.yaml"), more)
+    (out / "config.yaml").write_text(loading.to_yaml(extended))
+    found = load_run(out)
+    assert found.accuracy("original", "original", bottleneck=2)["mean"] > 0
+    with pytest.raises(UserError, match="has no bottleneck 3; name 2 or 4"):
+        found.accuracy("original", "original", bottleneck=3)
+    with pytest.raises(UserError, match="has no train view mixed"):
+        found.predictions("mixed", "original")
 
 
 def same_predictions(run, images):
