@@ -163,14 +163,16 @@ def _run(config: Config, out: Path, parsed: argparse.Namespace) -> int:
         terminal.log_to_terminal()
         if parsed.distributed:
             processes.connect(parsed.coordinator, parsed.num_processes, parsed.process_id)
-        say = terminal.say if not parsed.quiet else lambda text: None
-        if sys.stdout.isatty():  # a few seconds
-            say(f"Reading {config.data.source} and starting jax ...")
+        quiet = parsed.quiet and not parsed.dry_run  # the plan is all that a dry run is for
+        say = terminal.say if not quiet else lambda text: None
+        # Both take a few seconds. `say` would start jax to ask it which process this is.
+        if sys.stdout.isatty() and not (quiet or parsed.distributed):
+            print(f"Reading {config.data.source} and starting jax ...", flush=True)
         config, dataset = prepare(config)
         accept = {"accept_changed_code": parsed.accept_changed_code}
         plan = make_plan(config, dataset, out, **accept)
         say(plan)
-        if not (plan.is_trained or (parsed.quiet and not parsed.dry_run)):
+        if not (plan.is_trained or quiet):
             plan = time_plan(plan)
             say(plan.time)
         if parsed.dry_run:
@@ -243,6 +245,12 @@ def export(parsed: argparse.Namespace) -> int:
     from blurjax.experiment import export_models, export_view
 
     if parsed.models is not None:
+        of_view = ("out", "seed", "bottleneck")
+        unused = [f"--{name}" for name in of_view if getattr(parsed, name) is not None]
+        if unused:
+            raise UserError(
+                f"--models FILE.safetensors writes all models, into that file; leave {' and '.join(unused)} out."
+            )
         path = export_models(parsed.directory, parsed.models)
     elif parsed.out is None:
         raise UserError("--view needs a place to write to; name --out FILE.npz, or --out FOLDER.")

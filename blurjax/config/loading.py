@@ -224,21 +224,21 @@ def _find(preset: str) -> Path:
 class _NoDuplicates(yaml.SafeLoader):
     """Refuses a key that a section has twice, of which YAML would take the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            name = self.construct_object(key)
-            if name in seen:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node, seen = super().compose_mapping_node(anchor), set()
+        # As the keys stand in the file: a key wins over the same one of a section merged by <<.
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
                 line = key.start_mark.line + 1
-                raise yaml.YAMLError(f"{name} stands there twice, again in line {line}")
-            seen.add(name)
-        return super().construct_mapping(node, deep)
+                raise yaml.YAMLError(f"{key.value} stands there twice, again in line {line}")
+            seen.add(key.value)
+        return node
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         settings = yaml.load(path.read_text(encoding="utf-8"), _NoDuplicates) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: no UTF-8, no date
         raise UserError(
             f"The settings file {path} cannot be read: {' '.join(str(error).split())}"
         ) from None

@@ -87,7 +87,7 @@ class DataConfig(Section):
     train_split: Free[str] = "train"
     """name of the train split in TFDS or Hugging Face"""
     validation_split: Free[OrNone[str]] = None
-    """name of the validation split in TFDS or Hugging Face; none: a part of train"""
+    """name of the validation split in TFDS or Hugging Face; none: what Hugging Face ships, else a part of train"""
     test_split: Free[OrNone[str]] = "test"
     """name of the test split in TFDS or Hugging Face; none: a part of train"""
     image_size: OrNone[ImageSize] = None
@@ -105,7 +105,7 @@ class DataConfig(Section):
     seed: Seed = 0
     """the order of streamed images, one for all trials"""
     on_bad_image: Free[Literal["error", "skip"]] = "error"
-    """an unreadable image ends the run, or is skipped and counted"""
+    """an unusable image ends the run, or is skipped and counted"""
     max_pixels: Free[PositiveInt] = 300_000_000
     """an image of more is unusable; decoding one takes 8 to 24 bytes a pixel"""
     duplicates: Literal["keep", "drop"] = "keep"

@@ -127,7 +127,7 @@ def _channels_last(place: str, images: np.ndarray) -> tuple[np.ndarray, str]:
 
 def _eight_bit(place: str, images: np.ndarray) -> tuple[np.ndarray, str]:
     kind = images.dtype.kind
-    if images.dtype == np.uint8:
+    if images.dtype == np.uint8 and images.max() != 1:
         return images, ""
     if kind not in "iuf":
         raise UserError(

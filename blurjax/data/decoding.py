@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ SAMPLE = 200
 """How many images decide the image size and the number of channels."""
 _AHEAD = 256  # images that are being decoded, or wait to be written
 _LOG_SECONDS = 10
+_LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # a link, for what is listed is there
 _log = logging.getLogger("blurjax")
 
 
@@ -56,6 +58,9 @@ def decode(
 
     Yields:
       Each image, and u8[size,size,channels], or the reason why it cannot be used.
+
+    Raises:
+      UserError: a file cannot be read, or memory does not suffice: that says nothing about the image.
     """
 
     def decode_one(image: EncodedImage) -> tuple[EncodedImage, np.ndarray | str]:
@@ -68,7 +73,17 @@ def decode(
         except image_files.BadImageError as error:
             return image, str(error)
         except OSError as error:
-            return image, error.strerror or str(error)
+            reason = error.strerror or str(error)
+            if error.errno in _LEADS_NOWHERE:
+                return image, reason
+            raise UserError(
+                f"{printable(image.content)} cannot be read ({reason}); check its disk and its permissions."
+            ) from None
+        except MemoryError:
+            raise UserError(
+                f"Memory does not suffice to decode {printable(image.name)}; free some, or lower data.max_pixels to "
+                "use no images as large as this."
+            ) from None
 
     yield from run_ahead(decode_one, encoded, _AHEAD)
 

@@ -42,7 +42,8 @@ def load_hf(name: str, config: DataConfig) -> Examples:
     Args:
       name: a directory of `save_to_disk` or of parquet files, a file of parquet or arrow, or the name of a data set in
         the cache of `datasets`.
-      config: its split settings name splits of the data set; the defaults stand for the usual names, too.
+      config: its split settings name splits of the data set; the defaults stand for the usual names, too, for that of
+        validation where no other setting names the same split.
 
     Raises:
       UserError: it is not there, or `datasets` is not installed, or it has no such split, images or labels, or one
@@ -127,6 +128,8 @@ def _choose_splits(name: str, available: list[str], config: DataConfig) -> dict[
         if split != "train" and len(available) == 1 and asked == default:
             continue  # the only split is the train split, whatever its name
         usual = [n for n in available if SPLIT_OF.get(n) == split] if asked == default else []
+        if asked is None:  # so far nobody has named it
+            usual = [n for n in usual if n not in (config.train_split, config.test_split)]
         if split == "train" and len(available) == 1:
             usual = available
         if asked in available or usual:
@@ -140,7 +143,7 @@ def _choose_splits(name: str, available: list[str], config: DataConfig) -> dict[
         raise UserError(
             "Two of data.train_split, data.validation_split and data.test_split name the same split of "
             f"{printable(name)}, so that test images would be trained on; name different ones of its splits "
-            f"({join_names(available)}), or null for one that is to be drawn from train."
+            f"({join_names(available)}), or none for one that is to be drawn from train."
         )
     return chosen
 

@@ -109,10 +109,13 @@ def flatten(image: Image.Image) -> Image.Image:
 
 @contextlib.contextmanager
 def _explained(data: bytes | None) -> Iterator[None]:
-    """Turns whatever a plugin of Pillow's stumbles over into a BadImageError: the file, where there is one, is bad."""
+    """Turns whatever a plugin of Pillow's stumbles over into a BadImageError: the file, where there is one, is bad.
+
+    Only a lack of memory stays what it is.
+    """
     try:
         yield
-    except BadImageError:
+    except (BadImageError, MemoryError):
         raise
     except Exception as error:
         if data == b"":

@@ -161,8 +161,11 @@ def _feature_names(name: str, info: Any, feature: Any) -> tuple[str, str]:
 
 def data_directory(configured: Path | None) -> Path:
     """Returns the directory of prepared data sets: as configured, or where TFDS itself keeps them."""
+    if configured:
+        return expand_path(configured)
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return expand_path(configured or default)
+    # Leaves ~ where there is no home, and so nothing.
+    return Path(os.path.expanduser(default))  # noqa: PTH111
 
 
 def find_prepared(name: str, directory: Path) -> Path:

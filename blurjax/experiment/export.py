@@ -141,9 +141,9 @@ def export_models(directory: str | os.PathLike[str], out: str | os.PathLike[str]
     """Writes the weights of all models of a finished run into a file of safetensors.
 
     The tensors are named "STAGE/TRIAL/COLLECTION/...", such as
-    "classifier/original/seed=0/params/conv_0/kernel", and are what the run evaluated: the average of the weights or
-    the best epoch where the settings ask for them. The metadata has the settings ("config", YAML), "class_names" and
-    "image_shape" (JSON). Trials that were frozen are left out.
+    "classifier/original/seed=0 learning_rate=0.01 weight_decay=0.0/params/Conv_0/kernel", and are what the run
+    evaluated: the average of the weights or the best epoch where the settings ask for them. The metadata has the
+    settings ("config", YAML), "class_names" and "image_shape" (JSON). Trials that were frozen are left out.
 
     Args:
       directory: of the run, which is only read.

@@ -10,7 +10,7 @@ from blurjax.analysis.formatting import count, percent
 from blurjax.analysis.types import Point, Results
 
 LITTLE_GAIN = 0.1
-"""In dB: less than this from twice the steps counts as nothing."""
+"""In dB: less than this, from twice the steps or from principal components, counts as nothing."""
 MOST_IN_HEADLINE = 2
 MANY_REPEATED = 0.01
 """Groups of identical images across splits, as a share of the test images, beyond which the headline says so."""
@@ -110,7 +110,7 @@ def components_ahead(points: Sequence[Point]) -> list[tuple[float, int, float, f
     for point in points:
         quality = [point["quality"].get(view) for view in ("reconstruction", "pca")]
         psnr = [q and q["psnr"]["validation"]["mean"] for q in quality]
-        if None not in psnr and psnr[0] < psnr[1]:
+        if None not in psnr and psnr[1] - psnr[0] >= LITTLE_GAIN:
             gaps.append((psnr[1] - psnr[0], point["values"]["bottleneck"], *psnr))
     return gaps
 

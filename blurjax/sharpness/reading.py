@@ -109,6 +109,8 @@ def _read(path: Path, *, previews: bool) -> Photograph | Unreadable:
         return Unreadable(path, str(error).replace("data.max_pixels", "max_pixels"))
     except OSError as error:
         return Unreadable(path, error.strerror or str(error))
+    except MemoryError:
+        return Unreadable(path, "memory does not suffice to decode it")
     height, width = pixels.shape[:2]
     if min(height, width) < SMALLEST:
         rated = "" if max(size) <= RATED_SIZE else f", {width}x{height} when it is rated"

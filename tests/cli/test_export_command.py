@@ -36,6 +36,7 @@ def test_a_view_and_the_models(place):
     [
         ([], "One of the arguments --view --models is required."),
         (["--view", "reconstruction"], "--view needs a place to write to; name --out FILE.npz"),
+        (["--models", "m.safetensors", "--seed", "1", "--out", "x"], "leave --out and --seed out."),
         (["--view", "blur", "--out", "b.npz"], "has no view blur; name one of original, reconst"),
         (["--view", "original", "--out", "runs"], "runs exists already, and nothing is replaced"),
     ],

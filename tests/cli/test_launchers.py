@@ -277,6 +277,8 @@ def test_the_notebook_plans_for_its_own_device(planning, kind, target, preset, c
     assert parsed["sweep.num_seeds"] == "8"
     assert parsed["sweep.bottleneck"] == ["4", "8"]
     assert parsed["data.image_size"] == "None"
+    # Without preset and source the command would plan the preset digits, and the run would not be of that.
+    assert ("data.source" in parsed) == (preset is None)
     assert capsys.readouterr().out == "a table\n"
 
 
@@ -288,6 +290,23 @@ def test_the_notebook_knows_the_names_of_its_devices(notebook, planning, capsys)
     assert len(names) == 2
     for kind, name in names.items():
         assert [device.device_kind for device in find_target(name).devices] == [kind]
+
+
+def test_the_notebook_says_where_there_is_nothing_to_compare(notebook, tmp_path, capsys):
+    total = {"definition": "loss", "mean": 0.012, "sentence": "Worse."}
+    points = [
+        {"values": {"bottleneck": 4}, "trials": trials, "decomposition": decomposition}
+        for trials, decomposition in (([], {}), ([0, 1], {"on_reconstructions": total}))
+    ]
+    (tmp_path / "results.json").write_text(json.dumps({"points": points}))
+    exec(source(notebook, "verdict"), {"RUN": tmp_path})
+    assert capsys.readouterr().out.splitlines() == [
+        "bottleneck 4, 0 trials",
+        "Originals were not compared with reconstructions; see the report.",
+        "bottleneck 4, 2 trials",
+        "loss: +1.20 points",
+        "Worse.",
+    ]
 
 
 def test_the_notebook_keeps_results_in_the_drive(notebook, monkeypatch):

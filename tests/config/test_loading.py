@@ -119,6 +119,9 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path):
     path.write_text("a: [1")
     with pytest.raises(UserError, match="cannot be read"):
         config.load(path)
+    path.write_text("data: {source: 2020-13-45}")
+    with pytest.raises(UserError, match="cannot be read: month must be in"):
+        config.load(path)
     path.write_text("data: {1: 2}")
     with pytest.raises(UserError, match=r"There is no setting data\.1; "):
         config.load(path)
@@ -199,6 +202,25 @@ def test_duplicate_keys_are_refused(tmp_path):
     path = tmp_path / "twice.yaml"
     path.write_text("sweep:\n  num_seeds: 3\n  bottleneck: [4]\n  num_seeds: 5\n")
     with pytest.raises(UserError, match="num_seeds stands there twice, again in line 4"):
+        config.load(path)
+
+
+def test_sections_may_be_merged_as_in_yaml(tmp_path):
+    path = tmp_path / "merged.yaml"
+    path.write_text(
+        "autoencoder: &both {epochs: 3, batch_size: 8}\n"
+        "classifier: &own {<<: *both, epochs: 5}\n"
+        "sweep: {num_seeds: 3}\n"
+    )
+    loaded = config.load(path)
+    assert (loaded.autoencoder.epochs, loaded.classifier.epochs) == (3, 5)
+    assert loaded.autoencoder.batch_size == loaded.classifier.batch_size == 8
+
+
+def test_a_key_that_is_no_name_is_refused_with_its_place(tmp_path):
+    path = tmp_path / "template.yaml"
+    path.write_text("data:\n  source: {{ src }}\n")
+    with pytest.raises(UserError, match=r"cannot be read: .* unhashable key .*line 2, column 12"):
         config.load(path)
 
 

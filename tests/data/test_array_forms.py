@@ -177,6 +177,7 @@ HALF = {"x_train": COLOUR[:12], "y_train": LABELS[:12]}
         ({"x": COLOUR / 2, "y": LABELS}, "float64 whose values lie between the 256 levels"),
         ({"x": COLOUR.astype(np.uint16) * 16, "y": LABELS}, "uint16 whose values go from 0 to 40"),
         ({"x": (COLOUR > 99).astype(int), "y": LABELS}, "int64 whose values go from 0 to 1"),
+        ({"x": (COLOUR > 99).astype(np.uint8), "y": LABELS}, "uint8 whose values go from 0 to 1"),
         ({"x": COLOUR > 99, "y": LABELS}, "are bool; they must be numbers"),
         ({"x": np.where(COLOUR, COLOUR, np.nan), "y": LABELS}, "whose values go from nan to nan"),
         ({"x": COLOUR, "y": np.ones((COUNT, 2))}, r"shape \(24, 2\) and are not one-hot"),

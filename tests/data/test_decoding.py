@@ -1,5 +1,6 @@
 """Folders of images, decoded once into the cache: exact pixels, fingerprints, bad images."""
 
+import errno
 import json
 import os
 import shutil
@@ -172,6 +173,33 @@ def test_unusable_images_are_skipped_and_counted_where_asked_for(config, tmp_pat
             "4 unusable images were skipped: a/empty.png, a/text.jpg, b/lost.png, b/small.png.",
         )
         assert len(by_name(dataset)) == 10
+
+
+@pytest.mark.parametrize(
+    ("fails", "error", "message"),
+    [
+        (
+            "pathlib.Path.read_bytes",
+            OSError(errno.EIO, "Input/output error"),
+            r"a/000\.png cannot be read \(Input/output error\); check its disk",
+        ),
+        (
+            "PIL.Image.Image.convert",
+            MemoryError(),
+            r"Memory does not suffice to decode a/000\.png; free some, or lower data\.max_pixels",
+        ),
+    ],
+    ids=["disk", "memory"],
+)
+def test_a_disk_or_memory_that_fails_makes_no_image_unusable(
+    config, tmp_path, monkeypatch, fails, error, message
+):
+    def fail(*_, **__):
+        raise error
+
+    write_folder(tmp_path / "photos", {"a": 5, "b": 5})
+    monkeypatch.setattr(fails, fail)
+    refused(config(f"folder:{tmp_path / 'photos'}", on_bad_image="skip"), message)
 
 
 def test_what_was_skipped_is_tried_again_where_pillow_reads_more(config, tmp_path, monkeypatch):

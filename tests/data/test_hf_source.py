@@ -88,10 +88,19 @@ def test_the_only_split_is_divided_whatever_its_name(config, tmp_path, name):
 def test_one_split_for_two_is_refused(config, tmp_path):
     parts = {"train": make(range(20)), "test": make(range(30, 40))}
     source = save(datasets.DatasetDict(parts), tmp_path / "two", "save_to_disk")
-    refused(config(source, test_split="train"), "name the same split of .*, or null for one")
-    refused(config(source, train_split="test"), "name the same split of .*, or null for one")
+    refused(config(source, test_split="train"), "name the same split of .*, or none for one")
+    refused(config(source, train_split="test"), "name the same split of .*, or none for one")
     dataset = load(config(source, train_split="test", test_split=None))
     assert sum(sizes(dataset).values()) == 10
+
+
+def test_a_validation_split_that_is_trained_or_tested_on_is_not_taken_again(config, tmp_path):
+    parts = {"train": make(range(20)), "validation": make(range(30, 40))}
+    source = save(datasets.DatasetDict(parts), tmp_path / "two", "save_to_disk")
+    tested = load(config(source, test_split="validation"))
+    assert sizes(tested) == {"train": 18, "validation": 2, "test": 10}
+    trained = load(config(source, train_split="validation", test_split="train"))
+    assert sizes(trained) == {"train": 8, "validation": 2, "test": 20}
 
 
 def test_splits_may_be_named(config, tmp_path):

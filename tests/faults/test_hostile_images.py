@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import struct
 import zlib
 
@@ -125,10 +124,6 @@ def test_all_bad_ones_are_skipped_and_counted_and_the_rest_is_used(folder, tmp_p
     (folder / "a" / "loop.png").symlink_to("loop.png")
     (folder / "b" / "again").symlink_to(folder / "b")
     refused = len(REFUSED) + 1
-    if os.getuid():  # root reads everything
-        (folder / "a" / "secret.png").write_bytes(encoded("PNG"))
-        (folder / "a" / "secret.png").chmod(0)
-        refused += 1
     dataset = load(folder, tmp_path, "skip")
     assert sum(len(positions) for positions in dataset.splits.values()) == 24 + len(ACCEPTED)
     assert any(f"{refused} unusable images were skipped" in note for note in dataset.notes)

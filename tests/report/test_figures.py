@@ -54,6 +54,12 @@ def texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
+def test_figures_of_very_many_rows_have_no_more_pixels_than_browsers_show():
+    usual, tall = style.new_figure(10, 7.2), style.new_figure(10, 4 * 120 + 0.5)
+    assert usual.bbox.size.tolist() == [1600, 1152]
+    assert 32_000 < tall.bbox.height < 2**15
+
+
 def test_labels_stay_different_however_they_are_cut():
     corn = ["Corn_(maize)___Cercospora_leaf_spot", "Corn_(maize)___Common_rust_"]
     names = [*corn, "Corn_(maize)___healthy", "Corn_(maize)___Northern_leaf_spot", "Corn"]

@@ -216,6 +216,8 @@ def test_an_autoencoder_behind_principal_components_is_cautioned_against(results
         return " ".join(sentences.answer(results | {"points": points, "curves": []}, 0.95))
 
     assert "principal components" not in opening((8, 16.5, 16.3))
+    assert "principal components" not in opening((8, 16.5, 16.59))  # a gap that is none
+    assert "principal components" in opening((8, 16.5, 16.61))
     assert "principal components" not in opening(
         (64, 30.0, None)
     )  # infinite: every pixel is restored

@@ -23,6 +23,8 @@ from blurjax.analysis.types import Point
 WIDTH = 10.0
 """Inches of a figure as wide as the page, which shows an inch as 96 pixels (10 pt as 13)."""
 DPI = 160
+MOST_PIXELS = 2**15 - 1
+"""Of a side: what browsers show; a figure with a row for each of very many recipes has fewer DPI."""
 
 SEQUENTIAL = "Blues"
 LONGEST_NAME = 16
@@ -64,7 +66,8 @@ def figure_style() -> Iterator[None]:
 
 def new_figure(width: float, height: float) -> Figure:
     """Returns an empty figure of this size in inches; its layout makes room for all labels."""
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    dpi = min(DPI, MOST_PIXELS / max(width, height))
+    return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
 
 
 def png(figure: Figure) -> bytes:
