@@ -105,7 +105,7 @@ class RunDirectory:
                 self.check_format()
             elif self.path.exists():
                 for name in sorted(path.name for path in self.path.iterdir()):
-                    if not name.startswith((".format.json.", ".lock")):
+                    if not (name.startswith(".lock") or name.endswith(TEMPORARY)):
                         raise UserError(
                             f"{self.path} is not empty and not a run of blurjax (it holds {name}); "
                             "name another directory with --out."

@@ -106,7 +106,7 @@ def test_a_lock_that_a_server_keeps_for_a_vanished_machine_can_be_taken_over(pat
         with path.open() as kept:
             fcntl.flock(kept, fcntl.LOCK_EX)
             if take_over:
-                with pytest.raises(UserError, match="on elsewhere, last seen.*--take-over"):
+                with pytest.raises(UserError, match=r"on elsewhere, last seen.*--take-over"):
                     hold(path).__enter__()
             with hold(path, take_over=take_over) as held:
                 held.check()
