@@ -25,6 +25,14 @@ DAMAGED = (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib
 """What reading a .npz or JSON file may raise where its bytes have changed."""
 
 
+def expand_path(path: str | os.PathLike[str]) -> Path:
+    """Replaces ~ by the home directory; raises UserError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"The path {str(path)!r} cannot be found: {error}") from None
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replaces a file by what `write` writes, and waits until it is on the disk; a failed write changes nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -130,6 +130,25 @@ def test_another_format_is_refused(run):
         run.create()
 
 
+def test_the_home_directory_may_be_written_as_in_a_shell(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert RunDirectory("~/run").path == tmp_path / "run"
+    with pytest.raises(UserError, match="'~nobody-here/run' cannot be found"):
+        RunDirectory("~nobody-here/run")
+
+
+def test_a_path_that_cannot_be_is_a_sentence(monkeypatch):
+    with pytest.raises(UserError, match="File name too long"):
+        RunDirectory("x" * 300).check_format()
+
+    def refuse(self, **options):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("pathlib.Path.stat", refuse)  # root may enter every folder
+    with pytest.raises(UserError, match="^run/format.json cannot be read or written"):
+        RunDirectory("run").check_format()
+
+
 def test_a_directory_that_leads_elsewhere_is_refused(run, tmp_path):
     (tmp_path / "mine").mkdir()
     (run.figures).symlink_to(tmp_path / "mine")
