@@ -199,9 +199,7 @@ def _add_export_options(export: argparse.ArgumentParser) -> None:
     add = export.add_argument
     add("directory", type=Path, metavar="DIR", help="the directory of a finished run")
     what = export.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "--view", metavar="VIEW", help="one that the run used, such as reconstruction"
-    )
+    what.add_argument("--view", metavar="VIEW", help="of the run, such as reconstruction")
     what.add_argument(
         "--models", type=Path, metavar="FILE.safetensors", help="the file for all models"
     )

@@ -145,7 +145,7 @@ def test_a_path_that_cannot_be_is_a_sentence(monkeypatch):
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr("pathlib.Path.stat", refuse)  # root may enter every folder
-    with pytest.raises(UserError, match="^run/format.json cannot be read or written"):
+    with pytest.raises(UserError, match=r"^run/format\.json cannot be read or written"):
         RunDirectory("run").check_format()
 
 
