@@ -9,6 +9,7 @@ from typing import Any
 
 from blurjax.cli.parser import Parser, PrintCompletion
 from blurjax.config import loading as settings
+from blurjax.runtime import expand_path
 
 DESCRIPTION = """\
 Does a classifier learn better or worse from an autoencoder's reconstructions, and why?
@@ -123,7 +124,7 @@ def make_parser() -> Parser:
     for command in (config, run, plan):
         _add_preset(command)
     out = "the run directory (default: runs/PRESET)"
-    run.add_argument("--out", type=Path, metavar="DIR", help=out)
+    run.add_argument("--out", type=expand_path, metavar="DIR", help=out)
     _add_run_options(run)
     _add_run_options(extend)
     for command in commands.choices.values():
@@ -151,7 +152,7 @@ def _add_compare_options(compare: argparse.ArgumentParser) -> None:
     add = compare.add_argument
     add("directories", nargs="+", type=Path, metavar="DIR", help="the directory of a finished run")
     page = "the page to write (comparison.html; with --json: none)"
-    add("--out", type=Path, metavar="PAGE.html", help=page)
+    add("--out", type=expand_path, metavar="PAGE.html", help=page)
     add("--json", action="store_true", help="print everything as JSON instead of a table")
 
 
@@ -198,9 +199,7 @@ def _add_export_options(export: argparse.ArgumentParser) -> None:
     add = export.add_argument
     add("directory", type=Path, metavar="DIR", help="the directory of a finished run")
     what = export.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "--view", metavar="VIEW", help="one that the run used, such as reconstruction"
-    )
+    what.add_argument("--view", metavar="VIEW", help="of the run, such as reconstruction")
     what.add_argument(
         "--models", type=Path, metavar="FILE.safetensors", help="the file for all models"
     )

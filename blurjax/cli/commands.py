@@ -45,18 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _import_modules(arguments)
         parsed = make_parser().parse(arguments or ["--help"])
         code = COMMANDS[parsed.command](parsed)
-    except UserError as error:
+    except BrokenPipeError:  # nobody reads on, such as after `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE
+    except (UserError, OSError) as error:
         if "--debug" in arguments:
             raise
-        print(f"blurjax: {error}", file=sys.stderr, flush=True)
+        hint = "" if isinstance(error, UserError) else " (--debug shows the traceback)."
+        print(f"blurjax: {error}{hint}", file=sys.stderr, flush=True)
         if getattr(parsed, "distributed", False):
             os._exit(USER_ERROR)  # jax would wait for the other processes before an orderly exit
         code = USER_ERROR
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except BrokenPipeError:  # nobody reads on, such as after `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = BROKEN_PIPE
     raise SystemExit(code)
 
 

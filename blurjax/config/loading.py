@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
@@ -212,7 +213,7 @@ def _find(preset: str) -> Path:
     if preset in presets():
         return presets()[preset]
     path = Path(preset)
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113 (Path.is_file raises where a folder may not be entered)
         return path
     if path.suffix in (".yaml", ".yml"):
         raise UserError(f"The settings file {preset} does not exist.")

@@ -17,7 +17,7 @@ from typing import Any
 from blurjax.data.messages import expand_path, printable
 from blurjax.runtime.caches import user_cache
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.files import read_json, synchronize, write_json
+from blurjax.runtime.files import concerns, read_json, synchronize, write_json
 
 CHECKSUMS = "checksums.json"
 _BLOCK_BYTES = 4 * 2**20
@@ -47,6 +47,7 @@ def entry(root: Path, name: str, build: Callable[[Path], None]) -> Path:
 
     Raises:
       UserError: root cannot be written, or the disk is full.
+      OSError: `build` raised it of another place.
     """
     path = root / name
     if _is_intact(path):
@@ -60,6 +61,8 @@ def entry(root: Path, name: str, build: Callable[[Path], None]) -> Path:
             if not _is_intact(path):  # another process may have built it while this one waited
                 _build(path, build)
     except OSError as error:
+        if not concerns(error, root):  # but of the source
+            raise
         raise UserError(
             f"Decoded images cannot be cached in {printable(root)} ({error.strerror or error}); "
             "make room there, or name another directory with data.cache_dir."

@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from blurjax.runtime.errors import UserError
+from blurjax.runtime import UserError
+from blurjax.runtime import expand_path as expand_path  # for the modules that import it from here
 
 
 def printable(name: object) -> str:
@@ -25,14 +26,6 @@ def join_names(names: Sequence[str], most: int = 10) -> str:
 def valid_utf8(name: str) -> str:
     """The name of a file as text that any file and page can hold: escaped where it is not UTF-8."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def expand_path(path: str | Path) -> Path:
-    """Replaces ~ by the home directory; raises UserError where there is none."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise UserError(f"The path {printable(path)} cannot be found: {error}") from None
 
 
 @contextlib.contextmanager

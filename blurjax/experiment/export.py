@@ -27,8 +27,14 @@ from blurjax.experiment.fitted_views import FittedViews
 from blurjax.experiment.programs import Programs
 from blurjax.experiment.saved_run import SavedRun
 from blurjax.experiment.view_stage import fit_views
-from blurjax.runtime import RunDirectory, UserError
-from blurjax.runtime.files import write_bytes, write_npz
+from blurjax.runtime import (
+    RunDirectory,
+    UserError,
+    expand_path,
+    readable_os_errors,
+    write_bytes,
+    write_npz,
+)
 from blurjax.train.metric_writers import MetricWriter
 
 
@@ -79,7 +85,8 @@ def export_view(
     labels = views.of_trial(view, trial).labels  # permuted in "shuffled"
     labels = (programs.dataset.labels if labels is None else labels)[positions]
     write = _write_npz if out.suffix == ".npz" else _write_folder
-    write(out, images, labels, programs.dataset)
+    with readable_os_errors(out):
+        write(out, images, labels, programs.dataset)
     return out
 
 
@@ -109,9 +116,9 @@ def _write_npz(out: Path, images: np.ndarray, labels: np.ndarray, dataset: Datas
 def _write_folder(out: Path, images: np.ndarray, labels: np.ndarray, dataset: Dataset) -> None:
     """Writes into a temporary directory, which gets its name when all is there."""
     folders = _folder_names(dataset.class_names)
-    stems = [Path(dataset.names[i]).stem for i in _positions(dataset)]
+    stems = [_cut(Path(dataset.names[i]).stem) for i in _positions(dataset)]
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+    with tempfile.TemporaryDirectory(prefix=".", dir=out.parent) as temporary:
         place = Path(temporary) / "images"
         for i, split in enumerate(_split_names(dataset)):
             folder = place / split / folders[labels[i]]
@@ -119,6 +126,11 @@ def _write_folder(out: Path, images: np.ndarray, labels: np.ndarray, dataset: Da
             image = images[i].squeeze(-1) if images.shape[-1] == 1 else images[i]
             Image.fromarray(image).save(folder / f"{i:06d}-{stems[i]}.png")
         place.rename(out)
+
+
+def _cut(stem: str) -> str:
+    """Shortens a name so that a number and a suffix fit beside it: names of files have at most 255 bytes."""
+    return stem.encode(errors="ignore")[:200].decode(errors="ignore")
 
 
 def _positions(dataset: Dataset) -> np.ndarray:
@@ -171,7 +183,8 @@ def export_models(directory: str | os.PathLike[str], out: str | os.PathLike[str]
         "class_names": json.dumps(saved.class_names),
         "image_shape": json.dumps(saved.image_shape),
     }
-    write_bytes(out, safetensors.numpy.save(tensors, metadata))
+    with readable_os_errors(out):
+        write_bytes(out, safetensors.numpy.save(tensors, metadata))
     return out
 
 
@@ -182,7 +195,8 @@ def _named(variables: Mapping[str, Any], prefix: str) -> dict[str, np.ndarray]:
 
 def _free(out: str | os.PathLike[str]) -> Path:
     """Returns the path, or raises UserError where something is there."""
-    out = Path(out)
-    if out.exists():
-        raise UserError(f"{out} exists already, and nothing is replaced; name another path.")
+    out = expand_path(out)
+    with readable_os_errors(out):
+        if out.exists():
+            raise UserError(f"{out} exists already, and nothing is replaced; name another path.")
     return out

@@ -6,6 +6,7 @@
 from blurjax.runtime.errors import AllTrialsFailed, Interrupted, UserError
 from blurjax.runtime.files import (
     DAMAGED,
+    expand_path,
     jsonable,
     read_json,
     read_npz,
@@ -28,6 +29,7 @@ __all__ = [
     "RunDirectory",
     "StopRequest",
     "UserError",
+    "expand_path",
     "jsonable",
     "read_json",
     "read_npz",

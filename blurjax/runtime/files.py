@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -24,10 +25,18 @@ DAMAGED = (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib
 """What reading a .npz or JSON file may raise where its bytes have changed."""
 
 
+def expand_path(path: str | os.PathLike[str]) -> Path:
+    """Replaces ~ by the home directory; raises UserError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"The path {str(path)!r} cannot be found: {error}") from None
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replaces a file by what `write` writes, and waits until it is on the disk; a failed write changes nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = temporary_beside(path)
     try:
         with temporary.open("wb") as file:
             write(file)
@@ -37,6 +46,11 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     synchronize(path.parent)
+
+
+def temporary_beside(path: Path) -> Path:
+    """Returns a new name in the directory of a path, which is short however long the path's own name is."""
+    return path.with_name(f".{uuid.uuid4().hex}{TEMPORARY}")
 
 
 def synchronize(path: Path) -> None:
@@ -123,24 +137,44 @@ def jsonable(value: Any) -> Any:
 
 @contextlib.contextmanager
 def readable_os_errors(path: Path) -> Iterator[None]:
-    """Turns an OSError into a UserError that says what to do."""
+    """Turns an OSError of a path, or of what lies in it, into a UserError that says what to do; others pass."""
     try:
         yield
-    except BrokenPipeError:
-        raise  # of standard output, such as by `| head`
+    except ConnectionError:
+        raise  # of a user's function, or of standard output, such as by `| head`
     except OSError as error:
+        if not concerns(error, path):
+            raise
         # Of a file that is renamed, the name that it was to get.
         where, why = error.filename2 or error.filename or path, error.strerror or error
+        if str(where).endswith(TEMPORARY):
+            where = Path(where).parent
         match error.errno:
             case errno.ENOSPC | errno.EDQUOT:
                 sentence = (
                     f"The disk is full: {where} could not be written; "
                     "free some space and run the same command again."
                 )
-            case errno.EACCES | errno.EPERM | errno.EROFS:
-                sentence = f"{where} cannot be written ({why}); name another directory with --out."
+            case errno.EROFS:
+                sentence = f"{where} cannot be written ({why}); use another directory."
+            case errno.EACCES | errno.EPERM:
+                sentence = (
+                    f"{where} cannot be read or written ({why}); "
+                    "correct the permissions or use another directory."
+                )
             case errno.ENOENT:
                 sentence = f"{where} has disappeared; was the run directory deleted?"
             case _:
                 sentence = f"{where}: {why}."
         raise UserError(sentence) from None
+
+
+def concerns(error: OSError, path: Path) -> bool:
+    """Returns whether an error may be of a path, what lies there or leads there; False where it names another place."""
+    name = error.filename2 or error.filename
+    if not isinstance(name, str):
+        return True
+    place, folder = Path(name).absolute(), path.absolute()
+    if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir may raise the same error again)
+        folder = folder.parent  # where a file is written under a temporary name
+    return place.is_relative_to(folder) or folder.is_relative_to(place)

@@ -40,13 +40,19 @@ class Owner(NamedTuple):
 
 
 def read_owner(path: Path) -> Owner | None:
-    """Returns the owner that a lock file names; None without a file or where it is damaged."""
+    """Returns the owner that a lock file names; None without a file or where it is damaged.
+
+    Raises:
+      OSError: the file is there and cannot be read, perhaps only for now.
+    """
     try:
         owner = json.loads(path.read_bytes())
         return Owner(
             int(owner["pid"]), str(owner["host"]), str(owner["token"]), float(owner["heartbeat"])
         )
-    except (OSError, ValueError, TypeError, KeyError, OverflowError):
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
 
 
@@ -63,7 +69,11 @@ class Lock:
 
     def check(self) -> None:
         """Raises UserError where this process is no longer the owner: the file was deleted or taken over."""
-        owner = read_owner(self._path)
+        try:
+            owner = read_owner(self._path)
+        except OSError as error:  # such as too many open files: says nothing about the owner
+            logger.warning("%s could not be read (%s).", self._path, error.strerror)
+            return
         if owner is None:
             raise UserError(
                 f"{self._path} has disappeared; was the run directory deleted, or the lock removed?"
@@ -77,8 +87,9 @@ class Lock:
         """Ends the heartbeat, and removes the file if it is still this lock's."""
         self._released.set()
         self._thread.join()  # the descriptor's number may be another file's once it is closed
-        if self._is_owner():
-            self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a file that stays names a process that has ended
+            if self._is_owner():
+                self._path.unlink(missing_ok=True)
 
     def _is_owner(self) -> bool:
         owner = read_owner(self._path)
@@ -92,9 +103,11 @@ class Lock:
         os.fsync(self._descriptor)
 
     def _keep_alive(self) -> None:
-        # Ends where another process has taken over; the next `check` reports it.
-        while not self._released.wait(HEARTBEAT_SECONDS) and self._is_owner():
-            with contextlib.suppress(OSError):  # a full disk is reported where results are written
+        while not self._released.wait(HEARTBEAT_SECONDS):
+            # A full disk is reported where results are written; what passes is over at the next heartbeat.
+            with contextlib.suppress(OSError):
+                if not self._is_owner():
+                    return  # another process has taken over; the next `check` reports it
                 self._write_heartbeat()
 
 
@@ -103,7 +116,8 @@ def hold(path: Path, *, take_over: bool = False) -> Iterator[Lock]:
     """Holds the lock at a path.
 
     On one machine the kernel's lock on the file decides; it ends with the process that holds it, however that ends.
-    Other machines may not see that lock, and go by the owner and its last heartbeat in the file.
+    Other machines may not see that lock, or see it for long after its machine has vanished, and go by the owner and
+    its last heartbeat in the file.
 
     Args:
       path: the lock file; its directory must exist.
@@ -126,14 +140,20 @@ def hold(path: Path, *, take_over: bool = False) -> Iterator[Lock]:
 
 
 def _open(path: Path) -> tuple[int, bool]:
-    """Returns a descriptor of the lock file, and whether the kernel locked it: some file systems have no locks."""
+    """Returns a descriptor of the lock file, and whether the kernel locked it for this process.
+
+    It does not on file systems without locks, and where a server of files keeps the lock of another machine.
+    """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            owner = read_owner(path)
+            if owner is not None and owner.host != socket.gethostname():
+                return descriptor, False
             os.close(descriptor)
-            raise _in_use(path, read_owner(path)) from None
+            raise _in_use(path, owner) from None
         except OSError:
             return descriptor, False
         with contextlib.suppress(FileNotFoundError):
@@ -147,12 +167,13 @@ def _check_owner(path: Path, exclusive: bool, take_over: bool) -> None:
     owner = read_owner(path)
     if owner is None:
         return
+    silent = time.time() - owner.heartbeat
     if owner.host == socket.gethostname():
-        if not exclusive and _is_running(owner.pid):
+        # Without locks, a process that has been silent for long only has the number of the owner.
+        if not exclusive and silent < VANISHED_SECONDS and _is_running(owner.pid):
             raise _in_use(path, owner)
         logger.warning("%s was left by %s, which has ended.", path.parent, owner)
         return
-    silent = time.time() - owner.heartbeat
     if silent < VANISHED_SECONDS and not take_over:
         raise UserError(
             f"{path.parent} is being written by {owner}, last seen {max(silent, 0):.0f} s ago; wait for it, or, "

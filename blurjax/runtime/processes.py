@@ -85,9 +85,13 @@ def connect(
 def _check_port(coordinator: str) -> None:
     """Raises UserError where process 0 could not listen; jax would end the process without a message."""
     port = coordinator.rsplit(":", 1)[-1]
-    if not port.isdigit():
-        raise UserError(f"--coordinator is {coordinator}, which is not HOST:PORT.")
-    with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET) as listener:
+    if not (port.isdecimal() and 0 < int(port) < 2**16):
+        raise UserError(
+            f"--coordinator is {coordinator}, which is not HOST:PORT with a port from 1 to 65535."
+        )
+    # The kernel may lack IPv6 that Python has.
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("", int(port)))

@@ -14,6 +14,7 @@ from blurjax.runtime import lock
 from blurjax.runtime.errors import UserError
 from blurjax.runtime.files import (
     TEMPORARY,
+    expand_path,
     jsonable,
     named_damage,
     read_json,
@@ -37,12 +38,12 @@ class RunDirectory:
     """Paths and files of one run. Files are replaced whole or not at all; arrays are .npz, never pickles.
 
     Args:
-      path: need not exist.
+      path: need not exist; ~ is the home directory.
       writes: False where another process writes for this one, which then only reads.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, writes: bool = True):
-        self.path = path = Path(path)
+        self.path = path = expand_path(path)
         self.writes = writes
         self.format, self.config = path / MARK, path / "config.yaml"
         self.environment, self.fingerprints = path / "environment.json", path / "fingerprints.json"
@@ -105,7 +106,7 @@ class RunDirectory:
                 self.check_format()
             elif self.path.exists():
                 for name in sorted(path.name for path in self.path.iterdir()):
-                    if not name.startswith((".format.json.", ".lock")):
+                    if not (name.startswith(".lock") or name.endswith(TEMPORARY)):
                         raise UserError(
                             f"{self.path} is not empty and not a run of blurjax (it holds {name}); "
                             "name another directory with --out."
@@ -113,9 +114,10 @@ class RunDirectory:
 
     def check_format(self) -> None:
         """Raises UserError where this is no run directory, has another format, or has links to elsewhere in it."""
-        if not self.format.is_file():
-            raise UserError(f"{self.path} is not a run of blurjax: it has no format.json.")
-        found = read_json(self.format).get("format")
+        with readable_os_errors(self.path):
+            if not self.format.is_file():
+                raise UserError(f"{self.path} is not a run of blurjax: it has no format.json.")
+            found = read_json(self.format).get("format")
         if found != FORMAT:
             raise UserError(
                 f"{self.path} was written in format {found}, this version of blurjax reads format {FORMAT}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -14,6 +15,8 @@ INTERRUPTED, TERMINATED = 130, 75
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS = 8.0
 """Time to finish the running steps; a preempted machine has 10 seconds or more."""
+PRINT_SECONDS = 0.5
+"""Longest wait for a message to be printed."""
 
 
 class StopRequest:
@@ -64,11 +67,8 @@ class StopRequest:
             self.exit_code = INTERRUPTED if number == signal.SIGINT else TERMINATED
             if not self._may_save.is_set():
                 self._exit("Stopped; nothing had begun.")
-            print(
-                "\nStopping at the end of the running steps; Ctrl-C again stops at once.",
-                flush=True,
-            )
             deadline = time.monotonic() + GRACE_SECONDS
+            _say("Stopping at the end of the running steps; Ctrl-C again stops at once.")
             while number := self._next_signal(deadline):
                 if number == signal.SIGINT:
                     break
@@ -88,5 +88,17 @@ class StopRequest:
         return number
 
     def _exit(self, message: str) -> None:
-        print(f"\n{message}", flush=True)
+        _say(message)
         os._exit(self.exit_code)
+
+
+def _say(message: str) -> None:
+    """Prints in a thread that may fail or be left waiting: the reader of a pipe may have ended, or not read on."""
+
+    def write() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            print(f"\n{message}", flush=True)
+
+    writer = threading.Thread(target=write, name="stop message", daemon=True)
+    writer.start()
+    writer.join(PRINT_SECONDS)

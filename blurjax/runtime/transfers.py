@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.files import TEMPORARY, synchronize
+from blurjax.runtime.files import synchronize, temporary_beside
 
 
 class Transfer(NamedTuple):
@@ -170,7 +170,7 @@ def _is_renamed(source: Path, target: Path) -> bool:
 
 def _copy(source: Path, target: Path) -> None:
     """Replaces a file by a copy of another one, times and permissions included, that is on the disk."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY}")
+    temporary = temporary_beside(target)
     try:
         shutil.copy2(source, temporary)
         synchronize(temporary)

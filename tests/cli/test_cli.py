@@ -17,7 +17,8 @@ import pytest
 from command import run, run_here, write_settings
 from images import write_folder
 
-from blurjax.cli.commands import main
+from blurjax.cli.arguments import make_parser
+from blurjax.cli.commands import COMMANDS, main
 from blurjax.config.loading import presets
 
 
@@ -87,6 +88,26 @@ def test_a_mistake_ends_in_one_sentence_and_exit_code_2(
     assert printed.startswith("blurjax: ")
     assert says in printed
     assert printed.count("\n") == 1
+
+
+def test_an_error_of_a_file_that_was_not_foreseen_is_one_line(capsys, monkeypatch):
+    def fail(parsed):
+        raise OSError(5, "Input/output error", "a.npz")
+
+    monkeypatch.setitem(COMMANDS, "datasets", fail)
+    with pytest.raises(SystemExit) as caught:
+        main(["datasets"])
+    assert caught.value.code == 2
+    said = "blurjax: [Errno 5] Input/output error: 'a.npz' (--debug shows the traceback).\n"
+    assert capsys.readouterr().err == said
+    with pytest.raises(OSError, match="Input/output error"):
+        main(["datasets", "--debug"])
+
+
+def test_the_home_directory_may_be_written_after_an_option(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for command in (["run"], ["compare", "a"]):
+        assert make_parser().parse([*command, "--out=~/x.html"]).out == tmp_path / "x.html"
 
 
 def test_devices_that_are_not_there_are_one_sentence(tmp_path, cache):

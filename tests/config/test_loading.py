@@ -112,6 +112,8 @@ def test_missing_preset_and_file_are_named():
         config.load("digit")
     with pytest.raises(UserError, match=r"settings file nowhere.yaml does not exist"):
         config.load("nowhere.yaml")
+    with pytest.raises(UserError, match="no preset xxx"):
+        config.load("x" * 300)  # more than a file's name can have
 
 
 def test_a_file_that_is_no_yaml_is_refused(tmp_path):

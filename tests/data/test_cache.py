@@ -125,3 +125,8 @@ def test_the_default_directory_follows_the_user(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache.directory(None) == tmp_path / ".cache" / "blurjax"
+
+
+def test_errors_of_the_source_are_not_called_the_caches(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        cache.entry(tmp_path / "cache", "name", lambda directory: (tmp_path / "a.jpg").open())

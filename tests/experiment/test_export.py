@@ -1,5 +1,6 @@
 """What is exported is what the run's classifiers saw, and other programs can read it."""
 
+import dataclasses
 import json
 import shutil
 
@@ -164,6 +165,23 @@ def test_classes_that_make_no_folders_are_refused(source, directory, tmp_path, m
         export_view(tmp_path / "run", "original", tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
     export_view(tmp_path / "run", "original", tmp_path / "new.npz")
+
+
+def test_long_names_of_images_are_cut(directory, tmp_path):
+    dataset = load_dataset(load_run(directory).config.data)
+    dataset = dataclasses.replace(dataset, names=(f"{'é' * 125}.png",) * len(dataset.names))
+    export_view(directory, "original", tmp_path / "out", bottleneck=2, dataset=dataset)
+    written = [path.name for path in (tmp_path / "out").rglob("*.png")]
+    assert len(written) == len(dataset.names)
+    assert f"000000-{'é' * 100}.png" in written
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(directory, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file: File exists"):
+        export_models(directory, tmp_path / "file" / "models.safetensors")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert export_models(directory, "~/m.safetensors") == tmp_path / "home/m.safetensors"
 
 
 def content(directory):

@@ -58,7 +58,7 @@ def injected(injector: Injector) -> Iterator[None]:
         def half() -> None:
             """The temporary file that a killed process leaves."""
             path.parent.mkdir(parents=True, exist_ok=True)
-            left = path.with_name(f".{path.name}.0{files.TEMPORARY}")
+            left = files.temporary_beside(path)
             with left.open("wb") as file:
                 write(file)
             os.truncate(left, left.stat().st_size // 2)

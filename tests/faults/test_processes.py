@@ -211,8 +211,5 @@ def test_a_full_disk_loses_nothing(sizes, whole, settings, cache, tmp_path):
 def test_a_directory_that_cannot_be_written(settings, cache, tmp_path):
     ended = on_a_disk("size=100m,ro", "rw", settings=settings, cache=cache, folder=tmp_path)
     assert exit_codes(ended) == ["exit code 2", "exit code 0"], ended.stderr
-    assert (
-        "cannot be written (Read-only file system); name another directory with --out"
-        in ended.stderr
-    )
+    assert "cannot be written (Read-only file system); use another directory" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -1,5 +1,7 @@
 """One writer: on this machine by the kernel's lock, between machines by heartbeats."""
 
+import errno
+import fcntl
 import json
 import os
 import socket
@@ -95,6 +97,60 @@ def test_another_machine_can_be_taken_over_at_once(path, caplog):
     with hold(path, take_over=True):
         pass
     assert "left by process 1 on elsewhere" in caplog.text
+
+
+def test_a_lock_that_a_server_keeps_for_a_vanished_machine_can_be_taken_over(path):
+    now = time.time()
+    for heartbeat, take_over in [(now, True), (now - lock.VANISHED_SECONDS - 1, False)]:
+        write_owner(path, heartbeat=heartbeat)
+        with path.open() as kept:
+            fcntl.flock(kept, fcntl.LOCK_EX)
+            if take_over:
+                with pytest.raises(UserError, match=r"on elsewhere, last seen.*--take-over"):
+                    hold(path).__enter__()
+            with hold(path, take_over=take_over) as held:
+                held.check()
+                assert read_owner(path).pid == os.getpid()
+        assert not path.exists()
+
+
+def test_without_locks_a_process_with_the_owners_number_blocks_only_while_it_is_heard(
+    path, monkeypatch
+):
+    def refuse(descriptor, how):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    here = {"pid": os.getppid(), "host": socket.gethostname()}
+    write_owner(path, **here, heartbeat=time.time())
+    with pytest.raises(UserError, match="being written by"), hold(path):
+        pass
+    write_owner(path, **here, heartbeat=time.time() - lock.VANISHED_SECONDS - 1)
+    with hold(path):
+        assert read_owner(path).pid == os.getpid()
+
+
+def test_a_file_that_cannot_be_read_for_now_ends_nothing(path, monkeypatch):
+    """Such as with too many open files."""
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.05)
+    failed = threading.Event()
+
+    def fail(self):
+        failed.set()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with hold(path) as held:
+        with monkeypatch.context() as patched:
+            patched.setattr(type(path), "read_bytes", fail)
+            assert failed.wait(5)
+            held.check()
+            time.sleep(0.1)
+        first = read_owner(path).heartbeat
+        deadline = time.monotonic() + 5
+        while read_owner(path).heartbeat == first and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert read_owner(path).heartbeat > first
+    assert not path.exists()
 
 
 @pytest.mark.usefixtures("locks_of_the_kernel")

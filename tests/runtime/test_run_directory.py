@@ -17,6 +17,7 @@ from blurjax.runtime.files import (
     read_json,
     read_npz,
     readable_os_errors,
+    temporary_beside,
     write_atomically,
     write_bytes,
     write_json,
@@ -129,6 +130,25 @@ def test_another_format_is_refused(run):
         run.create()
 
 
+def test_the_home_directory_may_be_written_as_in_a_shell(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert RunDirectory("~/run").path == tmp_path / "run"
+    with pytest.raises(UserError, match="'~nobody-here/run' cannot be found"):
+        RunDirectory("~nobody-here/run")
+
+
+def test_a_path_that_cannot_be_is_a_sentence(monkeypatch):
+    with pytest.raises(UserError, match="File name too long"):
+        RunDirectory("x" * 300).check_format()
+
+    def refuse(self, **options):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("pathlib.Path.stat", refuse)  # root may enter every folder
+    with pytest.raises(UserError, match=r"^run/format\.json cannot be read or written"):
+        RunDirectory("run").check_format()
+
+
 def test_a_directory_that_leads_elsewhere_is_refused(run, tmp_path):
     (tmp_path / "mine").mkdir()
     (run.figures).symlink_to(tmp_path / "mine")
@@ -183,7 +203,7 @@ def test_a_directory_that_is_deleted_is_not_written_to(run):
     ("number", "says"),
     [
         (28, "The disk is full"),
-        (13, "cannot be written"),
+        (13, "cannot be read or written"),
         (30, "cannot be written"),
         (2, "disappeared"),
     ],
@@ -191,6 +211,39 @@ def test_a_directory_that_is_deleted_is_not_written_to(run):
 def test_errors_of_the_disk_are_sentences(tmp_path, number, says):
     with pytest.raises(UserError, match=says), readable_os_errors(tmp_path):
         raise OSError(number, os.strerror(number), str(tmp_path / "x"))
+
+
+def test_errors_of_other_places_are_not_called_the_run_directorys(tmp_path):
+    """Such as of a user's function, whose file has not disappeared from the run directory."""
+    (tmp_path / "run").mkdir()
+    with pytest.raises(FileNotFoundError), readable_os_errors(tmp_path / "run"):
+        (tmp_path / "labels.csv").open()
+    with pytest.raises(ConnectionRefusedError), readable_os_errors(tmp_path / "run"):
+        raise ConnectionRefusedError(111, "Connection refused")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Not a directory"):
+        RunDirectory(tmp_path / "file/new/run").create()
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_not_a_temporary_file(run, monkeypatch):
+    def refuse(self, mode):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(type(run.path), "open", refuse)  # root may write everywhere
+    with pytest.raises(UserError, match=rf"^{run.path} cannot be"), readable_os_errors(run.path):
+        run.write_json(run.seconds, {})
+
+
+def test_a_long_name_can_be_written(tmp_path):
+    path = tmp_path / ("é" * 127)  # 254 of 255 bytes
+    write_bytes(path, b"content")
+    assert path.read_bytes() == b"content"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_what_a_killed_process_left_of_its_first_file_is_no_hindrance(tmp_path):
+    temporary_beside(tmp_path / "format.json").write_text("{")
+    RunDirectory(tmp_path).create()
 
 
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 
 import pytest
@@ -44,6 +45,35 @@ def test_it_ends_in_time_though_nobody_asks(number, code):
         printed = process.stdout.read()
         assert "Stopping at the end of the running steps" in printed
         assert printed.endswith("Stopped; the same command continues from what was saved last.\n")
+
+
+@pytest.mark.parametrize("reader", ["gone", "stalled", "closed"])
+def test_it_ends_in_time_though_nothing_can_be_printed(reader):
+    fill = """
+import fcntl, os, time
+time.sleep(0.3)  # until the line before is read
+fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 4096)
+os.set_blocking(1, False)
+try:
+    while True: os.write(1, b"x" * 4096)
+except BlockingIOError: os.set_blocking(1, True)
+"""
+    before = {"gone": "", "stalled": fill, "closed": "sys.stdout.close()"}[reader]
+    code = DEAF.replace("    lock =", f"{textwrap.indent(before, '    ')}\n    lock =")
+    command = [sys.executable, "-c", code, "0.5", "saving"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout.read(6) == b"ready\n"
+        if reader == "gone":
+            process.stdout.close()
+        else:
+            time.sleep(0.8)  # until the pipe is full, or closed
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(timeout=10) == 130
+        finally:
+            process.kill()
+        assert time.monotonic() - begun < 5
 
 
 def test_a_second_ctrl_c_ends_it_at_once():

@@ -82,6 +82,13 @@ def test_names_that_clash_get_a_number_and_nothing_is_replaced(tmp_path, elsewhe
     assert contents(tmp_path / "out") == expected
 
 
+def test_a_long_name_is_copied(tmp_path, elsewhere):
+    a = write(tmp_path / "in" / ("字" * 83 + ".jpg"), "a")  # 253 of 255 bytes
+    for move in (False, True):
+        transfer([a], tmp_path / f"out {move}", move=move)
+        assert contents(tmp_path / f"out {move}") == {a.name: "a"}
+
+
 def test_what_is_there_already_is_not_copied_or_moved_again(tmp_path, elsewhere):
     paths = [write(tmp_path / f"in/{i}/a.jpg", i) for i in "12"]
     transfer(paths, tmp_path / "out", move=False)
