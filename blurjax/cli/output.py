@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from blurjax.data.messages import expand_path, printable
-from blurjax.runtime import UserError
+from blurjax.data.messages import printable
+from blurjax.runtime import UserError, expand_path
 
 PAGES = (".html", ".htm")
 

@@ -17,9 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from blurjax.cli.output import PAGES, aligned, check_file
-from blurjax.data.messages import expand_path, printable, valid_utf8
+from blurjax.data.messages import printable, valid_utf8
 from blurjax.report.contact_sheet import Preview, contact_sheet
-from blurjax.runtime import UserError, jsonable, write_bytes
+from blurjax.runtime import UserError, expand_path, jsonable, write_bytes
 from blurjax.runtime.transfers import Transfer, make_transfers, plan_transfers
 from blurjax.sharpness import (
     MAX_PIXELS,

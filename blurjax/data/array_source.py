@@ -14,9 +14,9 @@ import numpy as np
 from blurjax.config.settings import SPLITS, DataConfig
 from blurjax.data import array_forms, image_files
 from blurjax.data.examples import Examples, without_unused_classes
-from blurjax.data.messages import expand_path, join_names, printable, valid_utf8
+from blurjax.data.messages import join_names, printable, valid_utf8
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.files import DAMAGED
+from blurjax.runtime.files import DAMAGED, expand_path
 
 
 def load_digits(_: str, config: DataConfig) -> Examples:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from blurjax.data.messages import expand_path, printable
+from blurjax.data.messages import printable
 from blurjax.runtime.caches import user_cache
 from blurjax.runtime.errors import UserError
-from blurjax.runtime.files import concerns, read_json, synchronize, write_json
+from blurjax.runtime.files import concerns, expand_path, read_json, synchronize, write_json
 
 CHECKSUMS = "checksums.json"
 _BLOCK_BYTES = 4 * 2**20

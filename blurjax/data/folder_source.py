@@ -17,7 +17,6 @@ from blurjax.data.directories import images, raise_error, subfolders, visible
 from blurjax.data.examples import Examples, check_classes
 from blurjax.data.file_kinds import is_image
 from blurjax.data.messages import (
-    expand_path,
     explain_read_errors,
     join_names,
     printable,
@@ -25,6 +24,7 @@ from blurjax.data.messages import (
 )
 from blurjax.data.split_folders import find_splits
 from blurjax.runtime.errors import UserError
+from blurjax.runtime.files import expand_path
 from blurjax.runtime.run_directory import MARK, is_run_directory
 
 

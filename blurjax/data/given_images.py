@@ -13,8 +13,9 @@ from PIL import Image
 from blurjax.data import image_files
 from blurjax.data.decoding import EncodedImage, decode
 from blurjax.data.directories import images, raise_error, visible
-from blurjax.data.messages import expand_path, explain_read_errors, join_names, printable
+from blurjax.data.messages import explain_read_errors, join_names, printable
 from blurjax.runtime.errors import UserError
+from blurjax.runtime.files import expand_path
 
 GivenImage: TypeAlias = np.ndarray | Image.Image | str | Path
 """u8[H,W] or u8[H,W,C] with C 1 or 3, an image of Pillow's, or the path of an image file."""

@@ -15,9 +15,10 @@ import numpy as np
 from blurjax.config.settings import SPLITS, DataConfig
 from blurjax.data.decoding import SAMPLE, EncodedImage, EncodedImages, load_decoded
 from blurjax.data.examples import Examples, without_unused_classes
-from blurjax.data.messages import expand_path, join_names, printable
+from blurjax.data.messages import join_names, printable
 from blurjax.data.split_folders import SPLIT_OF
 from blurjax.runtime.errors import UserError
+from blurjax.runtime.files import expand_path
 
 _BATCH = 128
 _TABLES = {".parquet": "parquet", ".arrow": "arrow"}

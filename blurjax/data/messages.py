@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from blurjax.runtime import UserError
-from blurjax.runtime import expand_path as expand_path  # for the modules that import it from here
 
 
 def printable(name: object) -> str:

@@ -14,8 +14,9 @@ from blurjax.config.settings import DataConfig
 from blurjax.data import array_source, folder_source, hf_source, tfds_source
 from blurjax.data.dataset import ARRAYS, Dataset, make_dataset
 from blurjax.data.examples import Examples
-from blurjax.data.messages import expand_path, printable
+from blurjax.data.messages import printable
 from blurjax.runtime.errors import UserError
+from blurjax.runtime.files import expand_path
 
 
 class Source(NamedTuple):

@@ -21,8 +21,9 @@ import numpy as np
 from blurjax.config.settings import SPLITS, DataConfig
 from blurjax.data.decoding import SAMPLE, EncodedImage, EncodedImages, load_decoded
 from blurjax.data.examples import Examples, without_unused_classes
-from blurjax.data.messages import expand_path, explain_read_errors, join_names, printable
+from blurjax.data.messages import explain_read_errors, join_names, printable
 from blurjax.runtime.errors import UserError
+from blurjax.runtime.files import expand_path
 
 _BATCH = 128
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")

@@ -11,8 +11,8 @@ from PIL import Image
 
 from blurjax.data import image_files
 from blurjax.data.given_images import GivenImage, GivenImages, as_batch
-from blurjax.data.messages import expand_path, printable
-from blurjax.runtime import UserError
+from blurjax.data.messages import printable
+from blurjax.runtime import UserError, expand_path
 from blurjax.sharpness.rating import RATED_SIZE, Detector, Rating, rate
 from blurjax.sharpness.reading import MAX_PIXELS, Unreadable, find_photographs, read_photographs
 
