@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from blurjax.config import loading as settings
 from blurjax.runtime.errors import UserError
+from blurjax.runtime.files import expand_path
 
 MOST_COLUMNS = 100
 """Of text on a terminal; tables may be wider."""
@@ -59,7 +60,7 @@ class PrintCompletion(argparse.Action):
 
         for command in self.const.choices.values():
             for action in command._actions:
-                if action.type is Path or action.dest == "preset":
+                if action.type in (Path, expand_path) or action.dest == "preset":
                     vars(action)["complete"] = shtab.FILE
         print(shtab.complete(parser, arguments[1]))
         parser.exit()
