@@ -94,6 +94,8 @@ def test_a_run_calls_programs_with_the_shapes_that_are_compiled(
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
             for attribute, name in of_name.items():
+                if attribute == "render_view" and self.rendering is None:
+                    continue
                 name = name.replace("classifiers", self.networks.classifiers)
                 own = Recorder(getattr(self, attribute), seen.setdefault(name, []))
                 setattr(self, attribute, own)
