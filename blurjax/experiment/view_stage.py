@@ -100,15 +100,15 @@ def _distortion_of_blur(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns sigmas f64[S], and the mean squared error f64[S] on validation of the blurs that they make.
 
-    As many at a time as there are trials, whose program it is: each brings the autoencoders of a trial with it.
+    As many at a time as there are rows of trials with padding, whose program it is: each brings autoencoders with it.
     """
     programs = context.programs
     shape, positions = programs.dataset.image_shape, programs.dataset.splits["validation"]
     parameters, errors = views.parameters("blur", trials), []
     sigmas = candidate_sigmas(shape)
-    for some in np.array_split(sigmas, range(len(trials), len(sigmas), len(trials))):
-        padded = np.resize(some, len(trials))
-        blurs = programs.place_rows([gaussian(sigma, shape) for sigma in padded])
+    rows = programs.layout.padded(len(trials))
+    for some in np.array_split(sigmas, range(rows, len(sigmas), rows)):
+        blurs = programs.place_rows([gaussian(sigma, shape) for sigma in np.resize(some, rows)])
         of_blurs = None, parameters._replace(blur=blurs), positions, len(some)
         measured = context.dispatch(programs.measure_view, *of_blurs)()
         errors.append(measured["mse"].mean(axis=1, dtype=np.float64))
