@@ -67,42 +67,36 @@ def own_part(array: Array) -> Array:
     return jax.lax.dynamic_slice_in_dim(array, jax.lax.axis_index(DATA_AXIS) * length, length)
 
 
-def sum_of_pieces(
-    function: Callable[[Any, Any], tuple[Any, Any]], state: Any, pieces: Any
-) -> tuple[Any, Any]:
+def sum_of_pieces(function: Callable[[Any], Any], pieces: Any) -> Any:
     """Sums a function's values over the pieces of a batch, one after another.
 
     Args:
-      function: (state, piece) -> (value, state), pure.
-      state: handed on from piece to piece.
+      function: piece -> pytree of arrays, pure.
       pieces: pytree of arrays [K,...].
 
     Returns:
-      The sum, added in pairs as far as K can be halved, and the last state.
+      The sum, added in pairs as far as K can be halved.
     """
-    first = jax.tree.map(lambda leaf: leaf[0], pieces)
-    shapes, _ = jax.eval_shape(function, state, first)
+    shapes = jax.eval_shape(function, jax.tree.map(lambda leaf: leaf[0], pieces))
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
-    def total(state: Any, pieces: Any) -> tuple[Any, Any]:
+    def total(pieces: Any) -> Any:
         count, each = len(jax.tree.leaves(pieces)[0]), function
         if count % 2 == 0 and count > 2:
             pieces = jax.tree.map(lambda leaf: leaf.reshape(2, -1, *leaf.shape[1:]), pieces)
             count, each = 2, total
 
-        def add(i: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
-            so_far, state = carry
+        def add(i: Any, so_far: Any) -> Any:
             own = jax.tree.map(
                 lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False), pieces
             )
-            value, state = each(state, own)
-            return jax.tree.map(jnp.add, so_far, value), state
+            return jax.tree.map(jnp.add, so_far, each(own))
 
         # A loop of one round would be taken apart, and other operations merged than in one of several: other bits.
         end = jax.lax.optimization_barrier(jnp.int32(1)) if count == 1 else count
-        return jax.lax.fori_loop(0, end, add, (zero, state))
+        return jax.lax.fori_loop(0, end, add, zero)
 
-    return total(state, pieces)
+    return total(pieces)
 
 
 def sum_over_devices(tree: Any) -> Any:

@@ -267,8 +267,13 @@ class Networks:
         if self.platform != "cpu" or activations is None:
             return 1
         batch_size = fitted(training.batch_size)
-        pieces = (n for n in range(1, batch_size + 1) if batch_size % n == 0)
-        return next((n for n in pieces if activations // n <= CACHE_BYTES), batch_size)
+        together = getattr(model, "images_together", lambda images: 1)
+        pieces = [
+            n
+            for n in range(1, batch_size + 1)
+            if batch_size % n == 0 and together(batch_size // n) == together(batch_size)
+        ]
+        return next((n for n in pieces if activations // n <= CACHE_BYTES), pieces[-1])
 
     def _activation_bytes(self, training: TrainingConfig, model: Any) -> int | None:
         """Returns the size of the largest activations of a batch; None where the model does not say."""

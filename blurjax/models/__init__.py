@@ -8,17 +8,20 @@ from blurjax.models.application import ModelContext, apply, build, register
 from blurjax.models.classifiers import EncoderClassifier
 from blurjax.models.layers import Conv, average_pool_2x2, max_pool_2x2, upsample_2x
 from blurjax.models.lowering import lowering_for
+from blurjax.models.normalization import GhostBatchNorm, ghost_batch
 from blurjax.models.variational import VariationalAutoencoder
 
 __all__ = [
     "Conv",
     "EncoderClassifier",
+    "GhostBatchNorm",
     "ModelConfig",
     "ModelContext",
     "VariationalAutoencoder",
     "apply",
     "average_pool_2x2",
     "build",
+    "ghost_batch",
     "lowering_for",
     "max_pool_2x2",
     "register",

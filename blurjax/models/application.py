@@ -6,7 +6,8 @@ variables. An autoencoder has methods `encode(images, bottleneck, *, train)` and
 its code is a map, its property `code_side`, the map's height and width, restricts bottlenecks to multiples of its
 pixels.
 A model may have a property `full_size_channels`, the channels of its activations at the images' size: with it, batches
-are cut on CPU so that these stay in the cache.
+are cut on CPU so that these stay in the cache. One whose batch statistics are those of small parts of a batch has a
+method `images_together(images)`, how many of so many images make a part: then batches are cut between parts.
 """
 
 from __future__ import annotations

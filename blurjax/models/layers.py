@@ -24,9 +24,6 @@ NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 # On smaller maps, XLA's convolutions on CPU take ten times as long as a product of patches.
 FEWEST_PIXELS = 16
 
-GELU_GAIN = 1.7
-"""1 / the standard deviation of GELU of a standard normal."""
-
 PIXEL_DEVIATION = 0.25
 """About the standard deviation of the pixels of photographs, in [0,1]."""
 
@@ -191,38 +188,6 @@ class Conv(nn.Conv):
         if self.conv_general_dilated_cls is None and self.conv_general_dilated is None:
             self.conv_general_dilated_cls = _injected(self.lowering, self.upsample)
         super().__post_init__()
-
-
-class StandardizedConv(nn.Module):
-    """A convolution with bias whose kernel is standardised, so that activations need no normalisation.
-
-    Each output channel's kernel has mean 0 and, times its gain, such a variance that GELU keeps the variance of its
-    inputs (Qiao et al. 2019, arXiv:1903.10520; Brock et al. 2021, arXiv:2101.08692, section 4.1).
-
-    Attributes:
-      features: output channels.
-      dtype: of the result; parameters are float32.
-      lowering: see `convolution`.
-    """
-
-    features: int
-    dtype: Any = jnp.float32
-    lowering: str = "auto"
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Computes [B,H,W,I] -> [B,H,W,features] with kernels of 3x3."""
-        fan_in = 9 * x.shape[3]
-        kernel_init, init = nn.initializers.he_uniform(), nn.initializers
-        kernel = self.param("kernel", kernel_init, (3, 3, x.shape[3], self.features))
-        gain = self.param("gain", init.ones, (self.features,))
-        bias = self.param("bias", init.zeros, (self.features,))
-        kernel = kernel - jnp.mean(kernel, axis=(0, 1, 2), keepdims=True)
-        variance = jnp.var(kernel, axis=(0, 1, 2), keepdims=True)
-        scale = gain[None, None, None] * GELU_GAIN * lax.rsqrt(variance * fan_in + 1e-4)
-        kernel, bias = (kernel * scale).astype(self.dtype), bias.astype(self.dtype)
-        out = convolution(x.astype(self.dtype), kernel, lowering=self.lowering)
-        return out + bias[None, None, None]
 
 
 def _windows(x: Array) -> Array:

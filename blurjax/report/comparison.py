@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from blurjax.analysis import collect_comparison
@@ -22,7 +21,7 @@ from blurjax.report.figures.style import run_labels
 from blurjax.report.point_names import point_name
 from blurjax.report.rendering import render
 from blurjax.report.view_display import main_first
-from blurjax.runtime import readable_os_errors, write_bytes
+from blurjax.runtime import expand_path, readable_os_errors, write_bytes
 
 Comparison = Mapping[str, Any]
 
@@ -42,7 +41,7 @@ def compare_runs(
     Raises:
       UserError: a directory is no finished run, or there are fewer than two different ones.
     """
-    found = collect_comparison([Path(directory) for directory in directories])
+    found = collect_comparison([expand_path(directory) for directory in directories])
     labels: dict[Any, str] = {}
     for point, label in zip(found["points"], _labels(found), strict=True):
         point["label"] = labels[point["run"], *point["values"].values()] = label
@@ -52,9 +51,10 @@ def compare_runs(
             for run, values in zip((pair["first"], pair["second"]), pair["values"], strict=True)
         ]
     if page is not None:
-        with readable_os_errors(Path(page)):
-            Path(page).parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(Path(page), _render(found).encode())
+        page = expand_path(page)
+        with readable_os_errors(page):
+            page.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(page, _render(found).encode())
     for point in found["points"]:
         del point["history"]  # as long as all the rest; results.json of each run has it
     return found

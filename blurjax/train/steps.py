@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -173,13 +174,13 @@ def mean_gradient(
       examples: pytree of arrays [B,...], this device's part of a batch.
       mask: bool[B], which examples count.
       key: of the batch; each micro-batch has its own.
-      microbatches: the least number of pieces that a batch is cut into; each device has equally many. One after
-        another, their gradients are added and the model state is handed on; of several devices it is the mean of each
-        one's. Equal results within rounding for models without batch statistics and dropout; less memory, and on CPU
-        faster where a piece stays in the cache.
+      microbatches: the least number of pieces that a batch is cut into; each device has equally many. All pieces begin
+        with the same model state, and their gradients are added. Equal results within rounding for models whose output
+        for an example depends on that example alone, and has no dropout; less memory, and on CPU faster where a piece
+        stays in the cache.
 
     Returns:
-      The loss, the gradient, and the model state after the batch.
+      The loss, the gradient, and the model state after the batch: the mean of those after its pieces.
     """
     sharing, counted = devices_sharing(), jnp.sum(mask)
     if sharing > 1:
@@ -194,7 +195,7 @@ def mean_gradient(
 
     value_and_grad = jax.value_and_grad(piece_loss, has_aux=True)
 
-    def of_piece(model_state: dict[str, Any], piece: Any) -> tuple[Any, dict[str, Any]]:
+    def of_piece(piece: Any) -> tuple[tuple[Scalar, Params], dict[str, Any]]:
         examples, mask, number = piece
         own_key = jax.random.fold_in(key, number)
         (loss, state), grads = value_and_grad(params, model_state, examples, mask, own_key)
@@ -207,17 +208,20 @@ def mean_gradient(
     count = next(n for n in range(at_least, len(mask) + 1) if len(mask) % n == 0)
     numbers = own_part(jnp.arange(sharing * count))
     pieces = jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), (examples, mask))
-    total, model_state = sum_of_pieces(of_piece, model_state, (*pieces, numbers))
+    total, states = sum_of_pieces(of_piece, (*pieces, numbers))
     loss, grads = sum_over_devices(total)
-    if model_state and sharing > 1:
-        model_state = jax.tree.map(_mean_over_devices, model_state)
-    return loss, grads, model_state
+    return loss, grads, jax.tree.map(partial(_mean_of_pieces, pieces=sharing * count), states)
 
 
-def _mean_over_devices(leaf: Array) -> Array:
-    """Returns the mean; of whole numbers, which count steps and the like, the largest."""
-    inexact = jnp.issubdtype(leaf.dtype, jnp.inexact)
-    return (jax.lax.pmean if inexact else jax.lax.pmax)(leaf, DATA_AXIS)
+def _mean_of_pieces(total: Array, pieces: int) -> Array:
+    """Returns the mean of a model's state, of its sum over this device's pieces.
+
+    Whole numbers, which count steps and the like, are the same after all pieces; a flag is set where any piece sets it.
+    """
+    total = sum_over_devices(total)
+    if total.dtype == jnp.bool_:
+        return total
+    return total / pieces if jnp.issubdtype(total.dtype, jnp.inexact) else total // pieces
 
 
 def autoencoder_eval_step(

@@ -32,10 +32,11 @@ def gradient(pieces):
     def of_part(weight, rows):
         own = rows.reshape(pieces // devices_sharing(), -1, 5)
 
-        def of_piece(seen, piece):
-            return jax.grad(lambda w: jnp.tanh(piece @ w).sum() / BATCH)(weight), seen + len(piece)
+        def of_piece(piece):
+            gradient = jax.grad(lambda w: jnp.tanh(piece @ w).sum() / BATCH)(weight)
+            return gradient, jnp.int32(len(piece))
 
-        total, seen = sum_of_pieces(of_piece, jnp.int32(0), own)
+        total, seen = sum_of_pieces(of_piece, own)
         return sum_over_devices(total), sum_over_devices(seen)
 
     return of_part
@@ -61,8 +62,8 @@ def test_pieces_are_summed_in_pairs_as_far_as_they_can_be_halved(count):
         return added(values[:half]) + added(values[half:])
 
     values = ROWS.ravel()[:count]
-    total, last = sum_of_pieces(lambda last, value: (value, last + 1), jnp.int32(0), values)
-    assert last == count
+    total, seen = sum_of_pieces(lambda value: (value, jnp.int32(1)), values)
+    assert seen == count
     assert total == added(values)
 
 

@@ -271,6 +271,14 @@ def test_the_page_has_the_numbers_and_loads_nothing(two, tmp_path):
     assert "history" not in found["points"][0]
 
 
+def test_the_home_directory_may_be_written_with_a_tilde(two, monkeypatch):
+    home = two[0].parent
+    monkeypatch.setenv("HOME", str(home))
+    found = compare_runs(["~/one", "~/two"], "~/page.html")
+    assert (home / "page.html").is_file()
+    assert found["runs"] == compare_runs(two)["runs"]
+
+
 def test_names_of_directories_are_no_html(two, tmp_path):
     odd = finished(tmp_path / "<b>&")
     page = tmp_path / "page.html"

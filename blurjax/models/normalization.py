@@ -1,0 +1,62 @@
+"""Batch normalisation that does not depend on how batches are cut, or spread over devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+
+from blurjax.engine import Array
+
+GHOST_BATCH = 16
+"""The most images that are normalised together."""
+STATISTICS_DECAY = 0.9
+"""A step, of the averages of batch statistics."""
+
+
+def ghost_batch(images: int) -> int:
+    """Returns how many images of a batch are normalised together: at most 16, and a divisor."""
+    return next(count for count in range(min(images, GHOST_BATCH), 0, -1) if images % count == 0)
+
+
+class GhostBatchNorm(nn.Module):
+    """Batch normalisation (Ioffe and Szegedy 2015) by the statistics of small parts of a batch (Hoffer et al. 2017).
+
+    Parts follow each other in the batch and have the same size however it is cut into multiples of it, so that
+    micro-batches and devices that share a batch do not change what is computed. Evaluation takes the average of the
+    statistics over the steps, in "batch_stats".
+
+    Attributes:
+      dtype: of the result; parameters and statistics are float32.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Normalises each channel of [B,H,W,C], and gives it a learned deviation and mean."""
+        channels, init = (x.shape[3],), nn.initializers
+        gain = self.param("gain", init.ones, channels)
+        bias = self.param("bias", init.zeros, channels)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
+        variance = self.variable("batch_stats", "variance", jnp.ones, channels)
+        if not train:
+            return self._scaled(x[None], mean.value[None], variance.value[None], gain, bias)[0]
+        parts = x.reshape(-1, ghost_batch(len(x)), *x.shape[1:])
+        wide = parts.astype(jnp.float32)
+        means = jnp.mean(wide, axis=(1, 2, 3))
+        variances = jnp.maximum(jnp.mean(wide**2, axis=(1, 2, 3)) - means**2, 0.0)
+        for kept, new in ((mean, means), (variance, variances)):
+            kept.value = STATISTICS_DECAY * kept.value + (1 - STATISTICS_DECAY) * new.mean(axis=0)
+        return self._scaled(parts, means, variances, gain, bias).reshape(x.shape)
+
+    def _scaled(
+        self, parts: Array, means: Array, variances: Array, gain: Array, bias: Array
+    ) -> Array:
+        """[P,b,H,W,C], with statistics [P,C]."""
+        scale = gain[None] * lax.rsqrt(variances + 1e-5)
+        shift = bias[None] - means * scale
+        scale, shift = (a[:, None, None, None].astype(self.dtype) for a in (scale, shift))
+        return parts * scale + shift
