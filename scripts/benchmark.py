@@ -13,6 +13,7 @@ them alike. Times are medians with quartiles; ratios are medians of the ratios w
   W2        a convolutional autoencoder, 64x64x3, Adam
   W3        W1 at several numbers of trials
   W4        the whole digits experiment, once with a cold and once with a warm cache of programs
+  residual  the residual network of preset cifar10, 32x32x3, Adam
   pipeline  the cost of batches: whole epochs against the same number of steps on one batch on the device
   startup   seconds from process start to the first finished step
   linear    seconds of an epoch against the number of examples and of trials
@@ -41,6 +42,7 @@ WORKLOADS = {
     "W2": "subjects:W2",
     "W3": "subjects:W3",
     "W4": "processes:digits",
+    "residual": "subjects:residual",
     "pipeline": "subjects:pipeline",
     "startup": "processes:startup",
     "linear": "subjects:linear",
@@ -70,7 +72,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--trials",
         type=int,
         nargs="+",
-        help="numbers of trials in W1, W2, W3; default: chosen for the machine",
+        help="numbers of trials in W1, W2, W3, residual; default: chosen for the machine",
     )
     add("--batch-size", type=int, default=64)
     add("--dtype", choices=("float32", "bfloat16"), default="float32", help="dtype of activations")

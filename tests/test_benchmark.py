@@ -6,6 +6,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -18,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 import benchmark
 from benchmarks import subjects, timing
 from benchmarks.contenders import random_params
-from benchmarks.networks import AUTOENCODER, BOTTLENECK, CNN
+from benchmarks.networks import AUTOENCODER, BOTTLENECK, CNN, RESNET
 from benchmarks.timing import Contender
 
 from blurjax.models.autoencoders import ConvAutoencoder
-from blurjax.models.classifiers import CnnClassifier
+from blurjax.models.classifiers import CnnClassifier, ResNetClassifier
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -97,7 +98,20 @@ def test_plain_flax_runs_blurjax_s_own_network(network, model, rest):
     np.testing.assert_allclose(jax.jit(plain.apply)(params, images), expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("network", [CNN, AUTOENCODER], ids=["W1", "W2"])
+def test_plain_flax_runs_the_residual_network_in_training():
+    """Of two images, which blurjax normalises together as flax does whole batches."""
+    images = jax.random.uniform(jax.random.key(0), (2, 32, 32, 3))
+    plain, own = RESNET.plain(jnp.float32), ResNetClassifier(num_classes=10)
+    variables = random_params(plain, 32, seed=1)
+    found = plain.apply(variables, images, mutable=["batch_stats"])
+    expected = own.apply(variables, images, train=True, mutable=["batch_stats"])
+    close = partial(np.testing.assert_allclose, rtol=1e-2, atol=1e-3)
+    jax.tree.map(close, found[0], expected[0])
+    # Averages of statistics decay differently.
+    assert jax.tree.structure(found[1]) == jax.tree.structure(expected[1])
+
+
+@pytest.mark.parametrize("network", [CNN, AUTOENCODER, RESNET], ids=["W1", "W2", "residual"])
 def test_torch_runs_a_network_of_as_many_parameters(network):
     torch = pytest.importorskip("torch")
     from benchmarks.torch_networks import make_network
@@ -107,10 +121,10 @@ def test_torch_runs_a_network_of_as_many_parameters(network):
         network.plain(jnp.float32).init, jax.random.key(0), jnp.zeros((1, size, size, 3))
     )
     model = make_network(network)
-    count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
-    assert sum(p.numel() for p in model.parameters()) == count
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == count
     out = model(torch.zeros(2, 3, size, size))
-    assert out.shape == ((2, 10) if network is CNN else (2, 3, size, size))
+    assert out.shape == ((2, 3, size, size) if network is AUTOENCODER else (2, 10))
 
 
 def test_a_power_law_is_found_in_its_own_points():

@@ -26,7 +26,7 @@ class GhostBatchNorm(nn.Module):
 
     Parts follow each other in the batch and have the same size however it is cut into multiples of it, so that
     micro-batches and devices that share a batch do not change what is computed. Evaluation takes the average of the
-    statistics over the steps, in "batch_stats".
+    statistics over the steps, in "batch_stats". Variables are named as those of `flax.linen.BatchNorm`.
 
     Attributes:
       dtype: of the result; parameters and statistics are float32.
@@ -38,25 +38,25 @@ class GhostBatchNorm(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array:
         """Normalises each channel of [B,H,W,C], and gives it a learned deviation and mean."""
         channels, init = (x.shape[3],), nn.initializers
-        gain = self.param("gain", init.ones, channels)
+        scale = self.param("scale", init.ones, channels)
         bias = self.param("bias", init.zeros, channels)
         mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
-        variance = self.variable("batch_stats", "variance", jnp.ones, channels)
+        variance = self.variable("batch_stats", "var", jnp.ones, channels)
         if not train:
-            return self._scaled(x[None], mean.value[None], variance.value[None], gain, bias)[0]
+            return self._scaled(x[None], mean.value[None], variance.value[None], scale, bias)[0]
         parts = x.reshape(-1, ghost_batch(len(x)), *x.shape[1:])
         wide = parts.astype(jnp.float32)
         means = jnp.mean(wide, axis=(1, 2, 3))
         variances = jnp.maximum(jnp.mean(wide**2, axis=(1, 2, 3)) - means**2, 0.0)
         for kept, new in ((mean, means), (variance, variances)):
             kept.value = STATISTICS_DECAY * kept.value + (1 - STATISTICS_DECAY) * new.mean(axis=0)
-        return self._scaled(parts, means, variances, gain, bias).reshape(x.shape)
+        return self._scaled(parts, means, variances, scale, bias).reshape(x.shape)
 
     def _scaled(
-        self, parts: Array, means: Array, variances: Array, gain: Array, bias: Array
+        self, parts: Array, means: Array, variances: Array, scale: Array, bias: Array
     ) -> Array:
         """[P,b,H,W,C], with statistics [P,C]."""
-        scale = gain[None] * lax.rsqrt(variances + 1e-5)
-        shift = bias[None] - means * scale
-        scale, shift = (a[:, None, None, None].astype(self.dtype) for a in (scale, shift))
-        return parts * scale + shift
+        factor = scale[None] * lax.rsqrt(variances + 1e-5)
+        shift = bias[None] - means * factor
+        factor, shift = (a[:, None, None, None].astype(self.dtype) for a in (factor, shift))
+        return parts * factor + shift

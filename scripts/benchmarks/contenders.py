@@ -44,7 +44,7 @@ def _plain(network: Network, trials: int, dtype: str) -> tuple[list[Any], Callab
         params, opt_state = state
 
         def loss_of(params: Any) -> jax.Array:
-            output: Any = model.apply(params, images)
+            output: Any = model.apply(params, images, mutable=["batch_stats"])[0]
             return network.loss(output, images, labels)
 
         updates, opt_state = optimizer.update(jax.grad(loss_of)(params), opt_state)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +12,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from blurjax.models.classifiers import whitening_kernel
+
 BOTTLENECK = 128
+RESIDUAL_CHANNELS = (64, 128, 256)
 
 Layer = tuple[int, int, int]
 """(pixels of the output, inputs of each of its values, channels of the output)."""
@@ -31,6 +34,8 @@ class Network:
     """dtype of activations -> module."""
     loss: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
     """(output, images, labels) -> scalar."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Of blurjax, by dotted key, where the network is not its default."""
 
     def flop(self, batch_size: int) -> float:
         """Returns the floating-point operations of one training step, from the definition of the network.
@@ -85,8 +90,44 @@ class PlainAutoencoder(nn.Module):
         return self.to_image(_doubled(x)).astype(jnp.float32) + 0.5
 
 
+class PlainResNet(nn.Module):
+    """`blurjax.models.classifiers.ResNetClassifier` at width 64, in flax's own layers, with statistics of the batch."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Images f32[B,32,32,3] -> logits f32[B,10]."""
+        count = 0
+
+        def normalized(x: jax.Array) -> jax.Array:
+            nonlocal count
+            name, count = f"GhostBatchNorm_{count}", count + 1
+            return nn.gelu(nn.BatchNorm(False, dtype=self.dtype, name=name)(x))
+
+        def conv(features: int, x: jax.Array) -> jax.Array:
+            return nn.Conv(features, (3, 3), use_bias=False, dtype=self.dtype)(x)
+
+        x = jax.lax.conv_general_dilated(
+            images - 0.5,
+            jnp.asarray(whitening_kernel(3)),
+            (1, 1),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        x = nn.gelu(x).astype(self.dtype)
+        for features in RESIDUAL_CHANNELS:
+            x = normalized(nn.max_pool(conv(features, x), (2, 2), (2, 2)))
+            x = x + normalized(conv(features, x))
+        return nn.Dense(10, dtype=self.dtype)(x.max((1, 2))).astype(jnp.float32)
+
+
 def _doubled(images: jax.Array) -> jax.Array:
     return images.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def _cross_entropy(logits: jax.Array, images: jax.Array, labels: jax.Array) -> jax.Array:
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
 CNN = Network(
@@ -101,9 +142,24 @@ CNN = Network(
         (1, 128, 10),
     ),
     plain=PlainClassifier,
-    loss=lambda logits, images, labels: optax.softmax_cross_entropy_with_integer_labels(
-        logits, labels
-    ).mean(),
+    loss=_cross_entropy,
+)
+RESNET = Network(
+    title="residual network, 32x32x3",
+    stage="classifier",
+    image_size=32,
+    layers=(
+        (32 * 32, 9 * 24, 64),
+        (16 * 16, 9 * 64, 64),
+        (16 * 16, 9 * 64, 128),
+        (8 * 8, 9 * 128, 128),
+        (8 * 8, 9 * 128, 256),
+        (4 * 4, 9 * 256, 256),
+        (1, 256, 10),
+    ),
+    plain=PlainResNet,
+    loss=_cross_entropy,
+    settings={"classifier.model": "resnet"},
 )
 AUTOENCODER = Network(
     title="convolutional autoencoder, 64x64x3",

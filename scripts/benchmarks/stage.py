@@ -48,7 +48,7 @@ class Stage:
     """The trials of a stage during training.
 
     Args:
-      network: names the stage; blurjax's default model is trained.
+      network: names the stage and the model.
       dataset: images of the network's size.
       changes: settings by dotted key.
     """
@@ -57,7 +57,7 @@ class Stage:
         forever = {"autoencoder.epochs": 1000, "classifier.epochs": 1000}
         forever |= {"views.train": ["original"], "views.test": ["original"]}
         config = settings.fit_to_data(
-            settings.load(None, forever | changes),
+            settings.load(None, forever | dict(network.settings) | changes),
             shape=dataset.image_shape,
             train_examples=len(dataset.splits["train"]),
         )

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from benchmarks.contenders import flax_step, flax_vmap, matmul, matmul_size
-from benchmarks.networks import AUTOENCODER, CNN, Network
+from benchmarks.networks import AUTOENCODER, CNN, RESNET, Network
 from benchmarks.stage import Stage, random_dataset
 from benchmarks.timing import MOST_REPEATS, Contender, Times, interleave, row, spread
 from benchmarks.torch_networks import torch_contender
@@ -216,3 +216,4 @@ def compared(options: Namespace, *, workload: str, network: Network) -> Rows:
 W1 = partial(compared, workload="W1", network=CNN)
 W2 = partial(compared, workload="W2", network=AUTOENCODER)
 W3 = partial(compared, workload="W3", network=CNN)
+residual = partial(compared, workload="residual", network=RESNET)

@@ -6,8 +6,9 @@ import importlib
 from typing import Any
 
 from benchmarks.contenders import BATCHES, LEARNING_RATE, random_batches
-from benchmarks.networks import BOTTLENECK, Network
+from benchmarks.networks import BOTTLENECK, RESIDUAL_CHANNELS, RESNET, Network
 from benchmarks.timing import Contender
+from blurjax.models.classifiers import whitening_kernel
 
 
 def import_torch() -> Any:
@@ -21,6 +22,8 @@ def make_network(network: Network) -> Any:
     """Returns a torch module with as many parameters as blurjax's."""
     nn = import_torch().nn
     layers: list[Any] = []
+    if network is RESNET:
+        return _residual(import_torch())
     if network.stage == "classifier":
         for before, features in ((3, 32), (32, 64), (64, 128)):
             layers += [nn.Conv2d(before, features, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
@@ -34,6 +37,34 @@ def make_network(network: Network) -> Any:
     for before, features in ((256, 128), (128, 64), (64, 32)):
         layers += [nn.Upsample(scale_factor=2), nn.Conv2d(before, features, 3, padding=1), gelu]
     return nn.Sequential(*layers, nn.Upsample(scale_factor=2), nn.Conv2d(32, 3, 3, padding=1))
+
+
+def _residual(torch: Any) -> Any:
+    """Returns `networks.PlainResNet` as a torch module."""
+    nn = torch.nn
+
+    def normalized(before: int, features: int, *pooling: Any) -> Any:
+        conv = nn.Conv2d(before, features, 3, padding=1, bias=False)
+        return nn.Sequential(conv, *pooling, nn.BatchNorm2d(features), nn.GELU("tanh"))
+
+    class Residual(nn.Module):
+        def __init__(self, block: Any):
+            super().__init__()
+            self.block = block
+
+        def forward(self, x: Any) -> Any:
+            return x + self.block(x)
+
+    kernel = torch.from_numpy(whitening_kernel(3)).permute(3, 2, 0, 1).contiguous()
+    first = nn.Conv2d(3, len(kernel), 3, padding=1, bias=False).requires_grad_(False)
+    first.weight.copy_(kernel)
+    layers: list[Any] = [first, nn.GELU("tanh")]
+    before = len(kernel)
+    for features in RESIDUAL_CHANNELS:
+        layers.append(normalized(before, features, nn.MaxPool2d(2)))
+        layers.append(Residual(normalized(features, features)))
+        before = features
+    return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(before, 10))
 
 
 def torch_contender(
