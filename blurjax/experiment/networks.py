@@ -25,6 +25,7 @@ from blurjax.models import (
     ModelContext,
     VariationalAutoencoder,
     build,
+    images_together,
     lowering_for,
 )
 from blurjax.runtime import UserError
@@ -149,7 +150,7 @@ class Networks:
         trained = [(config.autoencoder, self.autoencoder)]
         one_view = {VIEWS[view].network: view for view in config.train_views}
         trained += [(config.classifier, self.for_view(v).classifier) for v in one_view.values()]
-        divided = [fitted(training.batch_size) for training, _ in trained]
+        divided = [_parts(*own) for own in trained]
         if self.platform == "cpu":
             sizes = filter(None, (self._activation_bytes(*own) for own in trained))
             devices = min(devices, min(sizes, default=0) // PART_BYTES)
@@ -256,24 +257,22 @@ class Networks:
         return {
             "update": partial(update, optimizer=optimizer, average_decay=training.average_decay),
             "microbatches": self._microbatches(training, model),
+            "together": _together(training, model),
         }
 
     def _microbatches(self, training: TrainingConfig, model: Any) -> int:
-        """`auto`: 1 on accelerators, on CPU the fewest pieces whose largest activations stay in the cache."""
-        asked_for = self.config.compute.microbatches
+        """`auto`: 1 on accelerators, on CPU the fewest pieces whose largest activations stay in the cache.
+
+        No more than there are parts of the batch that are never cut.
+        """
+        asked_for, most = self.config.compute.microbatches, _parts(training, model)
         if asked_for != "auto":
-            return asked_for
+            return min(asked_for, most)
         activations = self._activation_bytes(training, model)
         if self.platform != "cpu" or activations is None:
             return 1
-        batch_size = fitted(training.batch_size)
-        together = getattr(model, "images_together", lambda images: 1)
-        pieces = [
-            n
-            for n in range(1, batch_size + 1)
-            if batch_size % n == 0 and together(batch_size // n) == together(batch_size)
-        ]
-        return next((n for n in pieces if activations // n <= CACHE_BYTES), pieces[-1])
+        pieces = (n for n in range(1, most + 1) if most % n == 0)
+        return next((n for n in pieces if activations // n <= CACHE_BYTES), most)
 
     def _activation_bytes(self, training: TrainingConfig, model: Any) -> int | None:
         """Returns the size of the largest activations of a batch; None where the model does not say."""
@@ -283,6 +282,16 @@ class Networks:
         height, width, _ = self.data.image_shape
         image = height * width * channels * jnp.dtype(training.dtype).itemsize
         return fitted(training.batch_size) * image
+
+
+def _together(training: TrainingConfig, model: Any) -> int:
+    """Returns how many images of each batch are never cut."""
+    return images_together(model, fitted(training.batch_size))
+
+
+def _parts(training: TrainingConfig, model: Any) -> int:
+    """Returns the most pieces that a batch can be cut into."""
+    return fitted(training.batch_size) // _together(training, model)
 
 
 def _those_of(own: Any, trained: Any) -> Any:

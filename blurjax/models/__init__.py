@@ -4,7 +4,7 @@
 """
 
 from blurjax.config.model_settings import ModelConfig
-from blurjax.models.application import ModelContext, apply, build, register
+from blurjax.models.application import ModelContext, apply, build, images_together, register
 from blurjax.models.classifiers import EncoderClassifier
 from blurjax.models.layers import Conv, average_pool_2x2, max_pool_2x2, upsample_2x
 from blurjax.models.lowering import lowering_for
@@ -22,6 +22,7 @@ __all__ = [
     "average_pool_2x2",
     "build",
     "ghost_batch",
+    "images_together",
     "lowering_for",
     "max_pool_2x2",
     "register",

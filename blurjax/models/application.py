@@ -6,8 +6,8 @@ variables. An autoencoder has methods `encode(images, bottleneck, *, train)` and
 its code is a map, its property `code_side`, the map's height and width, restricts bottlenecks to multiples of its
 pixels.
 A model may have a property `full_size_channels`, the channels of its activations at the images' size: with it, batches
-are cut on CPU so that these stay in the cache. One whose batch statistics are those of small parts of a batch has a
-method `images_together(images)`, how many of so many images make a part: then batches are cut between parts.
+are cut on CPU so that these stay in the cache. One that normalises parts of a batch, by statistics of their own, has a
+method `images_together(batch_size)`, the number of images in each part: then batches are cut only between parts.
 """
 
 from __future__ import annotations
@@ -72,6 +72,11 @@ def build(
 ) -> nn.Module:
     """Builds the module that settings name."""
     return resolve(KINDS[kind][settings.name].build)(settings, context)
+
+
+def images_together(model: nn.Module, batch_size: int) -> int:
+    """Returns how many images of a batch follow each other in a part that is never cut."""
+    return getattr(model, "images_together", lambda batch_size: 1)(batch_size)
 
 
 def apply(

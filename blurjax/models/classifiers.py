@@ -12,14 +12,9 @@ import numpy as np
 
 from blurjax.config.model_settings import Cnn, LinearClassifier, MlpClassifier, ResNet
 from blurjax.engine import Array, Scalar
-from blurjax.models.application import ModelContext
+from blurjax.models.application import ModelContext, images_together
 from blurjax.models.autoencoders import SMALLEST_MAP, he_uniform, lecun_uniform
-from blurjax.models.layers import (
-    PIXEL_DEVIATION,
-    Conv,
-    convolution,
-    max_pool_2x2,
-)
+from blurjax.models.layers import PIXEL_DEVIATION, Conv, convolution, max_pool_2x2
 from blurjax.models.linear_code import cosines
 from blurjax.models.normalization import GhostBatchNorm, ghost_batch
 
@@ -126,11 +121,12 @@ class ResNetClassifier(nn.Module):
     @property
     def full_size_channels(self) -> int:
         """Channels of the largest activations, which are as high and wide as the images."""
-        return self.width
+        return max(self.width, whitening_kernel(3).shape[3])
 
-    def images_together(self, images: int) -> int:
-        """Returns how many images of so many are normalised together in training."""
-        return ghost_batch(images)
+    @nn.nowrap
+    def images_together(self, batch_size: int) -> int:
+        """Returns how many images of a batch are normalised together in training."""
+        return ghost_batch(batch_size)
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False) -> Array:
@@ -162,9 +158,9 @@ def whitening_kernel(channels: int) -> np.ndarray:
     """Returns a kernel f32[3,3,C,8C] that makes of photographs' pixels features that are nearly uncorrelated.
 
     They are the 2x2 wavelets of Haar, of cosines over the channels, and their negatives, divided by the standard
-    deviations that they have where neighbouring pixels, and channels, of photographs are correlated by 0.95: all have a
-    variance of about 1, but for the faintest, hardly more than noise. So a network need not learn to see faint
-    structure (Page 2019).
+    deviations that they have where neighbouring pixels, and channels, of photographs are correlated by 0.95: the five
+    strongest of colour images have a variance of nearly 1, others less, down to those that are hardly more than noise.
+    So a network need not learn to see faint structure (Page 2019).
     """
     pairs, colours = cosines(2, 2), cosines(channels, channels)
     features = np.einsum("ai,bj,dk->ijkabd", pairs, pairs, colours).reshape(2, 2, channels, -1)
@@ -226,6 +222,11 @@ class EncoderClassifier(nn.Module):
     def full_size_channels(self) -> int | None:
         """That of the autoencoder, if it has it."""
         return getattr(self.encoder, "full_size_channels", None)
+
+    @nn.nowrap
+    def images_together(self, batch_size: int) -> int:
+        """As many as of the autoencoder."""
+        return images_together(self.encoder, batch_size)
 
     @nn.compact
     def __call__(

@@ -1,4 +1,4 @@
-"""Batch normalisation that does not depend on how batches are cut, or spread over devices."""
+"""Batch normalisation whose result does not depend on how batches are cut, or spread over devices."""
 
 from __future__ import annotations
 
@@ -11,22 +11,27 @@ from jax import lax
 from blurjax.engine import Array
 
 GHOST_BATCH = 16
-"""The most images that are normalised together."""
+"""About how many images are normalised together."""
 STATISTICS_DECAY = 0.9
-"""A step, of the averages of batch statistics."""
+"""Decay of the running averages of batch statistics, per step."""
 
 
 def ghost_batch(images: int) -> int:
-    """Returns how many images of a batch are normalised together: at most 16, and a divisor."""
-    return next(count for count in range(min(images, GHOST_BATCH), 0, -1) if images % count == 0)
+    """Returns how many images of a batch are normalised together: the divisor of its size that is nearest to 16.
+
+    Nearest by its ratio, and the smaller one of two.
+    """
+    divisors = (count for count in range(1, images + 1) if images % count == 0)
+    return min(divisors, key=lambda count: max(count / GHOST_BATCH, GHOST_BATCH / count))
 
 
 class GhostBatchNorm(nn.Module):
     """Batch normalisation (Ioffe and Szegedy 2015) by the statistics of small parts of a batch (Hoffer et al. 2017).
 
-    Parts follow each other in the batch and have the same size however it is cut into multiples of it, so that
-    micro-batches and devices that share a batch do not change what is computed. Evaluation takes the average of the
-    statistics over the steps, in "batch_stats". Variables are named as those of `flax.linen.BatchNorm`.
+    Images of a part follow each other in the batch. A model that has such layers also has a method `images_together`,
+    which is `ghost_batch`: then no micro-batch and no device that shares a batch has less than a part, and they do not
+    change what is computed. Evaluation takes running averages of the statistics, in "batch_stats". Variables are named
+    as those of `flax.linen.BatchNorm`.
 
     Attributes:
       dtype: of the result; parameters and statistics are float32.

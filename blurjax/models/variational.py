@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from blurjax.engine import Array, Scalar
+from blurjax.models.application import images_together
 from blurjax.models.autoencoders import in_use
 
 FIRST_LOG_VARIANCE = -4.0
@@ -31,6 +32,11 @@ class VariationalAutoencoder(nn.Module):
     def full_size_channels(self) -> int | None:
         """That of the autoencoder, if it has it."""
         return getattr(self.model, "full_size_channels", None)
+
+    @nn.nowrap
+    def images_together(self, batch_size: int) -> int:
+        """As many as of the autoencoder."""
+        return images_together(self.model, batch_size)
 
     def setup(self) -> None:
         """Makes the layer of variances."""

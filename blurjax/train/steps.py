@@ -5,32 +5,19 @@ Keyword arguments (models, optimizers, settings) are closed over with `functools
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from blurjax.engine import (
-    DATA_AXIS,
-    Array,
-    Key,
-    Metrics,
-    Params,
-    Scalar,
-    devices_sharing,
-    key,
-    own_part,
-    sum_of_pieces,
-    sum_over_devices,
-)
+from blurjax.engine import Array, Key, Metrics, Params, Scalar, devices_sharing, key, own_part
 from blurjax.models import apply
 from blurjax.train import losses
 from blurjax.train.augmentation import Augmentation, Drawn
 from blurjax.train.batches import Batch
+from blurjax.train.gradients import LossFunction, mean_gradient
 from blurjax.train.state import TrainState
 from blurjax.views import image_quality
 from blurjax.views.functions import ViewParameters, as_bytes
@@ -39,8 +26,6 @@ ApplyView = Callable[[ViewParameters, Array, Array], Array]
 """(parameters, images f32[B,H,W,C], indices i32[B]) -> images."""
 Update = Callable[[TrainState, Scalar, Params, dict[str, Any]], TrainState]
 """(state, loss, gradient, model state after the batch) -> the state after the step; see `state.update`."""
-LossFunction = Callable[[Params, dict[str, Any], Any, Key], tuple[Array, dict[str, Any]]]
-"""(params, model_state, examples, key) -> (losses f32[B], model_state)."""
 CompareWithLabels = Callable[[Array, Array], Array]
 """(logits f32[B,K], labels i32[B]) -> losses f32[B]."""
 
@@ -53,6 +38,7 @@ def autoencoder_train_step(
     model: nn.Module,
     update: Update,
     microbatches: int,
+    together: int = 1,
     augmentation: Augmentation | None = None,
     loss: str = "mse",
     denoising: float = 0.0,
@@ -66,7 +52,8 @@ def autoencoder_train_step(
       batch: images.
       model: the autoencoder.
       update: applies gradients.
-      microbatches: pieces of the batch.
+      microbatches: pieces of the batch; see `mean_gradient`.
+      together: images of a batch that no piece may cut.
       augmentation: of the images, drawn from (seed, step); None: they stay as they are.
       loss: name of one of `losses.RECONSTRUCTION_LOSSES`.
       denoising: standard deviation of the noise that is added to the images that the model is given, not to those that
@@ -106,7 +93,8 @@ def autoencoder_train_step(
         )
         return compare(output, images) + beta * divergence / images[0].size, model_state
 
-    return _step(state, (images, in_images, in_code), batch["mask"], loss_fn, update, microbatches)
+    examples = images, in_images, in_code
+    return _step(state, examples, batch["mask"], loss_fn, update, microbatches, together)
 
 
 def classifier_train_step(
@@ -120,6 +108,7 @@ def classifier_train_step(
     loss: CompareWithLabels,
     update: Update,
     microbatches: int,
+    together: int = 1,
 ) -> tuple[TrainState, Metrics]:
     """Takes one step on the loss, such as the cross-entropy, of the augmented view."""
     seed, labels, size = state.hyperparameters.seed, parameters.labels, batch["image"].shape[1]
@@ -138,7 +127,7 @@ def classifier_train_step(
         targets = own["label"] if labels is None else labels[own["index"]]
         return loss(logits, targets), model_state
 
-    return _step(state, (batch, drawn), batch["mask"], loss_fn, update, microbatches)
+    return _step(state, (batch, drawn), batch["mask"], loss_fn, update, microbatches, together)
 
 
 def _step(
@@ -148,80 +137,20 @@ def _step(
     loss_fn: LossFunction,
     update: Update,
     microbatches: int,
+    together: int,
 ) -> tuple[TrainState, Metrics]:
     dropout = key(state.hyperparameters.seed, "dropout", state.step)
-    arguments = state.params, state.model_state, examples, mask, dropout
-    loss, grads, model_state = mean_gradient(loss_fn, *arguments, microbatches=microbatches)
+    loss, grads, model_state = mean_gradient(
+        loss_fn,
+        state.params,
+        state.model_state,
+        examples,
+        mask,
+        dropout,
+        microbatches=microbatches,
+        together=together,
+    )
     return update(state, loss, grads, model_state), {"loss": loss}
-
-
-def mean_gradient(
-    loss_fn: LossFunction,
-    params: Params,
-    model_state: dict[str, Any],
-    examples: Any,
-    mask: Array,
-    key: Key,
-    *,
-    microbatches: int,
-) -> tuple[Scalar, Params, dict[str, Any]]:
-    """Computes the mean of per-example losses and its gradient.
-
-    Args:
-      loss_fn: per-example losses of any number of examples.
-      params: what the gradient is of.
-      model_state: the model's other collections.
-      examples: pytree of arrays [B,...], this device's part of a batch.
-      mask: bool[B], which examples count.
-      key: of the batch; each micro-batch has its own.
-      microbatches: the least number of pieces that a batch is cut into; each device has equally many. All pieces begin
-        with the same model state, and their gradients are added. Equal results within rounding for models whose output
-        for an example depends on that example alone, and has no dropout; less memory, and on CPU faster where a piece
-        stays in the cache.
-
-    Returns:
-      The loss, the gradient, and the model state after the batch: the mean of those after its pieces.
-    """
-    sharing, counted = devices_sharing(), jnp.sum(mask)
-    if sharing > 1:
-        counted = jax.lax.psum(counted, DATA_AXIS)
-    counted = jnp.maximum(counted, 1)
-
-    def piece_loss(
-        params: Params, model_state: dict[str, Any], examples: Any, mask: Array, key: Key
-    ) -> tuple[Scalar, dict[str, Any]]:
-        values, model_state = loss_fn(params, model_state, examples, key)
-        return jnp.sum(jnp.where(mask, values, 0.0)) / counted, model_state
-
-    value_and_grad = jax.value_and_grad(piece_loss, has_aux=True)
-
-    def of_piece(piece: Any) -> tuple[tuple[Scalar, Params], dict[str, Any]]:
-        examples, mask, number = piece
-        own_key = jax.random.fold_in(key, number)
-        (loss, state), grads = value_and_grad(params, model_state, examples, mask, own_key)
-        return (loss, grads), state
-
-    if microbatches == sharing == 1:
-        (loss, model_state), grads = value_and_grad(params, model_state, examples, mask, key)
-        return loss, grads, model_state
-    at_least = math.ceil(microbatches / sharing)
-    count = next(n for n in range(at_least, len(mask) + 1) if len(mask) % n == 0)
-    numbers = own_part(jnp.arange(sharing * count))
-    pieces = jax.tree.map(lambda leaf: leaf.reshape(count, -1, *leaf.shape[1:]), (examples, mask))
-    total, states = sum_of_pieces(of_piece, (*pieces, numbers))
-    loss, grads = sum_over_devices(total)
-    return loss, grads, jax.tree.map(partial(_mean_of_pieces, pieces=sharing * count), states)
-
-
-def _mean_of_pieces(total: Array, pieces: int) -> Array:
-    """Returns the mean of a model's state, of its sum over this device's pieces.
-
-    Whole numbers, which count steps and the like, are the same after all pieces; a flag is set where any piece sets it.
-    """
-    total = sum_over_devices(total)
-    if total.dtype == jnp.bool_:
-        return total
-    return total / pieces if jnp.issubdtype(total.dtype, jnp.inexact) else total // pieces
 
 
 def autoencoder_eval_step(

@@ -41,17 +41,21 @@ def _plain(network: Network, trials: int, dtype: str) -> tuple[list[Any], Callab
     model, optimizer = network.plain(jnp.dtype(dtype)), optax.adam(LEARNING_RATE)
 
     def step(state: Any, images: jax.Array, labels: jax.Array) -> Any:
-        params, opt_state = state
+        variables, opt_state = state
 
-        def loss_of(params: Any) -> jax.Array:
-            output: Any = model.apply(params, images, mutable=["batch_stats"])[0]
-            return network.loss(output, images, labels)
+        def loss_of(params: Any) -> tuple[jax.Array, Any]:
+            given = variables | {"params": params}
+            output, moved = model.apply(given, images, mutable=["batch_stats"])
+            return network.loss(output, images, labels), moved
 
-        updates, opt_state = optimizer.update(jax.grad(loss_of)(params), opt_state)
-        return optax.apply_updates(params, updates), opt_state
+        gradient, moved = jax.grad(loss_of, has_aux=True)(variables["params"])
+        updates, opt_state = optimizer.update(gradient, opt_state)
+        params = optax.apply_updates(variables["params"], updates)
+        return {"params": params, **moved}, opt_state
 
     initial = [random_params(model, network.image_size, seed) for seed in range(trials)]
-    return [jax.tree.map(jnp.asarray, (p, optimizer.init(p))) for p in initial], step
+    states = [(dict(v), optimizer.init(v["params"])) for v in initial]
+    return jax.tree.map(jnp.asarray, states), step
 
 
 def flax_step(network: Network, trials: int, batch_size: int, dtype: str) -> Contender:

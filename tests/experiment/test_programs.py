@@ -225,6 +225,28 @@ def test_models_that_do_not_say_how_large_they_are_leave_it_to_the_others(
     assert dict(made.layout.mesh.shape) == expected
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "expected"), [(16, {"trial": 1}), (32, {"trial": 1, "data": 2})]
+)
+def test_devices_share_batches_of_which_each_has_what_is_normalised_together(
+    source, batch_size, expected
+):
+    changes = {"classifier__model": {"name": "resnet", "width": 256}}
+    for section in ("autoencoder", "classifier"):
+        changes |= {f"{section}__batch_size": batch_size}
+    made = programs(source, sweep__num_seeds=1, autoencoder__model__width=256, **changes)
+    assert dict(made.layout.mesh.shape) == expected
+
+
+@pytest.mark.parametrize("asked_for", ["auto", 8])
+def test_micro_batches_hold_what_is_normalised_together(source, asked_for):
+    """However little the cache holds: 1 MiB of activations for each image."""
+    model = {"name": "resnet", "width": 4096}
+    changes = {"classifier__batch_size": 64, "compute__microbatches": asked_for}
+    networks = programs(source, classifier__model=model, **changes).networks
+    assert networks._how(networks.config.classifier, networks.classifier)["microbatches"] == 4
+
+
 def compiled(made):
     """The two training programs, as text."""
     trials = autoencoders_of(made)

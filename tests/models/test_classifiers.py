@@ -17,7 +17,7 @@ from blurjax.models.classifiers import (
     whitening_kernel,
 )
 from blurjax.train import losses as losses_of
-from blurjax.train.steps import mean_gradient
+from blurjax.train.gradients import mean_gradient
 
 MODELS = {
     "cnn": CnnClassifier(4, width=4, dense=16),
@@ -114,12 +114,13 @@ def test_the_first_layer_whitens_photographs(channels):
     correlations = found / np.sqrt(np.outer(variance, variance))
     assert np.abs(correlations[:half, :half] - np.eye(half)).max() < 0.08
     assert variance.max() < 1
-    assert variance[0] == pytest.approx(1, abs=0.01)
+    strongest = np.sort(variance[:half])[-(5 if channels == 3 else 3) :]
+    assert strongest.min() > 0.92
     assert not kernel[2].any()
     assert not kernel[:, 2].any()
 
 
-def test_micro_batches_and_their_order_change_neither_gradient_nor_statistics():
+def test_micro_batches_change_neither_gradient_nor_statistics():
     """Where a batch is cut between the parts that are normalised together."""
     model, batch = ResNetClassifier(4, width=4), images((8, 8, 3), count=64)
     variables = model.init(jax.random.key(0), batch)

@@ -18,10 +18,18 @@ VARIABLES = NORM.init(jax.random.key(1), IMAGES, train=False)
 
 
 @pytest.mark.parametrize(
-    ("images", "together"), [(256, 16), (16, 16), (100, 10), (20, 10), (8, 8), (17, 1), (1, 1)]
+    ("images", "together"),
+    [(256, 16), (16, 16), (100, 20), (20, 20), (8, 8), (17, 17), (61, 61), (34, 17), (1, 1)],
 )
-def test_parts_are_of_at_most_16_images(images, together):
+def test_parts_have_about_16_images_whatever_the_size_of_the_batch(images, together):
     assert ghost_batch(images) == together
+
+
+def test_pieces_of_a_batch_that_cut_no_part_are_parted_alike():
+    for batch in range(1, 400):
+        together = ghost_batch(batch)
+        pieces = [n for n in range(together, batch + 1, together) if batch % n == 0]
+        assert {ghost_batch(piece) for piece in pieces} == {together}
 
 
 def test_each_part_is_normalised_by_its_own_statistics():

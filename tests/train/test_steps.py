@@ -14,9 +14,11 @@ from blurjax.models import apply
 from blurjax.models.autoencoders import ConvAutoencoder
 from blurjax.models.classifiers import CnnClassifier
 from blurjax.models.linear_code import ResidualAutoencoder
+from blurjax.runtime import UserError
 from blurjax.train import losses
 from blurjax.train.augmentation import Augmentation
-from blurjax.train.steps import classifier_eval_step, classifier_train_step, mean_gradient
+from blurjax.train.gradients import mean_gradient
+from blurjax.train.steps import classifier_eval_step, classifier_train_step
 from blurjax.views.functions import ViewParameters
 
 IMAGES = jax.random.uniform(jax.random.key(0), (12, 16, 16, 3))
@@ -148,22 +150,41 @@ def test_every_microbatch_begins_with_the_same_state_and_has_a_key_of_its_own():
     assert_close((loss, grads), (expected_loss, expected_grads))
 
 
-def test_counts_and_flags_in_the_state_do_not_depend_on_microbatches():
-    def loss_fn(params, state, images, key):
-        del state, key
-        return images.mean(axis=(1, 2, 3)) * params, {
-            "steps": jnp.int32(7),
-            "begun": jnp.array(True),
-        }
+@pytest.mark.parametrize(("microbatches", "together", "sizes"), [
+    (1, 4, [12]), (2, 4, [4] * 3), (2, 6, [6] * 2), (12, 4, [4] * 3), (5, 3, [3] * 4), (8, 12, [12])
+])  # fmt: skip
+def test_examples_that_stay_together_are_never_cut(microbatches, together, sizes):
+    seen = []
 
-    def state_after(microbatches):
-        arguments = jnp.float32(1), {}, FEW, jnp.ones(12, bool), KEY
-        return mean_gradient(loss_fn, *arguments, microbatches=microbatches)[2]
+    def loss_fn(params, state, images, key):
+        jax.debug.callback(lambda first: seen.append(len(images)), images[0, 0, 0, 0])
+        return images.mean(axis=(1, 2, 3)) * params, state
+
+    how = {"microbatches": microbatches, "together": together}
+    mean_gradient(loss_fn, jnp.float32(1), {}, FEW, jnp.ones(12, bool), KEY, **how)
+    jax.effects_barrier()
+    assert seen == sizes
+
+
+def test_what_is_not_a_float_in_the_state_is_as_after_the_first_piece():
+    """Counts, bits of keys that would overflow if they were added, and flags."""
+    state = {"steps": jnp.int32(6), "bits": jnp.uint32(2**32 - 6), "begun": jnp.array(False)}
+
+    def loss_fn(params, state, images, key):
+        del key
+        changed = {
+            "steps": state["steps"] + 1,
+            "bits": state["bits"] + 1,
+            "begun": ~state["begun"],
+        }
+        return images.mean(axis=(1, 2, 3)) * params, changed
 
     for microbatches in (1, 3):
-        state = state_after(microbatches)
-        assert state == {"steps": 7, "begun": True}
-        assert (state["steps"].dtype, state["begun"].dtype) == (jnp.int32, jnp.bool_)
+        arguments = jnp.float32(1), state, FEW, jnp.ones(12, bool), KEY
+        found = mean_gradient(loss_fn, *arguments, microbatches=microbatches)[2]
+        values = {name: leaf.item() for name, leaf in found.items()}
+        assert values == {"steps": 7, "bits": 2**32 - 5, "begun": True}
+        assert [x.dtype for x in found.values()] == [x.dtype for x in state.values()]
 
 
 def test_model_state_is_the_mean_of_those_of_the_devices_that_share_a_batch():
@@ -179,6 +200,19 @@ def test_model_state_is_the_mean_of_those_of_the_devices_that_share_a_batch():
         for number, half in enumerate((FEW[:6], FEW[6:]))
     )
     assert_close(shared, jax.tree.map(lambda a, b: (a + b)[None] / 2, one, other))
+
+
+def test_a_device_without_a_whole_part_of_a_batch_is_refused():
+    def of_part(params, images):
+        how = {"microbatches": 1, "together": 4}
+        mask = jnp.ones(len(images), bool)
+        return mean_gradient(normalized_losses, params, STATE, images, mask, KEY, **how)[0]
+
+    mesh = make_mesh(1, jax.devices(), data_devices=2)
+    stacked = jax.tree.map(lambda leaf: leaf[None], PARAMS)
+    shared = sweep(share_batches(of_part, (None, 0), None), (0, None), mesh=mesh)
+    with pytest.raises(UserError, match="a device has 6 images, and a model normalises 4 together"):
+        shared(stacked, FEW)
 
 
 def test_every_microbatch_draws_a_dropout_of_its_own():
