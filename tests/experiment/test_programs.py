@@ -53,7 +53,7 @@ def after_ten_steps(made):
     autoencoders, _ = made.train_autoencoder(states, None, chunk.data, chunk.positions, 0, STEPS)
     views = view_parameters(made, "reconstruction", trials, autoencoders.variables)
     states = made.init_classifier(classifiers_of(made))
-    chunk = next(iter(training_feed(made, views).chunks(order)))
+    chunk = next(iter(training_feed(made, views).chunks(made.classifier_order(states, 0))))
     classifiers, _ = made.train_classifier(states, views, chunk.data, chunk.positions, 0, STEPS)
     return jax.device_get((autoencoders, classifiers))
 
@@ -167,6 +167,7 @@ def test_devices_that_share_batches_change_no_bit(source):
     changes = {
         "sweep__num_seeds": 1,
         "compute__microbatches": 4,
+        "classifier__batch_size": 64,
         "classifier__model": {"name": "resnet", "width": 4},
     }
     changes |= {"classifier__flip": "alternating", "classifier__shift": 1, "classifier__cutout": 2}
