@@ -19,12 +19,12 @@ import numpy as np
 from blurjax.config.field_types import FREE
 from blurjax.config.loading import override
 from blurjax.config.model_settings import Section
-from blurjax.config.settings import Config, fitted, flip_in_words
+from blurjax.config.settings import Config, flip_in_words
 from blurjax.config.trials import Trial, num_folds, points, views_in_use
 from blurjax.config.view_table import CODECS, VIEWS
 from blurjax.data import Dataset
-from blurjax.experiment.networks import Networks, TrainingData, hyperparameters_of
-from blurjax.models import apply, images_together
+from blurjax.experiment.networks import Networks, TrainingData, hyperparameters_of, together
+from blurjax.models import apply
 from blurjax.runtime import RunDirectory, UserError, read_json
 from blurjax.train.jobs import find_jobs
 from blurjax.train.state import Hyperparameters
@@ -218,13 +218,10 @@ def code_hashes(config: Config, data: TrainingData) -> dict[str, str]:
         "autoencoder": _hash((networks.autoencoder_init, row), step),
         "classifier": _hash(*_classifier_calls("original", networks, row, views, batch)),
     }
-    for kind, training, model in (
-        ("autoencoder", config.autoencoder, networks.autoencoder),
-        ("classifier", config.classifier, networks.classifier),
-    ):
-        together = images_together(model, fitted(training.batch_size))
-        if together > 1:  # one example does not show it
-            hashes[kind] += f" of {together}"
+    for kind in ("autoencoder", "classifier"):
+        count = together(getattr(config, kind), getattr(networks, kind))
+        if count > 1:  # one example does not show it
+            hashes[kind] += f" of {count}"
     for view in views_in_use(config):
         table = dict.fromkeys([*list(VIEWS)[:NUMBERED], view])
         function = partial(apply_view, in_use=(view,), table=list(table))

@@ -156,7 +156,7 @@ class Networks:
             devices = min(devices, min(sizes, default=0) // PART_BYTES)
             if config.compute.deterministic:
                 # Statistics of a device's only piece were seen to differ in a last bit from those of one of several.
-                divided += [self._microbatches(*own) // min(2, _together(*own)) for own in trained]
+                divided += [self._microbatches(*own) // min(2, together(*own)) for own in trained]
         whole, powers_of_two = math.gcd(*divided), [2**n for n in range(devices.bit_length())]
         return max((n for n in powers_of_two if whole % n == 0), default=1)
 
@@ -258,7 +258,7 @@ class Networks:
         return {
             "update": partial(update, optimizer=optimizer, average_decay=training.average_decay),
             "microbatches": self._microbatches(training, model),
-            "together": _together(training, model),
+            "together": together(training, model),
         }
 
     def _microbatches(self, training: TrainingConfig, model: Any) -> int:
@@ -285,14 +285,14 @@ class Networks:
         return fitted(training.batch_size) * image
 
 
-def _together(training: TrainingConfig, model: Any) -> int:
+def together(training: TrainingConfig, model: Any) -> int:
     """Returns how many images of each batch are never cut."""
     return images_together(model, fitted(training.batch_size))
 
 
 def _parts(training: TrainingConfig, model: Any) -> int:
     """Returns the most pieces that a batch can be cut into."""
-    return fitted(training.batch_size) // _together(training, model)
+    return fitted(training.batch_size) // together(training, model)
 
 
 def _those_of(own: Any, trained: Any) -> Any:

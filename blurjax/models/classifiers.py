@@ -18,6 +18,8 @@ from blurjax.models.layers import PIXEL_DEVIATION, Conv, convolution, max_pool_2
 from blurjax.models.linear_code import cosines
 from blurjax.models.normalization import GhostBatchNorm, ghost_batch
 
+WHITENED_CHANNELS = 24
+"""Of the first layer, for colour images (see `whitening_kernel`)."""
 NEIGHBOURS_CORRELATION = 0.95
 LEAST_VARIANCE = 5e-4
 """Added to variances of pixels in [0,1], so that noise is not enlarged (Jordan 2024)."""
@@ -121,7 +123,7 @@ class ResNetClassifier(nn.Module):
     @property
     def full_size_channels(self) -> int:
         """Channels of the largest activations, which are as high and wide as the images."""
-        return max(self.width, whitening_kernel(3).shape[3])
+        return max(self.width, WHITENED_CHANNELS)
 
     @nn.nowrap
     def images_together(self, batch_size: int) -> int:
