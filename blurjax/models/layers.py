@@ -24,6 +24,11 @@ NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 # On smaller maps, XLA's convolutions on CPU take ten times as long as a product of patches.
 FEWEST_PIXELS = 16
 
+# Winograd's transforms take time as the sum of channels and features, its products as their product: of fewer (their
+# harmonic mean), or in an image of fewer multiplications, they are not worth it, nor the seconds for which they compile.
+FEWEST_WINOGRAD_CHANNELS = 32
+FEWEST_WINOGRAD_PRODUCTS = 1_000_000
+
 PIXEL_DEVIATION = 0.25
 """About the standard deviation of the pixels of photographs, in [0,1]."""
 
@@ -59,7 +64,7 @@ def convolution(
         )
     rows, columns = kernel.shape[0] // 2, kernel.shape[1] // 2
     padding = ((rows, rows), (columns, columns))
-    return convolve(images, kernel, padding, _resolved(lowering, images), precision)
+    return convolve(images, kernel, padding, _resolved(lowering, images, kernel), precision)
 
 
 def upsample_convolution(
@@ -94,7 +99,8 @@ def upsample_convolution(
     windows = jnp.einsum("ari,bsj,ijco->rscabo", rows, rows, kernel, precision="highest")
     windows = windows.reshape(2, 2, channels, 4 * features)
     padding = ((1, 1), (1, 1))
-    return _interleave(convolve(images, windows, padding, _resolved(lowering, images), precision))
+    way = _resolved(lowering, images, windows)
+    return _interleave(convolve(images, windows, padding, way, precision))
 
 
 def _check(images: Array, kernel: Array, lowering: str) -> None:
@@ -109,12 +115,22 @@ def _check(images: Array, kernel: Array, lowering: str) -> None:
         )
 
 
-def _resolved(lowering: str, images: Array) -> str:
+def _resolved(lowering: str, images: Array, kernel: Array) -> str:
     if lowering == "auto":
         lowering = lowering_for(this_machine().platform)
     if lowering != "cpu":
         return lowering
-    return "hybrid" if images.shape[1] * images.shape[2] >= FEWEST_PIXELS else "patches"
+    if images.shape[1] * images.shape[2] < FEWEST_PIXELS:
+        return "patches"
+    height, width, channels, features = kernel.shape
+    products = images.shape[1] * images.shape[2] * kernel.size
+    suits = (
+        (height, width) == (3, 3)
+        and images.dtype == jnp.float32
+        and 2 * channels * features >= FEWEST_WINOGRAD_CHANNELS * (channels + features)
+        and products >= FEWEST_WINOGRAD_PRODUCTS
+    )
+    return "winograd" if suits else "hybrid"
 
 
 @jax.custom_vjp
