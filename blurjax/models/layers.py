@@ -24,8 +24,8 @@ NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 # On smaller maps, XLA's convolutions on CPU take ten times as long as a product of patches.
 FEWEST_PIXELS = 16
 
-# Winograd's transforms take time as the sum of channels and features, its products as their product: of fewer (their
-# harmonic mean), or in an image of fewer multiplications, they are not worth it, nor the seconds for which they compile.
+# Winograd's transforms take time as the sum of channels and features, and save products as their product. With fewer
+# (by their harmonic mean), or in images of fewer multiplications, they are worth neither time nor compilation.
 FEWEST_WINOGRAD_CHANNELS = 32
 FEWEST_WINOGRAD_PRODUCTS = 1_000_000
 
@@ -46,7 +46,8 @@ def convolution(
       kernel: [h,w,I,O] of the same dtype, h and w odd.
       lowering: "lax" (all of it as XLA does it), "hybrid" (the kernel gradient as one matrix
         product; a loop under vmap), "patches" (matrix products of patches), "cpu" or "accelerator":
-        what is fastest there, or "auto": the one of these two that fits this machine.
+        what is fastest there, or "auto": the one of these two that fits this machine. "cpu" computes wide
+        3x3 convolutions in float32 by Winograd's algorithm, and others as "hybrid" or "patches".
       precision: of the products; None: jax's default.
 
     Returns:

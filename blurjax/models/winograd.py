@@ -1,8 +1,8 @@
 """3x3 convolutions with fewer multiplications: F(2x2, 3x3) of Winograd (1980; Lavin and Gray 2016, arXiv:1509.09308).
 
 A tile of 4x4 pixels holds what 2x2 pixels of a convolution need. Once tile and kernel are transformed, these take 16
-products of two numbers in place of 36; over all tiles and channels, they are 16 matrix products. The transforms only add
-and halve, so rounding errors are those of an ordinary convolution.
+products of two numbers in place of 36; over all tiles and channels, they are 16 matrix products. The transforms only
+add and halve, so rounding errors are about those of an ordinary convolution.
 
 Shapes are those of `blurjax.models.lowering`, kernels [3,3,I,O]. Everything is computed in float32, and given back in
 the dtype of the images.
@@ -48,8 +48,8 @@ def kernel_gradient(images: Array, dy: Array, padding: Padding, precision: Any) 
 
     def product(tile: Array, output: Array) -> Array:
         # Of matrices: of arrays with four axes, XLA transposes one.
-        rows = (a.reshape(-1, a.shape[3]) for a in (tile, output))
-        return lax.dot_general(*rows, (((0,), (0,)), ((), ())), precision=precision)
+        a, b = (x.reshape(-1, x.shape[3]) for x in (tile, output))
+        return lax.dot_general(a, b, (((0,), (0,)), ((), ())), precision=precision)
 
     gradient = _transformed(_transposed(OF_KERNEL), _entrywise(product, tiles, outputs))
     return jnp.stack([jnp.stack(row) for row in gradient]).astype(images.dtype)
