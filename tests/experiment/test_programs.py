@@ -167,7 +167,7 @@ def test_devices_that_share_batches_change_no_bit(source):
     changes = {
         "sweep__num_seeds": 1,
         "compute__microbatches": 4,
-        "classifier__batch_size": 64,
+        "classifier__batch_size": 128,
         "classifier__model": {"name": "resnet", "width": 4},
     }
     changes |= {"classifier__flip": "alternating", "classifier__shift": 1, "classifier__cutout": 2}
@@ -227,7 +227,7 @@ def test_models_that_do_not_say_how_large_they_are_leave_it_to_the_others(
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "expected"), [(16, {"trial": 1}), (32, {"trial": 1, "data": 2})]
+    ("batch_size", "expected"), [(32, {"trial": 1}), (64, {"trial": 1, "data": 2})]
 )
 def test_devices_share_batches_of_which_each_has_what_is_normalised_together(
     source, batch_size, expected
@@ -245,7 +245,7 @@ def test_micro_batches_hold_what_is_normalised_together(source, asked_for):
     model = {"name": "resnet", "width": 4096}
     changes = {"classifier__batch_size": 64, "compute__microbatches": asked_for}
     networks = programs(source, classifier__model=model, **changes).networks
-    assert networks._how(networks.config.classifier, networks.classifier)["microbatches"] == 4
+    assert networks._how(networks.config.classifier, networks.classifier)["microbatches"] == 2
 
 
 def compiled(made):

@@ -40,7 +40,7 @@ def test_each_part_is_normalised_by_its_own_statistics():
         expected = (own - own.mean((0, 1, 2))) / own.std((0, 1, 2))
         expected = expected * np.arange(1, 7) - np.arange(6)
         np.testing.assert_allclose(output[part], expected, rtol=1e-4, atol=1e-4)
-    parts = np.asarray(IMAGES).reshape(2, 16, 5, 4, 6)
+    parts = np.asarray(IMAGES).reshape(2, 32, 5, 4, 6)
     statistics = state["batch_stats"]
     mean, variance = parts.mean((1, 2, 3)).mean(0), parts.var((1, 2, 3)).mean(0)
     np.testing.assert_allclose(statistics["mean"], 0.1 * mean, rtol=1e-4)
