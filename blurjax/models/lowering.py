@@ -161,10 +161,11 @@ def shift_kernel_gradient(
 
 
 def _micro_batches(*arrays: Array) -> tuple[Array, ...]:
-    """[B,...] -> [B/b,b,...], so few images that what is made of b of them stays in the cache."""
+    """[B,...] -> [B/b,b,...]: b is the divisor nearest to the number whose arrays stay in the cache."""
     batch, height, width = arrays[0].shape[:3]
     fits = max(1, MICRO_BATCH_PIXELS // (height * width))
-    images = max(b for b in range(1, min(batch, fits) + 1) if batch % b == 0)
+    divisors = (count for count in range(1, batch + 1) if batch % count == 0)
+    images = min(divisors, key=lambda count: max(count / fits, fits / count), default=1)
     return tuple(a.reshape(batch // images, images, *a.shape[1:]) for a in arrays)
 
 

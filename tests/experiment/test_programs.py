@@ -13,6 +13,7 @@ from blurjax.experiment import programs as module
 from blurjax.experiment.calls import make_programs
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.rendering import training_feed
+from blurjax.models import layers
 from blurjax.runtime.errors import Interrupted
 from blurjax.train import feed
 from blurjax.views.functions import AXES, Autoencoders, ViewParameters
@@ -179,6 +180,23 @@ def test_devices_that_share_batches_change_no_bit(source):
     alone = after_ten_steps(programs(source, compute__mesh="1x1", **changes))
     shared = after_ten_steps(programs(source, compute__mesh="1x2", **changes))
     jax.tree.map(np.testing.assert_array_equal, shared, alone)
+
+
+@pytest.mark.slow
+def test_a_trial_has_the_same_bits_alone_by_winograds_algorithm_too(source, monkeypatch):
+    """Which networks as small as these do not use otherwise."""
+    ways, resolved = [], layers._resolved
+    monkeypatch.setattr(layers, "FEWEST_WINOGRAD_CHANNELS", 1)
+    monkeypatch.setattr(layers, "FEWEST_WINOGRAD_PRODUCTS", 1)
+    monkeypatch.setattr(layers, "_resolved", lambda *of: ways.append(resolved(*of)) or ways[-1])
+    changes = {"classifier__model": {"name": "resnet", "width": 4}, "compute__mesh": "1x1"}
+    alone = after_ten_steps(programs(source, sweep__num_seeds=1, **changes))
+    several = after_ten_steps(programs(source, **changes | {"compute__mesh": "2x1"}))
+    assert ways.count("winograd") > len(ways) / 2
+    for one, other in zip(alone, several, strict=True):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_array_equal(a[0], b[0]), one.params, other.params
+        )
 
 
 @pytest.mark.parametrize(

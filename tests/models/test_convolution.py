@@ -111,13 +111,21 @@ def test_winograd_equals_lax(shape, padding):
 def test_winograd_rounds_like_an_ordinary_convolution():
     """Against double precision, at most twice the error (root mean square) of XLA's convolution."""
     images, kernel = random(0, 4, 8, 8, 64), random(1, 3, 3, 64, 64)
+    cotangent = random(2, 4, 8, 8, 64)
+
+    def by_winograd(images, kernel):
+        return lowering.convolve(images, kernel, ((1, 1), (1, 1)), "winograd", None)
+
+    def computed(function, *arrays):
+        value, pull_back = jax.vjp(function, *arrays[:2])
+        return [np.asarray(x, np.float64) for x in (value, *pull_back(arrays[2]))]
+
+    arrays = images, kernel, cotangent
+    plain, fast = computed(with_lax, *arrays), computed(by_winograd, *arrays)
     with jax.enable_x64(True):
-        wide = (jnp.asarray(np.asarray(x, np.float64)) for x in (images, kernel))
-        exact = [np.asarray(x) for x in value_and_gradients(with_lax, *wide)]
-    plain = value_and_gradients_at_once(with_lax, images, kernel)
-    fast = value_and_gradients_at_once(convolution, images, kernel)
+        exact = computed(with_lax, *(jnp.asarray(np.asarray(x, np.float64)) for x in arrays))
     for e, p, f in zip(exact, plain, fast, strict=True):
-        errors = [np.sqrt(np.mean((np.asarray(x, np.float64) - e) ** 2)) for x in (p, f)]
+        errors = [np.sqrt(np.mean((x - e) ** 2)) for x in (p, f)]
         assert 0 < errors[1] < 2 * errors[0]
 
 
@@ -140,7 +148,7 @@ def test_the_choice_on_cpus(shape, kernel, dtype, expected):
     assert layers._resolved("cpu", images, jax.ShapeDtypeStruct(kernel, dtype)) == expected
 
 
-@pytest.mark.parametrize(("batch", "pieces"), [(6, 2), (7, 7), (3, 1)])
+@pytest.mark.parametrize(("batch", "pieces"), [(6, 2), (7, 1), (3, 1), (13, 13), (12, 4)])
 def test_micro_batches_cover_the_batch(batch, pieces):
     pixels = jnp.arange(batch * 13 * 13).reshape(batch, 13, 13, 1)
     (cut,) = lowering._micro_batches(pixels)
@@ -158,6 +166,12 @@ def test_bfloat16_is_close_to_float32(how, channels, features):
     for a, e in zip(actual, expected, strict=True):
         assert a.dtype == jnp.bfloat16
         assert_close(a, e, BFLOAT16)
+
+
+@pytest.mark.parametrize("channels", [8, 32])
+def test_a_batch_of_no_images_has_a_value(channels):
+    images, kernel = jnp.zeros((0, 16, 16, channels)), random(1, 3, 3, channels, 32)
+    assert convolution(images, kernel).shape == (0, 16, 16, 32)
 
 
 def test_gradients_agree_with_finite_differences():
