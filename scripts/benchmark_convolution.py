@@ -76,6 +76,26 @@ def by(name: str) -> Callable:
     return lambda images, kernel: convolution(images, kernel, lowering=name)
 
 
+def compare_algorithms(repeats: int) -> None:
+    """Prints a table for each part of a convolution: as "hybrid" has it, and by Winograd's algorithm."""
+    static = {"padding": SAME, "precision": None}
+    for size, channels, features in ((16, 32, 64), (16, 64, 128), (8, 128, 128)):
+        images, dy = (BATCH, size, size, channels), (BATCH, size, size, features)
+        kernel = (3, 3, channels, features)
+        parts = {
+            "forward": ((images, kernel), static),
+            "images_gradient": ((dy, kernel), static),
+            "kernel_gradient": ((images, dy), STATIC),
+        }
+        for part, (shapes, how) in parts.items():
+            ways = {
+                name: functools.partial(getattr(lowering.LOWERINGS[name], part), **how)
+                for name in ("hybrid", "winograd")
+            }
+            title = f"{part} {channels} -> {features} on {BATCH}x{size}x{size}, in a loop"
+            compare(title, ways, *shapes, steps=4, repeats=repeats)
+
+
 def main() -> None:
     """Prints all tables."""
     parser = argparse.ArgumentParser(description="Ways to compute a convolution.")
@@ -97,6 +117,8 @@ def main() -> None:
             ways = {"shifts, micro-batches": ways["shifts, micro-batches"]}
             ways["lax"] = functools.partial(lowering.lax_kernel_gradient, **STATIC)
             compare(title, ways, images, dy, steps=2, repeats=3)
+
+    compare_algorithms(repeats)
 
     for size, channels, features in ((8, 128, 64), (32, 32, 3)):
         ways = {

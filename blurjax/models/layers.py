@@ -24,6 +24,11 @@ NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 # On smaller maps, XLA's convolutions on CPU take ten times as long as a product of patches.
 FEWEST_PIXELS = 16
 
+# Winograd's transforms take time as the sum of channels and features, and save products as their product. With fewer
+# (by their harmonic mean), or in images of fewer multiplications, they are worth neither time nor compilation.
+FEWEST_WINOGRAD_CHANNELS = 32
+FEWEST_WINOGRAD_PRODUCTS = 1_000_000
+
 PIXEL_DEVIATION = 0.25
 """About the standard deviation of the pixels of photographs, in [0,1]."""
 
@@ -41,7 +46,8 @@ def convolution(
       kernel: [h,w,I,O] of the same dtype, h and w odd.
       lowering: "lax" (all of it as XLA does it), "hybrid" (the kernel gradient as one matrix
         product; a loop under vmap), "patches" (matrix products of patches), "cpu" or "accelerator":
-        what is fastest there, or "auto": the one of these two that fits this machine.
+        what is fastest there, or "auto": the one of these two that fits this machine. "cpu" computes wide
+        3x3 convolutions in float32 by Winograd's algorithm, and others as "hybrid" or "patches".
       precision: of the products; None: jax's default.
 
     Returns:
@@ -59,7 +65,7 @@ def convolution(
         )
     rows, columns = kernel.shape[0] // 2, kernel.shape[1] // 2
     padding = ((rows, rows), (columns, columns))
-    return convolve(images, kernel, padding, _resolved(lowering, images), precision)
+    return convolve(images, kernel, padding, _resolved(lowering, images, kernel), precision)
 
 
 def upsample_convolution(
@@ -94,7 +100,8 @@ def upsample_convolution(
     windows = jnp.einsum("ari,bsj,ijco->rscabo", rows, rows, kernel, precision="highest")
     windows = windows.reshape(2, 2, channels, 4 * features)
     padding = ((1, 1), (1, 1))
-    return _interleave(convolve(images, windows, padding, _resolved(lowering, images), precision))
+    way = _resolved(lowering, images, windows)
+    return _interleave(convolve(images, windows, padding, way, precision))
 
 
 def _check(images: Array, kernel: Array, lowering: str) -> None:
@@ -109,12 +116,22 @@ def _check(images: Array, kernel: Array, lowering: str) -> None:
         )
 
 
-def _resolved(lowering: str, images: Array) -> str:
+def _resolved(lowering: str, images: Array, kernel: Array) -> str:
     if lowering == "auto":
         lowering = lowering_for(this_machine().platform)
     if lowering != "cpu":
         return lowering
-    return "hybrid" if images.shape[1] * images.shape[2] >= FEWEST_PIXELS else "patches"
+    if images.shape[1] * images.shape[2] < FEWEST_PIXELS:
+        return "patches"
+    height, width, channels, features = kernel.shape
+    products = images.shape[1] * images.shape[2] * kernel.size
+    suits = (
+        (height, width) == (3, 3)
+        and images.dtype == jnp.float32
+        and 2 * channels * features >= FEWEST_WINOGRAD_CHANNELS * (channels + features)
+        and products >= FEWEST_WINOGRAD_PRODUCTS
+    )
+    return "winograd" if suits else "hybrid"
 
 
 @jax.custom_vjp

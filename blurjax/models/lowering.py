@@ -18,6 +18,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from blurjax.engine import Array
+from blurjax.models import winograd
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 """((top, bottom), (left, right)); each less than the kernel's size."""
@@ -28,7 +29,7 @@ Precision = Any
 # both sides.
 FEW_CHANNELS = 4
 
-# Pixels of a micro-batch: at 32 to 128 channels their shifts take one to four megabytes.
+# Pixels of a micro-batch: at 32 to 128 channels, their shifts or transformed tiles take one to four megabytes.
 MICRO_BATCH_PIXELS = 512
 
 # XLA's convolutions on CPU have a fast way for few channels to so many features, and a slow one for fewer features, and
@@ -160,28 +161,42 @@ def shift_kernel_gradient(
 
 
 def _micro_batches(*arrays: Array) -> tuple[Array, ...]:
-    """[B,...] -> [B/b,b,...], so few images that the patches of b of them stay in the cache."""
+    """[B,...] -> [B/b,b,...]: b is the divisor nearest to the number whose arrays stay in the cache."""
     batch, height, width = arrays[0].shape[:3]
     fits = max(1, MICRO_BATCH_PIXELS // (height * width))
-    images = max(b for b in range(1, min(batch, fits) + 1) if batch % b == 0)
+    divisors = (count for count in range(1, batch + 1) if batch % count == 0)
+    images = min(divisors, key=lambda count: max(count / fits, fits / count), default=1)
     return tuple(a.reshape(batch // images, images, *a.shape[1:]) for a in arrays)
 
 
-def cached_kernel_gradient(images: Array, dy: Array, size: tuple[int, int], **how: Any) -> Array:
-    """`shift_kernel_gradient`, summed over micro-batches (in float32)."""
+def _one_after_another(function: Callable[[Array], Array], images: Array) -> Array:
+    """A function's values of micro-batches, put together again."""
+    (pieces,) = _micro_batches(images)
+    if len(pieces) == 1:
+        return function(images)
+    values = lax.map(function, pieces)
+    return values.reshape(images.shape[0], *values.shape[2:])
+
+
+def _summed(function: Callable[..., Array], images: Array, dy: Array) -> Array:
+    """The sum, in float32, of a function's values of micro-batches."""
     pieces = _micro_batches(images, dy)
-    if pieces[0].shape[0] == 1:
-        return shift_kernel_gradient(images, dy, size, **how)
+    if len(pieces[0]) == 1:
+        return function(images, dy)
 
     def add(total: Array, piece: tuple[Array, ...]) -> tuple[Array, None]:
-        x, of_x = piece
-        return total + shift_kernel_gradient(x, of_x, size, **how).astype(total.dtype), None
+        return total + function(*piece).astype(total.dtype), None
 
-    wide = jnp.promote_types(images.dtype, jnp.float32)
+    value = jax.eval_shape(function, images, dy)
+    wide = jnp.promote_types(value.dtype, jnp.float32)
     # Zeros made of the arrays themselves vary over the same mesh axes as they do.
     zero = (images[0, 0, 0, 0] * 0 * dy[0, 0, 0, 0]).astype(wide)
-    start = jnp.broadcast_to(zero, (*size, images.shape[3], dy.shape[3]))
-    return lax.scan(add, start, pieces)[0].astype(images.dtype)
+    return lax.scan(add, jnp.broadcast_to(zero, value.shape), pieces)[0].astype(value.dtype)
+
+
+def cached_kernel_gradient(images: Array, dy: Array, size: tuple[int, int], **how: Any) -> Array:
+    """`shift_kernel_gradient`, summed over micro-batches."""
+    return _summed(functools.partial(shift_kernel_gradient, size=size, **how), images, dy)
 
 
 def padded_forward(images: Array, kernel: Array, padding: Padding, **how: Any) -> Array:
@@ -202,12 +217,26 @@ def cached_images_gradient(dy: Array, kernel: Array, padding: Padding, **how: An
 
     XLA runs those half as fast otherwise; the others it does not mind.
     """
-    gradient = functools.partial(lax_images_gradient, padding=padding, **how)
-    if transposed_padding(kernel.shape[:2], padding) != ((0, 0), (0, 0)) or dy.shape[0] == 1:
-        return gradient(dy, kernel)
-    (pieces,) = _micro_batches(dy)
-    dx = lax.map(lambda piece: gradient(piece, kernel), pieces)
-    return dx.reshape(dy.shape[0], *dx.shape[2:])
+    gradient = functools.partial(lax_images_gradient, kernel=kernel, padding=padding, **how)
+    if transposed_padding(kernel.shape[:2], padding) != ((0, 0), (0, 0)):
+        return gradient(dy)
+    return _one_after_another(gradient, dy)
+
+
+def winograd_forward(images: Array, kernel: Array, **how: Any) -> Array:
+    """`winograd.forward`, in micro-batches."""
+    return _one_after_another(functools.partial(winograd.forward, kernel=kernel, **how), images)
+
+
+def winograd_images_gradient(dy: Array, kernel: Array, padding: Padding, **how: Any) -> Array:
+    """`winograd.images_gradient`, in micro-batches."""
+    how["padding"] = transposed_padding(kernel.shape[:2], padding)
+    return _one_after_another(functools.partial(winograd.images_gradient, kernel=kernel, **how), dy)
+
+
+def winograd_kernel_gradient(images: Array, dy: Array, size: tuple[int, int], **how: Any) -> Array:
+    """`winograd.kernel_gradient`, summed over micro-batches; the size is 3x3."""
+    return _summed(functools.partial(winograd.kernel_gradient, **how), images, dy)
 
 
 def looped(function: Callable[..., Array]) -> Callable[..., Array]:
@@ -243,6 +272,9 @@ class Lowering(NamedTuple):
 
 LOWERINGS = {
     "hybrid": Lowering(padded_forward, cached_images_gradient, cached_kernel_gradient, True),
+    "winograd": Lowering(
+        winograd_forward, winograd_images_gradient, winograd_kernel_gradient, True
+    ),
     "patches": Lowering(patch_forward, patch_images_gradient, patch_kernel_gradient, False),
     "accelerator": Lowering(lax_forward, lax_images_gradient, lax_kernel_gradient, False),
 }

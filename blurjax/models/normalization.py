@@ -10,14 +10,14 @@ from jax import lax
 
 from blurjax.engine import Array
 
-GHOST_BATCH = 16
+GHOST_BATCH = 32
 """About how many images are normalised together."""
 STATISTICS_DECAY = 0.9
 """Decay of the running averages of batch statistics, per step."""
 
 
 def ghost_batch(images: int) -> int:
-    """Returns how many images of a batch are normalised together: the divisor of its size that is nearest to 16.
+    """Returns how many images of a batch are normalised together: the divisor of its size that is nearest to 32.
 
     Nearest by its ratio, and the smaller one of two.
     """

@@ -13,6 +13,7 @@ from blurjax.experiment import programs as module
 from blurjax.experiment.calls import make_programs
 from blurjax.experiment.preparation import prepare
 from blurjax.experiment.rendering import training_feed
+from blurjax.models import layers
 from blurjax.runtime.errors import Interrupted
 from blurjax.train import feed
 from blurjax.views.functions import AXES, Autoencoders, ViewParameters
@@ -167,7 +168,7 @@ def test_devices_that_share_batches_change_no_bit(source):
     changes = {
         "sweep__num_seeds": 1,
         "compute__microbatches": 4,
-        "classifier__batch_size": 64,
+        "classifier__batch_size": 128,
         "classifier__model": {"name": "resnet", "width": 4},
     }
     changes |= {"classifier__flip": "alternating", "classifier__shift": 1, "classifier__cutout": 2}
@@ -179,6 +180,23 @@ def test_devices_that_share_batches_change_no_bit(source):
     alone = after_ten_steps(programs(source, compute__mesh="1x1", **changes))
     shared = after_ten_steps(programs(source, compute__mesh="1x2", **changes))
     jax.tree.map(np.testing.assert_array_equal, shared, alone)
+
+
+@pytest.mark.slow
+def test_a_trial_has_the_same_bits_alone_by_winograds_algorithm_too(source, monkeypatch):
+    """Which networks as small as these do not use otherwise."""
+    ways, resolved = [], layers._resolved
+    monkeypatch.setattr(layers, "FEWEST_WINOGRAD_CHANNELS", 1)
+    monkeypatch.setattr(layers, "FEWEST_WINOGRAD_PRODUCTS", 1)
+    monkeypatch.setattr(layers, "_resolved", lambda *of: ways.append(resolved(*of)) or ways[-1])
+    changes = {"classifier__model": {"name": "resnet", "width": 4}, "compute__mesh": "1x1"}
+    alone = after_ten_steps(programs(source, sweep__num_seeds=1, **changes))
+    several = after_ten_steps(programs(source, **changes | {"compute__mesh": "2x1"}))
+    assert ways.count("winograd") > len(ways) / 2
+    for one, other in zip(alone, several, strict=True):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_array_equal(a[0], b[0]), one.params, other.params
+        )
 
 
 @pytest.mark.parametrize(
@@ -227,7 +245,7 @@ def test_models_that_do_not_say_how_large_they_are_leave_it_to_the_others(
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "expected"), [(16, {"trial": 1}), (32, {"trial": 1, "data": 2})]
+    ("batch_size", "expected"), [(32, {"trial": 1}), (64, {"trial": 1, "data": 2})]
 )
 def test_devices_share_batches_of_which_each_has_what_is_normalised_together(
     source, batch_size, expected
@@ -245,7 +263,7 @@ def test_micro_batches_hold_what_is_normalised_together(source, asked_for):
     model = {"name": "resnet", "width": 4096}
     changes = {"classifier__batch_size": 64, "compute__microbatches": asked_for}
     networks = programs(source, classifier__model=model, **changes).networks
-    assert networks._how(networks.config.classifier, networks.classifier)["microbatches"] == 4
+    assert networks._how(networks.config.classifier, networks.classifier)["microbatches"] == 2
 
 
 def compiled(made):

@@ -1,11 +1,13 @@
 """Every lowering computes the same convolution; vmap, loops and devices change only the speed."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec
@@ -62,9 +64,10 @@ def with_lax(images, kernel):
     channels=st.sampled_from([1, 3, 8, 32]),
     features=st.sampled_from([1, 3, 8, 32]),
     size=st.sampled_from([(1, 1), (3, 3), (5, 5), (1, 3)]),
-    how=st.sampled_from([*BY_HAND, "accelerator"]),
+    how=st.sampled_from([*BY_HAND, "winograd", "accelerator"]),
 )
 def test_lowerings_equal_lax(batch, height, width, channels, features, size, how):
+    assume(how != "winograd" or size == (3, 3))
     images, kernel = random(0, batch, height, width, channels), random(1, *size, channels, features)
     padding = ((size[0] // 2,) * 2, (size[1] // 2,) * 2)
 
@@ -86,7 +89,66 @@ def test_public_lowerings_equal_lax(how):
         assert_close(a, e)
 
 
-@pytest.mark.parametrize(("batch", "pieces"), [(6, 2), (7, 7), (3, 1)])
+@pytest.mark.parametrize(
+    "padding", [((1, 1), (1, 1)), ((0, 2), (1, 0))], ids=["to the same size", "uneven"]
+)
+@pytest.mark.parametrize("shape", [(6, 16, 16), (2, 7, 5), (3, 1, 2)], ids=str)
+def test_winograd_equals_lax(shape, padding):
+    """Even and odd sizes, in several micro-batches and in one."""
+    images, kernel = random(0, *shape, 8), random(1, 3, 3, 8, 16)
+
+    def by_hand(images, kernel):
+        return lowering.convolve(images, kernel, padding, "winograd", None)
+
+    expected = value_and_gradients_at_once(
+        lambda x, k: lowering.lax_forward(x, k, padding, None), images, kernel
+    )
+    for a, e in zip(value_and_gradients_at_once(by_hand, images, kernel), expected, strict=True):
+        assert_close(a, e)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="about the choice for CPUs")
+def test_winograd_rounds_like_an_ordinary_convolution():
+    """Against double precision, at most twice the error (root mean square) of XLA's convolution."""
+    images, kernel = random(0, 4, 8, 8, 64), random(1, 3, 3, 64, 64)
+    cotangent = random(2, 4, 8, 8, 64)
+
+    def by_winograd(images, kernel):
+        return lowering.convolve(images, kernel, ((1, 1), (1, 1)), "winograd", None)
+
+    def computed(function, *arrays):
+        value, pull_back = jax.vjp(function, *arrays[:2])
+        return [np.asarray(x, np.float64) for x in (value, *pull_back(arrays[2]))]
+
+    arrays = images, kernel, cotangent
+    plain, fast = computed(with_lax, *arrays), computed(by_winograd, *arrays)
+    with jax.enable_x64(True):
+        exact = computed(with_lax, *(jnp.asarray(np.asarray(x, np.float64)) for x in arrays))
+    for e, p, f in zip(exact, plain, fast, strict=True):
+        errors = [np.sqrt(np.mean((x - e) ** 2)) for x in (p, f)]
+        assert 0 < errors[1] < 2 * errors[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "dtype", "expected"),
+    [
+        ((16, 16, 32), (3, 3, 32, 64), "float32", "winograd"),
+        ((4, 4, 256), (3, 3, 256, 256), "float32", "winograd"),
+        ((16, 16, 16), (3, 3, 16, 64), "float32", "hybrid"),
+        ((16, 16, 64), (5, 5, 64, 64), "float32", "hybrid"),
+        ((16, 16, 64), (2, 2, 64, 64), "float32", "hybrid"),
+        ((16, 16, 64), (3, 3, 64, 64), "bfloat16", "hybrid"),
+        ((4, 4, 32), (3, 3, 32, 64), "float32", "hybrid"),
+        ((3, 3, 256), (3, 3, 256, 256), "float32", "patches"),
+    ],
+    ids=str,
+)
+def test_the_choice_on_cpus(shape, kernel, dtype, expected):
+    images = jax.ShapeDtypeStruct((2, *shape), dtype)
+    assert layers._resolved("cpu", images, jax.ShapeDtypeStruct(kernel, dtype)) == expected
+
+
+@pytest.mark.parametrize(("batch", "pieces"), [(6, 2), (7, 1), (3, 1), (13, 13), (12, 4)])
 def test_micro_batches_cover_the_batch(batch, pieces):
     pixels = jnp.arange(batch * 13 * 13).reshape(batch, 13, 13, 1)
     (cut,) = lowering._micro_batches(pixels)
@@ -106,6 +168,12 @@ def test_bfloat16_is_close_to_float32(how, channels, features):
         assert_close(a, e, BFLOAT16)
 
 
+@pytest.mark.parametrize("channels", [8, 32])
+def test_a_batch_of_no_images_has_a_value(channels):
+    images, kernel = jnp.zeros((0, 16, 16, channels)), random(1, 3, 3, channels, 32)
+    assert convolution(images, kernel).shape == (0, 16, 16, 32)
+
+
 def test_gradients_agree_with_finite_differences():
     images, kernel = random(0, 2, 5, 4, 5), random(1, 3, 3, 5, 6)
     check_grads(convolution, (images, kernel), order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
@@ -115,8 +183,13 @@ def test_gradients_agree_with_finite_differences():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("function", [convolution, upsample_convolution])
-@pytest.mark.parametrize("how", ["hybrid", "patches", "accelerator"])
+@pytest.mark.parametrize(
+    ("function", "how"),
+    [
+        *itertools.product((convolution, upsample_convolution), (*BY_HAND, "accelerator")),
+        (convolution, "winograd"),
+    ],
+)
 @pytest.mark.parametrize(
     ("trials", "axes"), [(1, (0, 0)), (3, (0, None)), (3, (None, 0)), (3, (1, 3))]
 )
@@ -217,9 +290,10 @@ def test_a_loop_holds_only_convolutions_that_cpu_runs_fast():
     assert labels <= {"b01f_01io->b01f"}
 
 
-def test_under_shard_map_over_trials():
+@pytest.mark.parametrize("channels", [8, 32])
+def test_under_shard_map_over_trials(channels):
     mesh = jax.make_mesh((2,), ("trial",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
-    images, kernel = random(0, 2, 6, 16, 16, 8), random(1, 2, 3, 3, 8, 8)
+    images, kernel = random(0, 2, 6, 16, 16, channels), random(1, 2, 3, 3, channels, channels)
 
     def run(images, kernel):
         return lax.map(lambda a: value_and_gradients(convolution, *a), (images, kernel))
@@ -230,9 +304,13 @@ def test_under_shard_map_over_trials():
         assert_close(a, e)
 
 
-@pytest.mark.parametrize("how", ["lax", *BY_HAND])
-def test_precision_reaches_every_product(how):
-    images, kernel = random(0, 2, 4, 4, 8), random(1, 3, 3, 8, 8)
+@pytest.mark.parametrize(
+    ("how", "channels", "products"),
+    [("lax", 8, 3), ("hybrid", 8, 3), ("patches", 8, 3), ("cpu", 128, 3 * 16)],
+)
+def test_precision_reaches_every_product(how, channels, products):
+    """Of the value and of two gradients; "cpu" is Winograd's way here."""
+    images, kernel = random(0, 2, 4, 4, channels), random(1, 3, 3, channels, channels)
 
     def run(images, kernel):
         return value_and_gradients(
@@ -240,7 +318,7 @@ def test_precision_reaches_every_product(how):
         )
 
     text = jax.jit(run).lower(images, kernel).as_text()
-    assert text.count("HIGHEST") == 2 * 3  # both operands of the value and two gradients
+    assert text.count("HIGHEST") == 2 * products  # both operands
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,16 @@ from blurjax.models import apply
 from blurjax.models.normalization import GhostBatchNorm, ghost_batch
 
 CHANNELS = jnp.arange(6.0)[None, None, None]
-IMAGES = 3 * jax.random.normal(jax.random.key(0), (32, 5, 4, 6)) + CHANNELS
+IMAGES = 3 * jax.random.normal(jax.random.key(0), (64, 5, 4, 6)) + CHANNELS
 NORM = GhostBatchNorm()
 VARIABLES = NORM.init(jax.random.key(1), IMAGES, train=False)
 
 
 @pytest.mark.parametrize(
     ("images", "together"),
-    [(256, 16), (16, 16), (100, 20), (20, 20), (8, 8), (17, 17), (61, 61), (34, 17), (1, 1)],
+    [(256, 32), (32, 32), (100, 25), (20, 20), (8, 8), (37, 37), (61, 61), (74, 37), (1, 1)],
 )
-def test_parts_have_about_16_images_whatever_the_size_of_the_batch(images, together):
+def test_parts_have_about_32_images_whatever_the_size_of_the_batch(images, together):
     assert ghost_batch(images) == together
 
 
@@ -35,12 +35,12 @@ def test_pieces_of_a_batch_that_cut_no_part_are_parted_alike():
 def test_each_part_is_normalised_by_its_own_statistics():
     params = {"scale": jnp.arange(1.0, 7.0), "bias": -jnp.arange(6.0)}
     output, state = apply(NORM, VARIABLES | {"params": params}, IMAGES, train=True)
-    for part in (slice(0, 16), slice(16, 32)):
+    for part in (slice(0, 32), slice(32, 64)):
         own = np.asarray(IMAGES[part])
         expected = (own - own.mean((0, 1, 2))) / own.std((0, 1, 2))
         expected = expected * np.arange(1, 7) - np.arange(6)
         np.testing.assert_allclose(output[part], expected, rtol=1e-4, atol=1e-4)
-    parts = np.asarray(IMAGES).reshape(2, 16, 5, 4, 6)
+    parts = np.asarray(IMAGES).reshape(2, 32, 5, 4, 6)
     statistics = state["batch_stats"]
     mean, variance = parts.mean((1, 2, 3)).mean(0), parts.var((1, 2, 3)).mean(0)
     np.testing.assert_allclose(statistics["mean"], 0.1 * mean, rtol=1e-4)
