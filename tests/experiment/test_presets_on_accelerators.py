@@ -23,6 +23,13 @@ FEW_VIEWS = {
     "views__test": ["original", "reconstruction"],
 }
 
+# The networks of `residual` and the optimizer Muon have products of another kind, in float32, and take long to compile.
+SMALL_NETWORKS = {
+    "autoencoder__model": "conv",
+    "classifier__model": "cnn",
+    "classifier__optimizer": "adamw",
+}
+
 
 def compiled(preset, target, **changes):
     overrides = {name.replace("__", "."): value for name, value in changes.items()}
@@ -32,22 +39,16 @@ def compiled(preset, target, **changes):
     return compile_experiment(fitted, dataset, find_target(target), wanted=wanted)
 
 
-@pytest.mark.parametrize(("preset", "changes"), [("cifar10", {}), ("fashion_mnist", FEW_VIEWS)])
+@pytest.mark.parametrize(
+    ("preset", "changes"), [("cifar10", {}), ("fashion_mnist", FEW_VIEWS | SMALL_NETWORKS)]
+)
 def test_a_preset_fits_one_tpu(preset, changes):
     """One of them with all views: each is a further branch to compile, and no more memory.
 
-    `scenes` has the networks of `cifar10`, of half the width, and takes as long to compile.
+    `scenes` and `fashion_mnist` have the networks of `cifar10`, of half the width, and take as long to compile.
     """
     pytest.importorskip("libtpu")
     check_training(compiled(preset, "tpu:v5e:1x1", **changes), collectives=False)
-
-
-# The networks of `residual` and the optimizer Muon have products of another kind, in float32, and take long to compile.
-SMALL_NETWORKS = {
-    "autoencoder__model": "conv",
-    "classifier__model": "cnn",
-    "classifier__optimizer": "adamw",
-}
 
 
 def test_sixteen_seeds_on_a_slice_do_not_communicate_and_convolve_in_bfloat16():
