@@ -122,7 +122,7 @@ def test_the_first_layer_whitens_photographs(channels):
 
 def test_micro_batches_change_neither_gradient_nor_statistics():
     """Where a batch is cut between the parts that are normalised together."""
-    model, batch = ResNetClassifier(4, width=4), images((8, 8, 3), count=64)
+    model, batch = ResNetClassifier(4, width=4), images((8, 8, 3), count=128)
     variables = model.init(jax.random.key(0), batch)
     state = {"batch_stats": variables["batch_stats"]}
 
@@ -136,7 +136,7 @@ def test_micro_batches_change_neither_gradient_nor_statistics():
             variables["params"],
             state,
             batch,
-            jnp.ones(64, bool),
+            jnp.ones(128, bool),
             jax.random.key(0),
             microbatches=count,
         )
