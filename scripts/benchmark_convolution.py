@@ -18,7 +18,7 @@ from collections.abc import Callable
 import jax
 from jax import lax
 
-from blurjax.models import lowering
+from blurjax.models import contractions, lowering
 from blurjax.models.layers import convolution, upsample_2x, upsample_convolution
 
 BATCH = 64
@@ -106,16 +106,16 @@ def main() -> None:
     for size, channels, features in ((16, 32, 64), (16, 64, 128), (32, 32, 64)):
         images, dy = (BATCH, size, size, channels), (BATCH, size, size, features)
         parts = {
-            "shifts, micro-batches": lowering.cached_kernel_gradient,
-            "shifts, whole batch": lowering.shift_kernel_gradient,
-            "patches": lowering.patch_kernel_gradient,
+            "shifts, micro-batches": contractions.cached_kernel_gradient,
+            "shifts, whole batch": contractions.shift_kernel_gradient,
+            "patches": contractions.patch_kernel_gradient,
         }
         ways = {name: functools.partial(f, **STATIC) for name, f in parts.items()}
         title = f"Kernel gradient {channels} -> {features} on {BATCH}x{size}x{size}, in a loop"
         compare(title, ways, images, dy, steps=4, repeats=repeats)
         if size == 16 and channels == 32:
             ways = {"shifts, micro-batches": ways["shifts, micro-batches"]}
-            ways["lax"] = functools.partial(lowering.lax_kernel_gradient, **STATIC)
+            ways["lax"] = functools.partial(contractions.lax_kernel_gradient, **STATIC)
             compare(title, ways, images, dy, steps=2, repeats=3)
 
     compare_algorithms(repeats)

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from blurjax.engine import Array, this_machine
-from blurjax.models.lowering import Precision, convolve, lowering_for
+from blurjax.models.contractions import Precision
+from blurjax.models.lowering import convolve, lowering_for
 
 NHWC = lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
 
@@ -121,15 +122,14 @@ def _resolved(lowering: str, images: Array, kernel: Array) -> str:
         lowering = lowering_for(this_machine().platform)
     if lowering != "cpu":
         return lowering
-    if images.shape[1] * images.shape[2] < FEWEST_PIXELS:
+    pixels, (channels, features) = images.shape[1] * images.shape[2], kernel.shape[2:]
+    if pixels < FEWEST_PIXELS:
         return "patches"
-    height, width, channels, features = kernel.shape
-    products = images.shape[1] * images.shape[2] * kernel.size
     suits = (
-        (height, width) == (3, 3)
+        kernel.shape[:2] == (3, 3)
         and images.dtype == jnp.float32
         and 2 * channels * features >= FEWEST_WINOGRAD_CHANNELS * (channels + features)
-        and products >= FEWEST_WINOGRAD_PRODUCTS
+        and pixels * kernel.size >= FEWEST_WINOGRAD_PRODUCTS
     )
     return "winograd" if suits else "hybrid"
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from blurjax.engine import Array
+from blurjax.models.pieces import nearest_divisor
 
 GHOST_BATCH = 32
 """About how many images are normalised together."""
@@ -21,8 +22,7 @@ def ghost_batch(images: int) -> int:
 
     Nearest by its ratio, and the smaller one of two.
     """
-    divisors = (count for count in range(1, images + 1) if images % count == 0)
-    return min(divisors, key=lambda count: max(count / GHOST_BATCH, GHOST_BATCH / count))
+    return nearest_divisor(images, GHOST_BATCH)
 
 
 class GhostBatchNorm(nn.Module):

@@ -4,25 +4,25 @@ A tile of 4x4 pixels holds what 2x2 pixels of a convolution need. Once tile and 
 products of two numbers in place of 36; over all tiles and channels, they are 16 matrix products. The transforms only
 add and halve, so rounding errors are about those of an ordinary convolution.
 
-Shapes are those of `blurjax.models.lowering`, kernels [3,3,I,O]. Everything is computed in float32, and given back in
-the dtype of the images.
+Shapes are those of `blurjax.models.contractions`, kernels [3,3,I,O]. Everything is computed in float32, and given back
+in the dtype of the images, in micro-batches.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 
 from blurjax.engine import Array
+from blurjax.models.contractions import Padding, Precision, transposed_padding
+from blurjax.models.pieces import one_after_another, summed
 
 Grid = list[list[Array]]
 """A matrix whose entries are arrays of one shape, such as one pixel of every tile."""
 Matrix = tuple[tuple[float, ...], ...]
-Padding = tuple[tuple[int, int], tuple[int, int]]
 
 # What tiles, kernels and products are multiplied with, from both sides.
 OF_TILE = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
@@ -30,45 +30,56 @@ OF_KERNEL = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 OF_PRODUCTS = ((1, 1, 1, 0), (0, 1, -1, -1))
 
 
-def forward(images: Array, kernel: Array, padding: Padding, precision: Any) -> Array:
+def forward(images: Array, kernel: Array, padding: Padding, precision: Precision) -> Array:
     """[B,H,W,I] and [3,3,I,O] -> [B,P,Q,O]."""
-    return _filtered(images, _entries(kernel), 0, padding, precision)
+    return _convolved(images, _entries(kernel), 0, padding, precision)
 
 
-def images_gradient(dy: Array, kernel: Array, padding: Padding, precision: Any) -> Array:
-    """Images' gradient [B,H,W,I]: dy [B,P,Q,O], with this padding, convolved with the flipped kernel."""
+def images_gradient(dy: Array, kernel: Array, padding: Padding, precision: Precision) -> Array:
+    """Images' gradient [B,H,W,I]: dy [B,P,Q,O] convolved with the flipped kernel, summed over features."""
     flipped = [row[::-1] for row in _entries(kernel)[::-1]]
-    return _filtered(dy, flipped, 1, padding, precision)
+    return _convolved(dy, flipped, 1, transposed_padding(kernel.shape[:2], padding), precision)
 
 
-def kernel_gradient(images: Array, dy: Array, padding: Padding, precision: Any) -> Array:
+def kernel_gradient(
+    images: Array, dy: Array, size: tuple[int, int], padding: Padding, precision: Precision
+) -> Array:
     """Kernel's gradient [3,3,I,O]: products of the transformed tiles of images and dy, summed over tiles."""
-    tiles = _transformed(OF_TILE, _tiles(images, padding))
-    outputs = _transformed(_transposed(OF_PRODUCTS), _blocks(dy))
+    del size  # 3x3
 
     def product(tile: Array, output: Array) -> Array:
         # Of matrices: of arrays with four axes, XLA transposes one.
         a, b = (x.reshape(-1, x.shape[3]) for x in (tile, output))
         return lax.dot_general(a, b, (((0,), (0,)), ((), ())), precision=precision)
 
-    gradient = _transformed(_transposed(OF_KERNEL), _entrywise(product, tiles, outputs))
-    return jnp.stack([jnp.stack(row) for row in gradient]).astype(images.dtype)
+    def gradient(images: Array, dy: Array) -> Array:
+        tiles = _transformed(OF_TILE, _tiles(images, padding))
+        outputs = _transformed(_transposed(OF_PRODUCTS), _blocks(dy))
+        entries = _transformed(_transposed(OF_KERNEL), _entrywise(product, tiles, outputs))
+        return jnp.stack([jnp.stack(row) for row in entries]).astype(images.dtype)
+
+    return summed(gradient, images, dy)
 
 
-def _filtered(images: Array, kernel: Grid, axis: int, padding: Padding, precision: Any) -> Array:
+def _convolved(
+    images: Array, kernel: Grid, axis: int, padding: Padding, precision: Precision
+) -> Array:
     """Convolves with a kernel of these entries, summed over one of their two axes."""
 
     def product(tile: Array, entry: Array) -> Array:
         return lax.dot_general(tile, entry, (((3,), (axis,)), ((), ())), precision=precision)
 
-    tiles = _transformed(OF_TILE, _tiles(images, padding))
-    products = _entrywise(product, tiles, _transformed(OF_KERNEL, kernel))
-    blocks = _transformed(OF_PRODUCTS, products)
-    rows = jnp.stack([jnp.stack(row, axis=3) for row in blocks], axis=2)
-    batch, height, _, width, _, features = rows.shape
-    whole = rows.reshape(batch, 2 * height, 2 * width, features)
-    (height, _), (width, _) = _size(images, padding)
-    return whole[:, :height, :width].astype(images.dtype)
+    def convolution(images: Array) -> Array:
+        tiles = _transformed(OF_TILE, _tiles(images, padding))
+        products = _entrywise(product, tiles, _transformed(OF_KERNEL, kernel))
+        blocks = _transformed(OF_PRODUCTS, products)
+        rows = jnp.stack([jnp.stack(row, axis=3) for row in blocks], axis=2)
+        batch, height, _, width, _, features = rows.shape
+        whole = rows.reshape(batch, 2 * height, 2 * width, features)
+        (height, _), (width, _) = _size(images, padding)
+        return whole[:, :height, :width].astype(images.dtype)
+
+    return one_after_another(convolution, images)
 
 
 def _entries(kernel: Array) -> Grid:

@@ -13,7 +13,7 @@ from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 from jax.test_util import check_grads
 
-from blurjax.models import layers, lowering
+from blurjax.models import contractions, layers, lowering
 from blurjax.models.layers import (
     Conv,
     average_pool_2x2,
@@ -22,6 +22,7 @@ from blurjax.models.layers import (
     upsample_2x,
     upsample_convolution,
 )
+from blurjax.models.pieces import micro_batches
 
 BY_HAND = ("hybrid", "patches")
 FLOAT32 = 1e-5
@@ -101,7 +102,7 @@ def test_winograd_equals_lax(shape, padding):
         return lowering.convolve(images, kernel, padding, "winograd", None)
 
     expected = value_and_gradients_at_once(
-        lambda x, k: lowering.lax_forward(x, k, padding, None), images, kernel
+        lambda x, k: contractions.lax_forward(x, k, padding, None), images, kernel
     )
     for a, e in zip(value_and_gradients_at_once(by_hand, images, kernel), expected, strict=True):
         assert_close(a, e)
@@ -151,7 +152,7 @@ def test_the_choice_on_cpus(shape, kernel, dtype, expected):
 @pytest.mark.parametrize(("batch", "pieces"), [(6, 2), (7, 1), (3, 1), (13, 13), (12, 4)])
 def test_micro_batches_cover_the_batch(batch, pieces):
     pixels = jnp.arange(batch * 13 * 13).reshape(batch, 13, 13, 1)
-    (cut,) = lowering._micro_batches(pixels)
+    (cut,) = micro_batches(pixels)
     assert cut.shape[0] == pieces
     np.testing.assert_array_equal(cut.ravel(), np.arange(batch * 13 * 13))
 
