@@ -241,7 +241,7 @@ class ComputeConfig(Section):
     rematerialize: bool = False
     """compute the autoencoders' activations again for the gradient: less memory, slower"""
     convolution: Literal["auto", "lax", "hybrid", "patches"] = "auto"
-    """how convolutions are lowered"""
+    """how convolutions are computed: lax and hybrid have no Winograd algorithm; auto: what suits the device"""
     chunk_steps: PositiveInt = 512
     """most steps in one call of the compiled program"""
     checkpoint_seconds: NonNegativeFloat = 30.0
